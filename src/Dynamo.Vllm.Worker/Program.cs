@@ -1,0 +1,2 @@
+// The executable is composed in Program.cs.
+return 0;
