@@ -1,0 +1,20 @@
+namespace Dynamo.Vllm.Protocol;
+
+/// <summary>Bounds that decoders check before they allocate.</summary>
+public static class Limits
+{
+    /// <summary>Whole request frame on the TCP plane, in bytes; the default of DYN_TCP_MAX_MESSAGE_SIZE.</summary>
+    public const int RequestFrameBytesDefault = 32 * 1024 * 1024;
+
+    /// <summary>Control header of a request in bytes (request-plane.md, 1.4).</summary>
+    public const int ControlHeaderBytesMax = 128 * 1024;
+
+    /// <summary>Nesting of maps and arrays in a body. Deeper input is refused instead of overflowing the stack.</summary>
+    public const int NestingDepthMax = 128;
+
+    /// <summary>Operator text of an error in UTF-8 bytes; longer texts are cut with a suffix (llm-errors.md, 2).</summary>
+    public const int ErrorMessageBytesMax = 4096;
+
+    /// <summary>Control frames of the caller on a call-home socket hold "kill" or "stop"; anything larger is not one.</summary>
+    public const int CallHomeControlBytesMax = 1024;
+}

@@ -1,0 +1,192 @@
+using System.Buffers;
+using System.Text.Json;
+
+namespace Dynamo.Vllm.Protocol.MessagePack;
+
+/// <summary>Translates between the two body codecs, so that each message has one parser and one encoder.</summary>
+/// <remarks>
+/// MessagePack is the codec that this worker advertises; JSON is what peers use that never saw the advertisement.
+/// Non-finite floats become null in JSON, as serde_json writes them. Binary becomes an array of byte values, likewise.
+/// </remarks>
+public static class MessagePackJson
+{
+    /// <summary>Writes the next value of <paramref name="reader"/> as JSON.</summary>
+    public static void WriteJson(ref MessagePackReader reader, Utf8JsonWriter json) => WriteJson(ref reader, json, depth: 0);
+
+    /// <summary>The next value as compact JSON text in UTF-8.</summary>
+    public static byte[] ReadAsJson(ref MessagePackReader reader)
+    {
+        var buffer = new ArrayBufferWriter<byte>();
+        using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { MaxDepth = Limits.NestingDepthMax + 1, SkipValidation = true }))
+        {
+            WriteJson(ref reader, json);
+        }
+
+        return buffer.WrittenSpan.ToArray();
+    }
+
+    /// <summary>One whole MessagePack value as JSON into <paramref name="output"/>.</summary>
+    public static void Transcode(ReadOnlySpan<byte> messagePack, IBufferWriter<byte> output)
+    {
+        var reader = new MessagePackReader(messagePack);
+        using var json = new Utf8JsonWriter(output, new JsonWriterOptions { MaxDepth = Limits.NestingDepthMax + 1, SkipValidation = true });
+        WriteJson(ref reader, json);
+    }
+
+    /// <summary>One whole JSON value as MessagePack into <paramref name="output"/>.</summary>
+    public static void WriteMessagePack(ReadOnlySpan<byte> utf8Json, IBufferWriter<byte> output)
+    {
+        try
+        {
+            var json = new Utf8JsonReader(utf8Json, new JsonReaderOptions { MaxDepth = Limits.NestingDepthMax });
+            using var document = JsonDocument.ParseValue(ref json);
+            WriteMessagePack(document.RootElement, new MessagePackWriter(output));
+        }
+        catch (JsonException exception)
+        {
+            throw new ProtocolException($"body is not JSON: {exception.Message}", exception);
+        }
+    }
+
+    /// <summary>Writes <paramref name="element"/> and all it contains.</summary>
+    public static void WriteMessagePack(JsonElement element, MessagePackWriter writer)
+    {
+        switch (element.ValueKind)
+        {
+            case JsonValueKind.Object:
+                writer.WriteMapHeader(element.GetPropertyCount());
+                foreach (var property in element.EnumerateObject())
+                {
+                    writer.WriteString(property.Name);
+                    WriteMessagePack(property.Value, writer);
+                }
+
+                break;
+            case JsonValueKind.Array:
+                writer.WriteArrayHeader(element.GetArrayLength());
+                foreach (var item in element.EnumerateArray())
+                {
+                    WriteMessagePack(item, writer);
+                }
+
+                break;
+            case JsonValueKind.String:
+                writer.WriteString(element.GetString()!);
+                break;
+            case JsonValueKind.Number when element.TryGetInt64(out var integer):
+                writer.WriteInteger(integer);
+                break;
+            case JsonValueKind.Number when element.TryGetUInt64(out var unsigned):
+                writer.WriteInteger(unsigned);
+                break;
+            case JsonValueKind.Number:
+                writer.WriteDouble(element.GetDouble());
+                break;
+            case JsonValueKind.True or JsonValueKind.False:
+                writer.WriteBoolean(element.GetBoolean());
+                break;
+            default:
+                writer.WriteNil();
+                break;
+        }
+    }
+
+    private static void WriteJson(ref MessagePackReader reader, Utf8JsonWriter json, int depth)
+    {
+        if (depth > Limits.NestingDepthMax)
+        {
+            throw new ProtocolException($"value is nested deeper than the limit {Limits.NestingDepthMax}");
+        }
+
+        switch (reader.PeekType())
+        {
+            case MessagePackType.Map:
+                WriteJsonObject(ref reader, json, depth);
+                break;
+            case MessagePackType.Array:
+                json.WriteStartArray();
+                for (var left = reader.ReadArrayHeader(); left > 0; left--)
+                {
+                    WriteJson(ref reader, json, depth + 1);
+                }
+
+                json.WriteEndArray();
+                break;
+            case MessagePackType.String:
+                json.WriteStringValue(reader.ReadStringBytes());
+                break;
+            case MessagePackType.Integer:
+                WriteJsonInteger(ref reader, json);
+                break;
+            case MessagePackType.Float:
+                WriteJsonFloat(reader.ReadDouble(), json);
+                break;
+            case MessagePackType.Boolean:
+                json.WriteBooleanValue(reader.ReadBoolean());
+                break;
+            case MessagePackType.Binary:
+                json.WriteStartArray();
+                foreach (var octet in reader.ReadBinary())
+                {
+                    json.WriteNumberValue(octet);
+                }
+
+                json.WriteEndArray();
+                break;
+            case MessagePackType.Extension:
+                throw new ProtocolException("MessagePack extension values are not part of this protocol");
+            default:
+                reader.Skip();
+                json.WriteNullValue();
+                break;
+        }
+    }
+
+    private static void WriteJsonObject(ref MessagePackReader reader, Utf8JsonWriter json, int depth)
+    {
+        json.WriteStartObject();
+        for (var left = reader.ReadMapHeader(); left > 0; left--)
+        {
+            // Maps with integer keys occur inside opaque values only; JSON wants text there.
+            if (reader.PeekType() == MessagePackType.Integer)
+            {
+                json.WritePropertyName(reader.ReadInt64().ToString(System.Globalization.CultureInfo.InvariantCulture));
+            }
+            else
+            {
+                json.WritePropertyName(reader.ReadStringBytes());
+            }
+
+            WriteJson(ref reader, json, depth + 1);
+        }
+
+        json.WriteEndObject();
+    }
+
+    private static void WriteJsonInteger(ref MessagePackReader reader, Utf8JsonWriter json)
+    {
+        var probe = reader;
+        try
+        {
+            json.WriteNumberValue(reader.ReadInt64());
+        }
+        catch (ProtocolException)
+        {
+            // Above 2^63: instance ids and hashes are unsigned 64-bit numbers.
+            reader = probe;
+            json.WriteNumberValue(reader.ReadUInt64());
+        }
+    }
+
+    private static void WriteJsonFloat(double value, Utf8JsonWriter json)
+    {
+        if (double.IsFinite(value))
+        {
+            json.WriteNumberValue(value);
+        }
+        else
+        {
+            json.WriteNullValue();
+        }
+    }
+}

@@ -1,0 +1,117 @@
+using System.Globalization;
+using Dynamo.Vllm.Protocol.MessagePack;
+
+namespace Dynamo.Vllm.Protocol.Requests;
+
+/// <summary>Typed reading of request fields with errors that name the field, the value and the limit.</summary>
+internal static class RequestValues
+{
+    public static int Int32(ref MessagePackReader reader, string field)
+    {
+        var value = Int64(ref reader, field);
+        return value is >= int.MinValue and <= int.MaxValue
+            ? (int)value
+            : throw new ProtocolException($"{field} is {value}, outside the limits {int.MinValue} to {int.MaxValue}");
+    }
+
+    public static long Int64(ref MessagePackReader reader, string field)
+    {
+        switch (reader.PeekType())
+        {
+            case MessagePackType.Integer:
+                var probe = reader;
+                try
+                {
+                    return reader.ReadInt64();
+                }
+                catch (ProtocolException)
+                {
+                    reader = probe;
+                    throw new ProtocolException($"{field} is {reader.ReadUInt64()}, above the limit {long.MaxValue}");
+                }
+
+            case MessagePackType.Float:
+                var number = reader.ReadDouble();
+                return Math.Floor(number) == number && Math.Abs(number) <= 9007199254740992.0
+                    ? (long)number
+                    : throw new ProtocolException($"{field} is {number.ToString(CultureInfo.InvariantCulture)}, which is not an integer");
+            default:
+                throw Wrong(ref reader, field, "an integer");
+        }
+    }
+
+    public static double Double(ref MessagePackReader reader, string field) =>
+        reader.PeekType() is MessagePackType.Float or MessagePackType.Integer ? reader.ReadDouble() : throw Wrong(ref reader, field, "a number");
+
+    public static bool Boolean(ref MessagePackReader reader, string field) =>
+        reader.PeekType() == MessagePackType.Boolean ? reader.ReadBoolean() : throw Wrong(ref reader, field, "a boolean");
+
+    /// <summary>Token ids as 32-bit integers, the only form that the engine process survives.</summary>
+    public static int[] TokenIds(ref MessagePackReader reader, string field)
+    {
+        var ids = new int[ArrayHeader(ref reader, field)];
+        for (var i = 0; i < ids.Length; i++)
+        {
+            if (reader.PeekType() != MessagePackType.Integer)
+            {
+                throw Wrong(ref reader, $"{field}[{i}]", "an integer token id");
+            }
+
+            var id = reader.ReadInt64();
+            ids[i] = id is >= int.MinValue and <= int.MaxValue
+                ? (int)id
+                : throw new ProtocolException($"{field}[{i}] is {id}, above the limit {int.MaxValue}");
+        }
+
+        return ids;
+    }
+
+    /// <summary>
+    /// A count of logprobs: a non-negative integer or its text; <see cref="PreprocessedRequest.FullVocabulary"/> becomes -1.
+    /// Anything else is ignored, as in the reference.
+    /// </summary>
+    public static int? LogprobCount(ref MessagePackReader reader)
+    {
+        long value;
+        switch (reader.PeekType())
+        {
+            case MessagePackType.Integer:
+                value = reader.ReadInt64();
+                break;
+            case MessagePackType.String when long.TryParse(reader.ReadString(), CultureInfo.InvariantCulture, out value):
+                break;
+            case MessagePackType.String:
+                return null;
+            default:
+                reader.Skip();
+                return null;
+        }
+
+        return value switch
+        {
+            PreprocessedRequest.FullVocabulary => -1,
+            >= 0 and <= int.MaxValue => (int)value,
+            _ => null,
+        };
+    }
+
+    public static int MapHeader(ref MessagePackReader reader, string field) =>
+        reader.PeekType() == MessagePackType.Map ? reader.ReadMapHeader() : throw Wrong(ref reader, field, "an object");
+
+    public static int ArrayHeader(ref MessagePackReader reader, string field) =>
+        reader.PeekType() == MessagePackType.Array ? reader.ReadArrayHeader() : throw Wrong(ref reader, field, "an array");
+
+    public static ProtocolException Wrong(ref MessagePackReader reader, string field, string wanted)
+    {
+        // The value itself may be prompt content, so only its kind is named, except for numbers and booleans.
+        var type = reader.PeekType();
+        var shown = type switch
+        {
+            MessagePackType.Float => reader.ReadDouble().ToString(CultureInfo.InvariantCulture),
+            MessagePackType.Boolean => reader.ReadBoolean() ? "true" : "false",
+            MessagePackType.Nil => "null",
+            _ => $"of type {type}",
+        };
+        return new ProtocolException($"{field} is {shown}, must be {wanted}");
+    }
+}
