@@ -1,0 +1,63 @@
+"""vLLM's own parser, fed with what the host's parser left over."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import sys
+from typing import Any
+
+
+class UsageError(Exception):
+    """The parser refused the arguments. Carries what it printed."""
+
+
+def _parser() -> Any:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    parser = FlexibleArgumentParser(prog="dynamo-vllm", add_help=False)
+    AsyncEngineArgs.add_cli_args(parser, async_args_only=False)
+    return parser
+
+
+def parse(arguments: list[str]) -> tuple[Any, dict[str, Any]]:
+    """Engine arguments and their values as plain data."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    # vLLM looks at sys.argv itself (for --config and for flags such as --numa-bind).
+    sys.argv = ["dynamo-vllm", *arguments]
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            namespace = _parser().parse_args(arguments)
+    except SystemExit as exit_request:
+        raise UsageError(printed.getvalue().strip()) from exit_request
+    engine_args = AsyncEngineArgs.from_cli_args(namespace)
+    return engine_args, values(engine_args)
+
+
+def values(engine_args: Any) -> dict[str, Any]:
+    """Each field as JSON can hold it: configuration objects become their fields."""
+    return {field.name: _plain(getattr(engine_args, field.name)) for field in dataclasses.fields(engine_args)}
+
+
+def help_text() -> str:
+    """Help of the engine options, without usage and description."""
+    text: str = _parser().format_help()
+    lines = text.splitlines()
+    start = next((index for index, line in enumerate(lines) if line and not line[0].isspace() and not line.startswith("usage")), 0)
+    return "\n".join(lines[start:])
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name, None)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    return str(value)

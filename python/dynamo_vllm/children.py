@@ -1,0 +1,28 @@
+"""Child processes must not outlive the host: a GPU held by an orphan costs the next start."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.spawn as spawn
+import os
+import sys
+from typing import Any
+
+#: Runs first in each spawned child. The kernel then kills it when this process dies, also by SIGKILL; the parent check closes the race
+#: between the spawn and the call. SIGKILL, because a child that hangs in a GPU call ignores anything less.
+_GUARD = (
+    "import ctypes as _c, os as _o; _c.CDLL(None).prctl(1, 9, 0, 0, 0); _o.getppid() == {parent} or _o._exit(1); "
+    "from multiprocessing.spawn import spawn_main; spawn_main({arguments})"
+)
+
+
+def guard() -> None:
+    """Makes every process that multiprocessing spawns from here die with this one."""
+    multiprocessing.set_executable(sys.executable)
+
+    def command_line(**arguments: Any) -> list[str]:
+        text = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        program = _GUARD.format(parent=os.getpid(), arguments=text)
+        return [spawn.get_executable(), "-c", program, "--multiprocessing-fork"]
+
+    spawn.get_command_line = command_line

@@ -1,0 +1,339 @@
+"""Construction of the engine, and every call that the host makes on it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import os
+from array import array
+from typing import TYPE_CHECKING, Any, Awaitable, Callable
+
+from . import delivery, sampling, statistics
+
+if TYPE_CHECKING:
+    from .outbox import Outbox
+
+_LOGGER = logging.getLogger("dynamo_vllm.engine")
+
+#: Kinds of cache group whose block size is the one that KV events count in (cli.md, 4.4).
+_MAIN_GROUPS = ("full_attention", "mla_attention", "sink_full_attention")
+
+
+class Engine:
+    """vLLM's AsyncLLM with the requests of the host in it. Lives on the event loop's thread."""
+
+    def __init__(self, outbox: "Outbox", drive: str) -> None:
+        self._outbox = outbox
+        self._drive = drive
+        self._streams: dict[int, delivery.Stream] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._delivery = delivery.Delivery(outbox, self._forget)
+        self._llm: Any = None
+        self._defaults: dict[str, Any] = {}
+        self._sampling_cache: Any = None
+        self._loras: dict[str, Any] = {}
+        self._metrics_registry: Any = None
+
+    # -- construction ---------------------------------------------------------------------------------------------
+
+    def build(self, engine_args: Any, overrides: dict[str, Any], settings: dict[str, Any]) -> None:
+        """Blocks until vLLM is ready: the loop stands still meanwhile, which is why the host answers probes itself."""
+        from vllm.usage.usage_lib import UsageContext
+        from vllm.v1.engine import async_llm
+        from vllm.v1.metrics.prometheus import setup_multiprocess_prometheus
+
+        setup_multiprocess_prometheus()
+        for name, value in overrides.items():
+            setattr(engine_args, name, value)
+        if isinstance(overrides.get("kv_events_config"), dict):
+            from vllm.config import KVEventsConfig
+
+            engine_args.kv_events_config = KVEventsConfig(**overrides["kv_events_config"])
+        context = UsageContext.OPENAI_API_SERVER
+        config = engine_args.create_engine_config(usage_context=context)
+        if settings.get("disable_hybrid_kv_cache_manager"):
+            config.scheduler_config.disable_hybrid_kv_cache_manager = True
+        self._defaults = dict(config.model_config.get_diff_sampling_param())
+        config.additional_config["consolidator_endpoints"] = None
+        if self._drive == "collector":
+            async_llm.RequestOutputCollector = delivery.collector_class(async_llm.RequestOutputCollector, self._delivery)
+        self._llm = async_llm.AsyncLLM.from_vllm_config(
+            vllm_config=config,
+            usage_context=context,
+            stat_loggers=[statistics.logger_factory(self._outbox)],
+            enable_log_requests=False,
+            disable_log_stats=False,
+        )
+        self._delivery.decode = self._decode_token
+
+    async def describe(self) -> dict[str, Any]:
+        """All that the host needs to know of the running engine. Final only after `build`."""
+        import vllm
+
+        config = self._llm.vllm_config
+        model, cache, scheduler, parallel = config.model_config, config.cache_config, config.scheduler_config, config.parallel_config
+        reasoning = getattr(config, "structured_outputs_config", None)
+        transfer = getattr(config, "kv_transfer_config", None)
+        events = getattr(config, "kv_events_config", None)
+        return {
+            "vllm_version": vllm.__version__,
+            "model": str(model.model),
+            "model_weights": str(getattr(model, "model_weights", "") or ""),
+            "max_model_len": model.max_model_len,
+            "vocabulary_size": _vocabulary(model),
+            "num_gpu_blocks": cache.num_gpu_blocks,
+            "block_size": cache.block_size,
+            "kv_event_block_size": await self._event_block_size(cache.block_size),
+            "max_num_seqs": scheduler.max_num_seqs,
+            "max_num_batched_tokens": scheduler.max_num_batched_tokens,
+            "data_parallel_rank": parallel.data_parallel_rank,
+            "data_parallel_size": parallel.data_parallel_size,
+            "data_parallel_size_local": getattr(parallel, "data_parallel_size_local", 1),
+            "data_parallel_external_lb": bool(getattr(parallel, "data_parallel_external_lb", False)),
+            "data_parallel_hybrid_lb": bool(getattr(parallel, "data_parallel_hybrid_lb", False)),
+            "world_size": getattr(parallel, "world_size", 1),
+            "reasoning_parser": str(getattr(reasoning, "reasoning_parser", "") or ""),
+            "enable_in_reasoning": bool(getattr(reasoning, "enable_in_reasoning", False)),
+            "tower_connector_lora": bool(getattr(getattr(config, "lora_config", None), "enable_tower_connector_lora", False)),
+            "max_loras": getattr(getattr(config, "lora_config", None), "max_loras", None),
+            "speculative": _speculative(getattr(config, "speculative_config", None)),
+            "kv_connector": getattr(transfer, "kv_connector", None),
+            "kv_connector_extra_config": getattr(transfer, "kv_connector_extra_config", None),
+            "kv_engine_id": getattr(transfer, "engine_id", None),
+            "kv_events": None
+            if events is None
+            else {"enabled": bool(events.enable_kv_cache_events), "publisher": events.publisher, "endpoint": events.endpoint, "topic": events.topic},
+            "prefix_caching": bool(cache.enable_prefix_caching),
+            "shutdown_timeout": getattr(config, "shutdown_timeout", 0) or 0,
+            "default_sampling": self._defaults,
+            "bos_token_id": _bos(self._llm),
+        }
+
+    async def _event_block_size(self, fallback: int) -> int:
+        try:
+            groups = await self._llm.engine_core.call_utility_async("get_kv_cache_group_metadata")
+        except Exception:  # noqa: BLE001 - boundary mapping: an older engine lacks the call, the cache's own size then counts
+            _LOGGER.warning("KV cache groups are unknown, using the cache block size %s for KV events", fallback, exc_info=True)
+            return fallback
+        return next((group["block_size"] for group in groups if group.get("kind") in _MAIN_GROUPS), fallback)
+
+    def _decode_token(self, token: int) -> str:
+        try:
+            text: str = self._llm.get_tokenizer().decode([token])
+            return text
+        except Exception:  # noqa: BLE001 - boundary mapping: ids above the tokenizer's last one have no text
+            return ""
+
+    # -- requests -------------------------------------------------------------------------------------------------
+
+    def submit(self, stream_id: int, fields: dict[str, Any], blob: bytes) -> None:
+        """Starts a request. Every way ends in a record for the host."""
+        stream = delivery.Stream(stream_id)
+        self._streams[stream_id] = stream
+        run = self._run_collector if self._drive == "collector" else self._run_stock
+        task = asyncio.get_running_loop().create_task(run(stream, fields, blob))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def abort(self, stream_id: int) -> None:
+        """Stops a request; unknown and finished ones are no error."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.cancelled:
+            return
+        stream.cancelled = True
+        if stream.internal_id is not None:
+            self._spawn(self._llm.abort(stream.internal_id, internal=True))
+
+    async def _run_collector(self, stream: delivery.Stream, fields: dict[str, Any], blob: bytes) -> None:
+        try:
+            prompt, params, options = self._prepare(fields, blob)
+            delivery.CURRENT_STREAM.set(stream)
+            await self._llm.add_request(fields["request_id"], prompt, params, **options)
+            if stream.cancelled:
+                await self._llm.abort(stream.internal_id, internal=True)
+        except BaseException as error:  # noqa: BLE001 - boundary mapping: a request must end with an answer
+            self._delivery.fail(stream, error)
+
+    async def _run_stock(self, stream: delivery.Stream, fields: dict[str, Any], blob: bytes) -> None:
+        try:
+            prompt, params, options = self._prepare(fields, blob)
+            # The given id is what abort takes here; it is made unique because the host may send one id twice.
+            request_id = f"{fields['request_id']}-{stream.id}"
+            outputs = self._llm.generate(prompt, params, request_id, **options)
+            async for output in outputs:
+                self._delivery.deliver(stream, output)
+                if stream.cancelled and not stream.done:
+                    await self._llm.abort(request_id)
+        except BaseException as error:  # noqa: BLE001 - boundary mapping: a request must end with an answer
+            self._delivery.fail(stream, error)
+
+    def _prepare(self, fields: dict[str, Any], blob: bytes) -> tuple[Any, Any, dict[str, Any]]:
+        params = sampling.build(self._defaults, fields["sampling"])
+        prompt = self._prompt(fields, blob)
+        options: dict[str, Any] = {
+            "lora_request": self._loras.get(fields.get("lora", "")),
+            "data_parallel_rank": fields.get("data_parallel_rank"),
+            "trace_headers": fields.get("trace_headers"),
+            "priority": fields.get("priority", 0),
+        }
+        for optional in ("session_id", "reasoning_ended", "reasoning_parser_kwargs"):
+            # Passed only when set: older vLLM releases lack them.
+            if fields.get(optional) is not None:
+                options[optional] = fields[optional]
+        return prompt, params, options
+
+    def _prompt(self, fields: dict[str, Any], blob: bytes) -> dict[str, Any]:
+        prompt: dict[str, Any]
+        if "prompt_embeds" in fields:
+            prompt = {"prompt_embeds": self._load_embeds(fields["prompt_embeds"])}
+        else:
+            tokens = array("i")
+            tokens.frombytes(blob)
+            # With a type the prompt counts as rendered and is processed here and now, without a hop to a thread pool.
+            prompt = {"type": "token", "prompt_token_ids": tokens.tolist()}
+        if fields.get("cache_salt"):
+            prompt["cache_salt"] = fields["cache_salt"]
+        return prompt
+
+    def _load_embeds(self, encoded: str) -> Any:
+        from vllm.renderers.embed_utils import safe_load_prompt_embeds
+
+        try:
+            data = base64.b64decode(encoded, validate=True)
+        except ValueError as error:
+            raise ValueError(f"prompt_embeds is not base64: {error}") from None
+        try:
+            return safe_load_prompt_embeds(self._llm.vllm_config.model_config, data)
+        except (ValueError, TypeError):
+            raise
+        except Exception as error:
+            raise ValueError(f"Failed to decode prompt_embeds as PyTorch tensor: {error}") from error
+
+    def _forget(self, stream: delivery.Stream) -> None:
+        self._streams.pop(stream.id, None)
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._report)
+
+    def _report(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _LOGGER.warning("abort failed: %r", task.exception())
+
+    # -- control --------------------------------------------------------------------------------------------------
+
+    async def call(self, method: str, arguments: dict[str, Any]) -> Any:
+        """One control call, by a name from the table below and no other."""
+        handler: Callable[..., Awaitable[Any]] | None = getattr(self, f"call_{method}", None)
+        if handler is None:
+            raise ValueError(f"unknown engine call {method!r}")
+        return await handler(**arguments)
+
+    async def call_check_health(self) -> None:
+        await self._llm.check_health()
+
+    async def call_round_trip(self) -> bool:
+        """Asks the engine process itself: the only probe that a hung engine fails."""
+        return bool(await self._llm.is_sleeping())
+
+    async def call_log_stats(self) -> None:
+        await self._llm.do_log_stats()
+
+    async def call_reset_prefix_cache(self, reset_connector: bool = False) -> bool:
+        return bool(await self._llm.reset_prefix_cache(reset_connector=reset_connector))
+
+    async def call_pause(self, mode: str = "abort", clear_cache: bool = True) -> None:
+        await self._llm.pause_generation(mode=mode, clear_cache=clear_cache)
+
+    async def call_resume(self) -> None:
+        await self._llm.resume_generation()
+
+    async def call_sleep(self, level: int = 1) -> None:
+        await self._llm.sleep(level)
+
+    async def call_wake_up(self, tags: list[str] | None = None) -> None:
+        await self._llm.wake_up(tags)
+
+    async def call_start_profile(self, profile_prefix: str | None = None) -> None:
+        await self._llm.start_profile(profile_prefix)
+
+    async def call_stop_profile(self) -> None:
+        await self._llm.stop_profile()
+
+    async def call_collective_rpc(self, name: str, kwargs: dict[str, Any] | None = None, timeout: float | None = None) -> Any:
+        return await self._llm.collective_rpc(name, timeout=timeout, kwargs=kwargs or {})
+
+    async def call_add_lora(self, name: str, lora_id: int, path: str) -> bool:
+        from vllm.lora.request import LoRARequest
+
+        request = LoRARequest(lora_name=name, lora_int_id=lora_id, lora_path=path)
+        added = await self._llm.add_lora(request)
+        self._loras[name] = request
+        return bool(added)
+
+    async def call_remember_lora(self, name: str, lora_id: int, path: str) -> None:
+        """A prefill worker lets the first request load the adapter."""
+        from vllm.lora.request import LoRARequest
+
+        self._loras[name] = LoRARequest(lora_name=name, lora_int_id=lora_id, lora_path=path)
+
+    async def call_remove_lora(self, name: str, lora_id: int) -> bool:
+        self._loras.pop(name, None)
+        return bool(await self._llm.remove_lora(lora_id))
+
+    async def call_metrics(self) -> str:
+        """Prometheus text of vLLM's families; the host adds labels."""
+        try:
+            from prometheus_client import REGISTRY, CollectorRegistry, generate_latest, multiprocess
+        except ImportError:
+            from vllm.v1.metrics.prometheus import render_simulated_metrics
+
+            return str(render_simulated_metrics())
+        if self._metrics_registry is None:
+            self._metrics_registry = REGISTRY
+            if os.path.isdir(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")):
+                try:
+                    multiprocess.MultiProcessCollector(REGISTRY)
+                except ValueError:
+                    # The deployment set the directory itself, so the families are registered twice: read the files alone.
+                    self._metrics_registry = CollectorRegistry()
+                    multiprocess.MultiProcessCollector(self._metrics_registry)
+        return generate_latest(self._metrics_registry).decode("utf-8")
+
+    async def call_metadata(self) -> dict[str, Any]:
+        return await self.describe()
+
+    def shutdown(self, timeout: float) -> None:
+        """Ends the engine and its processes. Blocks; nothing else runs on this loop any more."""
+        if self._llm is not None:
+            self._llm.shutdown(timeout=timeout)
+
+
+def load_settings(text: str) -> dict[str, Any]:
+    """Settings of the host."""
+    settings: dict[str, Any] = json.loads(text)
+    return settings
+
+
+def _speculative(config: Any) -> dict[str, Any] | None:
+    tokens = getattr(config, "num_speculative_tokens", 0) or 0
+    return {"tokens": tokens, "method": getattr(config, "method", None)} if tokens > 0 else None
+
+
+def _vocabulary(model: Any) -> int | None:
+    try:
+        return int(model.get_vocab_size())
+    except Exception:  # noqa: BLE001 - boundary mapping: informational only
+        return None
+
+
+def _bos(llm: Any) -> int | None:
+    try:
+        token = getattr(llm.get_tokenizer(), "bos_token_id", None)
+        return token if isinstance(token, int) else None
+    except Exception:  # noqa: BLE001 - boundary mapping: no tokenizer, then the host uses the reference's default
+        return None

@@ -1,0 +1,42 @@
+"""Python's log lines become the host's: one format, one level setting, no second writer on stderr."""
+
+from __future__ import annotations
+
+import logging
+from typing import Callable
+
+from . import wire
+
+
+class HostHandler(logging.Handler):
+    """Posts each record at once; called on any Python thread, which is safe because the post only copies."""
+
+    def __init__(self, post: Callable[[bytes], object]) -> None:
+        super().__init__()
+        self._post = post
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+            if record.exc_info:
+                message += "\n" + logging.Formatter().formatException(record.exc_info)
+            self._post(wire.pack_log(min(record.levelno // 10, 5), record.name, message))
+        except Exception:  # noqa: BLE001 - best-effort: a log line must not break what it reports on
+            self.handleError(record)
+
+
+def install(post: Callable[[bytes], object]) -> HostHandler:
+    """Takes over the root logger."""
+    handler = HostHandler(post)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    return handler
+
+
+def take_over_vllm(handler: HostHandler) -> None:
+    """vLLM gives its logger a handler of its own on import; its level stays as it set it."""
+    logger = logging.getLogger("vllm")
+    logger.handlers = [handler]
+    logger.propagate = False

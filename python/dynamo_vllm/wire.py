@@ -1,0 +1,145 @@
+"""Layout of the messages that cross the border. The host's side is GuestRecords.cs; both change together.
+
+Host to guest: u32 length, then <B op><Q id><I json length><json><blob>.
+Guest to host: records back to back, each starting with <B kind>. All little-endian.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from array import array
+from typing import Any, Iterator, NamedTuple, Sequence
+
+OP_PARSE = 1
+OP_HELP = 2
+OP_BUILD = 3
+OP_SUBMIT = 4
+OP_ABORT = 5
+OP_CALL = 6
+OP_SHUTDOWN = 7
+
+KIND_TOKENS = 1
+KIND_FAILURE = 2
+KIND_REPLY = 3
+KIND_LOG = 4
+KIND_STATS = 5
+KIND_TOKEN_TEXT = 6
+
+FLAG_FINISHED = 1
+FLAG_EXTRAS = 2
+FLAG_LOGPROBS = 4
+
+FINISH_NONE = 0
+FINISH_NO_OUTPUTS = 6
+FINISH_OTHER = 255
+FINISH_CODES = {None: FINISH_NONE, "stop": 1, "length": 2, "abort": 3, "error": 4, "repetition": 5}
+
+_MESSAGE = struct.Struct("<BQI")
+_LENGTH = struct.Struct("<I")
+_TOKENS = struct.Struct("<BBBxIQiiI")
+_TEXT = struct.Struct("<BQBI")
+_LOG = struct.Struct("<BBII")
+_STATS = struct.Struct("<BxxxIdIIIQ")
+_TOKEN_TEXT = struct.Struct("<BII")
+_CANDIDATE = struct.Struct("<iid")
+
+_SINGLE = struct.Struct("<BBBxIQiiIi")
+
+
+class Message(NamedTuple):
+    """One message of the host."""
+
+    op: int
+    id: int
+    body: Any
+    blob: bytes
+
+
+def read_messages(batch: bytes) -> Iterator[Message]:
+    """Splits what `take` returned."""
+    view = memoryview(batch)
+    position = 0
+    while position < len(view):
+        (length,) = _LENGTH.unpack_from(view, position)
+        position += _LENGTH.size
+        op, ident, json_length = _MESSAGE.unpack_from(view, position)
+        start = position + _MESSAGE.size
+        body = json.loads(bytes(view[start : start + json_length])) if json_length else None
+        yield Message(op, ident, body, bytes(view[start + json_length : position + length]))
+        position += length
+
+
+def pack_token(stream: int, index: int, finish: int, flags: int, prompt: int, cached: int, token: int) -> bytes:
+    """A record with exactly one token and nothing rare: the shape of nearly every record, in one call."""
+    return _SINGLE.pack(KIND_TOKENS, flags, finish, index, stream, prompt, cached, 1, token)
+
+
+def pack_tokens(
+    stream: int,
+    index: int,
+    finish: int,
+    flags: int,
+    prompt: int,
+    cached: int,
+    tokens: Sequence[int],
+    logprobs: bytes = b"",
+    extras: bytes = b"",
+) -> bytes:
+    """Any record of tokens. `logprobs` and `extras` must agree with `flags`."""
+    head = _TOKENS.pack(KIND_TOKENS, flags, finish, index, stream, prompt, cached, len(tokens))
+    tail = _LENGTH.pack(len(extras)) + extras if flags & FLAG_EXTRAS else b""
+    return head + array("i", tokens).tobytes() + logprobs + tail
+
+
+def pack_logprobs(positions: Sequence[Sequence[tuple[int, int, float]]]) -> bytes:
+    """Candidates per token: (id, rank or 0, logprob), the selected one first."""
+    parts = []
+    for candidates in positions:
+        parts.append(_LENGTH.pack(len(candidates)))
+        parts.extend(_CANDIDATE.pack(*candidate) for candidate in candidates)
+    return b"".join(parts)
+
+
+def pack_failure(stream: int, failure: dict[str, Any]) -> bytes:
+    """The stream ends with an error."""
+    text = to_json(failure)
+    return _TEXT.pack(KIND_FAILURE, stream, 0, len(text)) + text
+
+
+def pack_reply(call: int, ok: bool, value: Any) -> bytes:
+    """Answer to a call."""
+    text = to_json(value)
+    return _TEXT.pack(KIND_REPLY, call, 1 if ok else 0, len(text)) + text
+
+
+def pack_log(level: int, name: str, message: str) -> bytes:
+    """One log line, level as in Python's logging divided by ten."""
+    name_bytes, message_bytes = name.encode("utf-8", "replace"), message.encode("utf-8", "replace")
+    return _LOG.pack(KIND_LOG, level, len(name_bytes), len(message_bytes)) + name_bytes + message_bytes
+
+
+def pack_stats(rank: int, kv_usage: float, running: int, waiting: int, preempted: int, generated: int) -> bytes:
+    """Load of one rank after one engine step."""
+    return _STATS.pack(KIND_STATS, rank, kv_usage, running, waiting, preempted, generated)
+
+
+def pack_token_text(token: int, text: str) -> bytes:
+    """Text of one vocabulary entry, sent before the first record that needs it."""
+    data = text.encode("utf-8", "replace")
+    return _TOKEN_TEXT.pack(KIND_TOKEN_TEXT, token, len(data)) + data
+
+
+def to_json(value: Any) -> bytes:
+    """Compact JSON; what JSON lacks becomes text, and non-finite numbers are written as large ones by the callers."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=_plain).encode("utf-8", "replace")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (set, frozenset, tuple)):
+        return list(value)
+    if isinstance(value, (bytes, bytearray)):
+        return value.decode("utf-8", "replace")
+    if hasattr(value, "tolist"):  # numpy scalars and arrays
+        return value.tolist()
+    return str(value)
