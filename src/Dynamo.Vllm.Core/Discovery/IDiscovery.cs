@@ -1,0 +1,31 @@
+using Dynamo.Vllm.Protocol.Discovery;
+
+namespace Dynamo.Vllm.Core.Discovery;
+
+/// <summary>A discovery store, as one process that owns records in it. Calls come from one owner, one at a time.</summary>
+public interface IDiscovery : IAsyncDisposable
+{
+    /// <summary>Name for logs and errors: file, etcd, kubernetes, mem.</summary>
+    string Name { get; }
+
+    /// <summary>
+    /// The store lost this process (an expired lease) and gave it a new identity. The owner registers everything again under it;
+    /// records of the old identity are gone.
+    /// </summary>
+    event Action<InstanceId>? IdentityChanged;
+
+    /// <summary>Connects, retrying up to the store's own limit, and takes an identity.</summary>
+    Task<InstanceId> JoinAsync(CancellationToken cancellationToken);
+
+    /// <summary>Creates a record, or replaces an own one with the same key.</summary>
+    Task RegisterAsync(DiscoveryRecord record, CancellationToken cancellationToken);
+
+    /// <summary>Removes an own record; one that is gone already is no error.</summary>
+    Task UnregisterAsync(DiscoveryRecord record, CancellationToken cancellationToken);
+
+    /// <summary>Removes every record of this process.</summary>
+    Task LeaveAsync(CancellationToken cancellationToken);
+
+    /// <summary>This process's records as the system server shows them under <c>/metadata</c>, or null where the store has no such view.</summary>
+    System.Text.Json.Nodes.JsonObject? Metadata { get; }
+}

@@ -1,0 +1,21 @@
+namespace Dynamo.Vllm.Core.Engines;
+
+/// <summary>A control call failed in Python.</summary>
+/// <remarks><see cref="PythonType"/> and the message are those of the Python exception.</remarks>
+public sealed class EngineCallException : Exception
+{
+    public EngineCallException(string kind, string pythonType, string message, string? traceback = null)
+        : base(message)
+    {
+        Kind = kind;
+        PythonType = pythonType;
+        Traceback = traceback;
+    }
+
+    /// <summary>Kind as failures.py names it: usage, engine_dead, http, invalid_argument, timeout, disconnected, unknown.</summary>
+    public string Kind { get; }
+
+    public string PythonType { get; }
+
+    public string? Traceback { get; }
+}

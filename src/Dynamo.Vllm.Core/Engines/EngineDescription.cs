@@ -1,0 +1,67 @@
+using System.Text.Json.Nodes;
+
+namespace Dynamo.Vllm.Core.Engines;
+
+/// <summary>Limits and settings of the running engine, read once after it is ready (behaviour.md, 2).</summary>
+public sealed record EngineDescription
+{
+    public required string EngineVersion { get; init; }
+
+    public required string Model { get; init; }
+
+    /// <summary>Local folder that the engine pulled an object-store model to, or empty.</summary>
+    public string ModelWeights { get; init; } = "";
+
+    public required int MaxModelLength { get; init; }
+
+    /// <summary>Over all ranks; 0 if unknown.</summary>
+    public long NumGpuBlocks { get; init; }
+
+    public required int BlockSize { get; init; }
+
+    /// <summary>Tokens per block in KV events; differs from <see cref="BlockSize"/> for hybrid models.</summary>
+    public required int KvEventBlockSize { get; init; }
+
+    public required int MaxNumSeqs { get; init; }
+
+    public required int MaxNumBatchedTokens { get; init; }
+
+    /// <summary>First global data-parallel rank of this worker.</summary>
+    public int DataParallelStart { get; init; }
+
+    /// <summary>Ranks that this worker manages.</summary>
+    public int DataParallelSize { get; init; } = 1;
+
+    public int WorldSize { get; init; } = 1;
+
+    public string ReasoningParser { get; init; } = "";
+
+    public bool EnableInReasoning { get; init; }
+
+    public bool TowerConnectorLora { get; init; }
+
+    public int? MaxLoras { get; init; }
+
+    public JsonObject? SpecDecode { get; init; }
+
+    public string? KvConnector { get; init; }
+
+    public JsonObject? KvConnectorExtraConfig { get; init; }
+
+    public string? KvEngineId { get; init; }
+
+    /// <summary>Endpoint of the engine's KV event publisher, or null when it publishes none.</summary>
+    public string? KvEventsEndpoint { get; init; }
+
+    public string KvEventsTopic { get; init; } = "";
+
+    /// <summary>Default <c>max_tokens</c> of the model's generation config.</summary>
+    public int? DefaultMaxTokens { get; init; }
+
+    public int? BosTokenId { get; init; }
+
+    public double ShutdownTimeoutSeconds { get; init; }
+
+    /// <summary>KV blocks of one rank: the quotient, at least 1; 0 if unknown.</summary>
+    public long BlocksPerRank => NumGpuBlocks <= 0 ? 0 : Math.Max(1, NumGpuBlocks / Math.Max(1, DataParallelSize));
+}

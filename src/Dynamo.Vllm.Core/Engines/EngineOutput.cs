@@ -1,0 +1,74 @@
+using Dynamo.Vllm.Protocol.Responses;
+
+namespace Dynamo.Vllm.Core.Engines;
+
+/// <summary>New tokens of one choice, as the engine gave them or merged while the reader was behind.</summary>
+/// <remarks>Owned by its stream: valid until the next call to <see cref="IEngineStream.TryTake"/>.</remarks>
+public sealed class EngineOutput
+{
+    private int[] _tokens = new int[4];
+    private int _count;
+
+    public int Index { get; private set; }
+
+    public ReadOnlyMemory<int> Tokens => _tokens.AsMemory(0, _count);
+
+    public FinishReason Finish { get; private set; }
+
+    public string? FinishText { get; set; }
+
+    /// <summary>Prompt length in tokens, or null if the engine reported none.</summary>
+    public int? PromptTokens { get; private set; }
+
+    /// <summary>Prompt tokens that came from the prefix cache.</summary>
+    public int? CachedTokens { get; private set; }
+
+    /// <summary>One entry per token, if asked for.</summary>
+    public List<TokenLogprobs>? Logprobs { get; set; }
+
+    public ReadOnlyMemory<byte>? StopReasonJson { get; set; }
+
+    public ReadOnlyMemory<byte>? PromptLogprobsJson { get; set; }
+
+    public ReadOnlyMemory<byte>? KvTransferParamsJson { get; set; }
+
+    /// <summary>Nothing follows on this stream.</summary>
+    public bool IsLast { get; private set; }
+
+    /// <summary>Only tokens, no end: later tokens of the same choice may be appended.</summary>
+    public bool CanMerge =>
+        Finish == FinishReason.None && Logprobs is null && StopReasonJson is null && PromptLogprobsJson is null && KvTransferParamsJson is null;
+
+    /// <summary>Starts over for a new record.</summary>
+    public void Reset(int index, FinishReason finish, int promptTokens, int cachedTokens, bool isLast)
+    {
+        _count = 0;
+        Index = index;
+        FinishText = null;
+        Logprobs = null;
+        StopReasonJson = null;
+        PromptLogprobsJson = null;
+        KvTransferParamsJson = null;
+        Update(finish, promptTokens, cachedTokens, isLast);
+    }
+
+    /// <summary>Takes over the end and the counts of a record that is merged into this one.</summary>
+    public void Update(FinishReason finish, int promptTokens, int cachedTokens, bool isLast)
+    {
+        Finish = finish;
+        PromptTokens = promptTokens < 0 ? null : promptTokens;
+        CachedTokens = cachedTokens < 0 ? null : cachedTokens;
+        IsLast = isLast;
+    }
+
+    public void Append(ReadOnlySpan<int> tokens)
+    {
+        if (_count + tokens.Length > _tokens.Length)
+        {
+            Array.Resize(ref _tokens, Math.Max(_tokens.Length * 2, _count + tokens.Length));
+        }
+
+        tokens.CopyTo(_tokens.AsSpan(_count));
+        _count += tokens.Length;
+    }
+}

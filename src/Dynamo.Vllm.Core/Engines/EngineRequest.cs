@@ -1,0 +1,29 @@
+using Dynamo.Vllm.Protocol.Requests;
+
+namespace Dynamo.Vllm.Core.Engines;
+
+/// <summary>One request for the engine: the client's options with what the role decided on top.</summary>
+public sealed class EngineRequest
+{
+    /// <summary>Context id of the request; need not be unique.</summary>
+    public required string RequestId { get; init; }
+
+    public required PreprocessedRequest Options { get; init; }
+
+    /// <summary>Always set: the client's value, or the room that is left.</summary>
+    public required int MaxTokens { get; init; }
+
+    public int? MinTokens { get; init; }
+
+    /// <summary>Local data-parallel rank; null lets the engine choose.</summary>
+    public int? DataParallelRank { get; init; }
+
+    /// <summary>What the KV connector needs, as JSON.</summary>
+    public ReadOnlyMemory<byte>? KvTransferParamsJson { get; init; }
+
+    /// <summary>Name of a loaded adapter.</summary>
+    public string? Lora { get; init; }
+
+    /// <summary>Trace context for the engine's own spans; null without one.</summary>
+    public IReadOnlyDictionary<string, string>? TraceHeaders { get; init; }
+}

@@ -1,0 +1,46 @@
+using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Protocol.Requests;
+
+namespace Dynamo.Vllm.Core.Generate;
+
+/// <summary>Prefill and decode in one engine: the default role, and what a decode worker does without a prefill result.</summary>
+public class AggregatedHandler : GenerateHandler
+{
+    private readonly IFirstTokenSink? _firstTokens;
+
+    public AggregatedHandler(IEngine engine, GenerateOptions options, IAdapterTable? adapters, IFirstTokenSink? firstTokens)
+        : base(engine, options, adapters) => _firstTokens = firstTokens;
+
+    protected override Task ServeAsync(RequestContext context, PreprocessedRequest request, IResponseWriter responses) =>
+        GenerateAsync(context, request, responses, kvTransferParams: null, holdAborts: false);
+
+    /// <summary>Runs the request and streams its items.</summary>
+    protected async Task GenerateAsync(
+        RequestContext context, PreprocessedRequest request, IResponseWriter responses, ReadOnlyMemory<byte>? kvTransferParams, bool holdAborts)
+    {
+        var engineRequest = BuildEngineRequest(context, request, ResolveMaxTokens(request), request.StopConditions.MinTokens, kvTransferParams);
+        if (context.IsCallerGone)
+        {
+            return;
+        }
+
+        var stream = Engine.Submit(engineRequest);
+        var guard = new AbortGuard(stream, holdAborts);
+        var builder = new DeltaBuilder(request, hasTransferredKv: kvTransferParams is not null);
+        var isFirst = true;
+        await PumpAsync(context, stream, guard, output =>
+        {
+            if (isFirst && !output.Tokens.IsEmpty)
+            {
+                isFirst = false;
+                if (request.Routing.DataParallelRank is { } rank)
+                {
+                    _firstTokens?.NotifyFirstToken(context.Id, rank);
+                }
+            }
+
+            return builder.Build(output) is { } delta ? responses.WriteAsync(delta) : ValueTask.CompletedTask;
+        }).ConfigureAwait(false);
+    }
+}

@@ -1,0 +1,32 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Core.Requests;
+
+namespace Dynamo.Vllm.Core.Generate;
+
+/// <summary>The <c>clear_kv_blocks</c> endpoint: drops the prefix cache (behaviour.md, 4).</summary>
+public sealed class ClearKvBlocksHandler : IEndpointHandler
+{
+    private readonly IEngine _engine;
+
+    public ClearKvBlocksHandler(IEngine engine) => _engine = engine;
+
+    public async Task HandleAsync(RequestContext context, IResponseWriter responses) =>
+        await responses.WriteAsync(JsonSerializer.SerializeToUtf8Bytes(await ClearAsync(context.Cancelled).ConfigureAwait(false), JsonNodeContext.Default.JsonObject)).ConfigureAwait(false);
+
+    private async Task<JsonObject> ClearAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            var result = await _engine.CallAsync("reset_prefix_cache", new JsonObject { ["reset_connector"] = true }, cancellationToken).ConfigureAwait(false);
+            return result.ValueKind == JsonValueKind.True
+                ? new JsonObject { ["status"] = "success", ["message"] = "KV cache cleared" }
+                : new JsonObject { ["status"] = "error", ["message"] = "KV cache reset failed" };
+        }
+        catch (EngineCallException exception)
+        {
+            return new JsonObject { ["status"] = "error", ["message"] = exception.Message };
+        }
+    }
+}

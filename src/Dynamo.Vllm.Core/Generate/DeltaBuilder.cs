@@ -1,0 +1,216 @@
+using System.Buffers;
+using System.Text.Json;
+using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Protocol.Errors;
+using Dynamo.Vllm.Protocol.Requests;
+using Dynamo.Vllm.Protocol.Responses;
+
+namespace Dynamo.Vllm.Core.Generate;
+
+/// <summary>Engine outputs to response items, with the usage and engine data that the reference adds (behaviour.md, 13).</summary>
+/// <remarks>One per request; reuses one <see cref="TokenDelta"/>. Not thread-safe.</remarks>
+internal sealed class DeltaBuilder
+{
+    private readonly PreprocessedRequest _request;
+    private readonly bool _hasTransferredKv;
+    private readonly TokenDelta _delta = new();
+    private readonly bool _collects;
+    private ChoiceState[] _choices = [default];
+    private int _completionTokens;
+    private (int? Prompt, int? Cached) _lastUsage = (-1, -1);
+    private ReadOnlyMemory<byte>? _promptLogprobs;
+
+    /// <param name="request">The request.</param>
+    /// <param name="hasTransferredKv">Its KV blocks came from a prefill worker.</param>
+    public DeltaBuilder(PreprocessedRequest request, bool hasTransferredKv)
+    {
+        _request = request;
+        _hasTransferredKv = hasTransferredKv;
+        _collects = request.WantsEngineData;
+    }
+
+    /// <summary>The item for an output, or null if there is nothing to say. Valid until the next call.</summary>
+    public TokenDelta? Build(EngineOutput output)
+    {
+        if (output.Finish == FinishReason.NoOutputs)
+        {
+            _delta.Clear();
+            _delta.Index = 0;
+            _delta.FinishReason = "error: No outputs from vLLM engine";
+            return _delta;
+        }
+
+        _promptLogprobs ??= output.PromptLogprobsJson;
+        if (output.Tokens.IsEmpty && output.Finish == FinishReason.None && output.StopReasonJson is null)
+        {
+            return null;
+        }
+
+        ref var choice = ref ChoiceAt(output.Index);
+        _completionTokens += output.Tokens.Length;
+        _delta.Clear();
+        _delta.Index = output.Index;
+        _delta.TokenIds = output.Tokens;
+        _delta.Logprobs = output.Tokens.IsEmpty ? null : output.Logprobs;
+        if (_collects)
+        {
+            choice.Collect(output);
+        }
+
+        var isFinish = output.Finish != FinishReason.None;
+        if (!choice.HasStarted || isFinish || _lastUsage != (output.PromptTokens, output.CachedTokens))
+        {
+            choice.HasStarted = true;
+            _lastUsage = (output.PromptTokens, output.CachedTokens);
+            _delta.Usage = Usage(output);
+        }
+
+        if (isFinish)
+        {
+            _delta.FinishReason = Word(output);
+            _delta.EngineDataJson = EngineData(output, choice);
+        }
+
+        _delta.StopReasonJson = output.StopReasonJson;
+        return _delta;
+    }
+
+    /// <summary>The usage that an output stands for.</summary>
+    public CompletionUsage Usage(EngineOutput output) =>
+        new(output.PromptTokens, _completionTokens, output.CachedTokens, _hasTransferredKv ? _request.PrefillPromptTokensDetailsJson ?? "null"u8.ToArray() : null);
+
+    internal static string Word(EngineOutput output) => output.Finish switch
+    {
+        FinishReason.Stop => "stop",
+        FinishReason.Length => "length",
+        FinishReason.Abort => "cancelled",
+        // The frontend cannot read this word (behaviour.md, 13): the text was cut because it repeated itself, so it ends like a limit.
+        FinishReason.Repetition => "length",
+        FinishReason.Error => "error",
+        _ => output.FinishText ?? "error",
+    };
+
+    private ref ChoiceState ChoiceAt(int index)
+    {
+        if (index < 0 || index >= Math.Max(1, _request.SamplingOptions.N ?? 1))
+        {
+            throw new RequestFailedException(DynamoError.Unknown($"engine gave choice {index} of {_request.SamplingOptions.N ?? 1}"));
+        }
+
+        if (index >= _choices.Length)
+        {
+            Array.Resize(ref _choices, Math.Max(1, _request.SamplingOptions.N ?? 1));
+        }
+
+        return ref _choices[index];
+    }
+
+    private ReadOnlyMemory<byte>? EngineData(EngineOutput output, in ChoiceState choice)
+    {
+        var hasHit = (_request.SamplingOptions.N ?? 1) == 1 && !_hasTransferredKv && output.PromptTokens is not null;
+        if (!hasHit && !_collects && _promptLogprobs is null && output.KvTransferParamsJson is null)
+        {
+            return null;
+        }
+
+        var buffer = new ArrayBufferWriter<byte>(256);
+        using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { SkipValidation = true }))
+        {
+            json.WriteStartObject();
+            if (_promptLogprobs is { } promptLogprobs)
+            {
+                json.WritePropertyName("prompt_logprobs"u8);
+                json.WriteRawValue(promptLogprobs.Span, skipInputValidation: true);
+            }
+
+            if (_collects)
+            {
+                WriteIds(json, "prompt_token_ids"u8, _request.TokenIds);
+            }
+
+            if (hasHit)
+            {
+                WriteCacheHit(json, output);
+            }
+
+            if (output.KvTransferParamsJson is { } transfer)
+            {
+                json.WritePropertyName("kv_transfer_params"u8);
+                json.WriteRawValue(transfer.Span, skipInputValidation: true);
+            }
+
+            if (_collects)
+            {
+                WriteCompletion(json, choice);
+            }
+
+            json.WriteEndObject();
+        }
+
+        return buffer.WrittenMemory;
+    }
+
+    /// <summary>Writes <c>kv_cache_hit</c>.</summary>
+    public static void WriteCacheHit(Utf8JsonWriter json, EngineOutput output)
+    {
+        json.WriteStartObject("kv_cache_hit"u8);
+        json.WriteNumber("prompt_tokens"u8, output.PromptTokens ?? 0);
+        json.WriteNumber("reused_tokens"u8, output.CachedTokens ?? 0);
+        json.WriteEndObject();
+    }
+
+    private static void WriteCompletion(Utf8JsonWriter json, in ChoiceState choice)
+    {
+        var tokens = choice.Tokens ?? [];
+        WriteIds(json, "completion_token_ids"u8, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(tokens));
+        json.WriteBoolean("finished"u8, true);
+        if (choice.Logprobs is { } logprobs && logprobs.Count == tokens.Count)
+        {
+            json.WriteStartArray("completion_logprobs"u8);
+            foreach (var value in logprobs)
+            {
+                json.WriteNumberValue(value);
+            }
+
+            json.WriteEndArray();
+        }
+    }
+
+    private static void WriteIds(Utf8JsonWriter json, ReadOnlySpan<byte> name, ReadOnlySpan<int> ids)
+    {
+        json.WriteStartArray(name);
+        foreach (var id in ids)
+        {
+            json.WriteNumberValue(id);
+        }
+
+        json.WriteEndArray();
+    }
+
+    /// <summary>What is remembered of one choice.</summary>
+    private struct ChoiceState
+    {
+        public bool HasStarted;
+        public List<int>? Tokens;
+        public List<double>? Logprobs;
+
+        /// <summary>Keeps what <c>engine_data</c> reports at the end. Bounded by the tokens of one choice.</summary>
+        public void Collect(EngineOutput output)
+        {
+            Tokens ??= [];
+            foreach (var token in output.Tokens.Span)
+            {
+                Tokens.Add(token);
+            }
+
+            if (output.Logprobs is { } logprobs)
+            {
+                Logprobs ??= [];
+                foreach (var entry in logprobs)
+                {
+                    Logprobs.Add(entry.Selected);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Protocol.Errors;
+using Dynamo.Vllm.Protocol.Requests;
+
+namespace Dynamo.Vllm.Core.Generate;
+
+/// <summary>What the roles share: reading the request, refusing what cannot be served, and the life of the engine stream.</summary>
+/// <remarks>
+/// behaviour.md, 12-15. Every way out of <see cref="HandleAsync"/> leaves the engine without the request: it ended, or it was aborted.
+/// </remarks>
+public abstract class GenerateHandler : IEndpointHandler
+{
+    private readonly GenerateOptions _options;
+    private readonly IAdapterTable? _adapters;
+
+    protected GenerateHandler(IEngine engine, GenerateOptions options, IAdapterTable? adapters)
+    {
+        Engine = engine;
+        _options = options;
+        _adapters = adapters;
+    }
+
+    protected IEngine Engine { get; }
+
+    public async Task HandleAsync(RequestContext context, IResponseWriter responses)
+    {
+        var request = PreprocessedRequestParser.Parse(context.Body.Span, context.Codec);
+        Refuse(request);
+        await ServeAsync(context, request, responses).ConfigureAwait(false);
+    }
+
+    /// <summary>Serves a request that was found acceptable.</summary>
+    protected abstract Task ServeAsync(RequestContext context, PreprocessedRequest request, IResponseWriter responses);
+
+    /// <summary>The engine request with the rules that all roles share.</summary>
+    protected EngineRequest BuildEngineRequest(
+        RequestContext context, PreprocessedRequest request, int maxTokens, int? minTokens, ReadOnlyMemory<byte>? kvTransferParams) => new()
+        {
+            RequestId = context.Id,
+            Options = request,
+            MaxTokens = maxTokens,
+            MinTokens = minTokens,
+            DataParallelRank = LocalRank(request.Routing.DataParallelRank),
+            KvTransferParamsJson = kvTransferParams,
+            Lora = ResolveLora(request.Model),
+            TraceHeaders = context.TraceHeaders(),
+        };
+
+    /// <summary>The client's limit, or the room that the context leaves, capped by the model's own default (llm.md, 2.6).</summary>
+    protected int ResolveMaxTokens(PreprocessedRequest request)
+    {
+        if (request.StopConditions.MaxTokens is { } asked)
+        {
+            return asked;
+        }
+
+        var room = Math.Max(1, Engine.Description.MaxModelLength - request.TokenIds.Length);
+        return Math.Min(Engine.Description.DefaultMaxTokens ?? room, room);
+    }
+
+    /// <summary>Reads a stream to its end, handing each output to <paramref name="onOutput"/>.</summary>
+    /// <param name="context">Cancels the stream.</param>
+    /// <param name="stream">Just submitted.</param>
+    /// <param name="guard">Decides when the engine may be told to stop.</param>
+    /// <param name="onOutput">Writes the item; waits while the caller does not read.</param>
+    protected static async Task PumpAsync(RequestContext context, IEngineStream stream, AbortGuard guard, Func<EngineOutput, ValueTask> onOutput)
+    {
+        using var registration = context.Cancelled.UnsafeRegister(static state => ((AbortGuard)state!).RequestAbort(), guard);
+        try
+        {
+            while (true)
+            {
+                EngineOutput? output;
+                while (!stream.TryTake(out output))
+                {
+                    await stream.WaitAsync().ConfigureAwait(false);
+                }
+
+                guard.ObserveOutput();
+                if (!context.IsCallerGone)
+                {
+                    await onOutput(output).ConfigureAwait(false);
+                }
+
+                if (output.IsLast)
+                {
+                    break;
+                }
+            }
+        }
+        finally
+        {
+            guard.ObserveEnd();
+        }
+
+        if (context.Cause == CancellationCause.Shutdown)
+        {
+            throw new RequestFailedException(DynamoError.EngineShutdown("Engine was shut down during generation."));
+        }
+    }
+
+    private void Refuse(PreprocessedRequest request)
+    {
+        if (request.HasMultimodalData)
+        {
+            throw new RequestFailedException(DynamoError.InvalidArgument(
+                "Received multimodal data but multimodal processing is not enabled. Use --enable-multimodal flag to enable multimodal processing."));
+        }
+
+        if (request.HasEncoderResult && !_options.EnablePromptEmbeds)
+        {
+            throw new RequestFailedException(DynamoError.Unknown("RuntimeError: text-only CustomEncoder output requires --enable-prompt-embeds"));
+        }
+
+        if (request.HasNativeGenerate)
+        {
+            throw new RequestFailedException(DynamoError.InvalidArgument("extra_args.vllm_tito: the native Generate API is not served by this worker."));
+        }
+
+        if (!string.IsNullOrEmpty(request.PromptEmbeds) && !_options.EnablePromptEmbeds)
+        {
+            throw new RequestFailedException(DynamoError.InvalidArgument(
+                "Invalid prompt_embeds: Set `--enable-prompt-embeds` to allow `prompt_embeds` in request."));
+        }
+
+        if (!request.HasTokenIds && string.IsNullOrEmpty(request.PromptEmbeds))
+        {
+            throw new RequestFailedException(DynamoError.InvalidArgument("token_ids is missing, and so is prompt_embeds"));
+        }
+
+        if (request.SamplingOptions.GuidedDecoding?.JsonSchema is { } schema && GuidedJsonGuard.HasNonProgressingCycle(schema))
+        {
+            throw new RequestFailedException(DynamoError.Http(400, "Invalid guided_json schema: non-progressing local $ref cycle detected"));
+        }
+    }
+
+    private int? LocalRank(int? globalRank)
+    {
+        var local = globalRank - Engine.Description.DataParallelStart;
+        // Out of range: the engine chooses, as in the reference.
+        return local >= 0 && local < Engine.Description.DataParallelSize ? local : null;
+    }
+
+    private string? ResolveLora(string? model)
+    {
+        if (string.IsNullOrEmpty(model) || _options.BaseModelNames.Contains(model))
+        {
+            return null;
+        }
+
+        if (_adapters?.Contains(model) == true)
+        {
+            return model;
+        }
+
+        return _options.LoraEnabled
+            ? throw new RequestFailedException(DynamoError.InvalidArgumentPrivate($"ValueError: unknown model or LoRA adapter: '{model}'"))
+            : null;
+    }
+}

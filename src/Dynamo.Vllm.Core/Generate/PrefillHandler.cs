@@ -1,0 +1,74 @@
+using System.Buffers;
+using System.Text.Json;
+using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Protocol.Requests;
+using Dynamo.Vllm.Protocol.Responses;
+
+namespace Dynamo.Vllm.Core.Generate;
+
+/// <summary>Prefill for a decode worker: one token, and the connector's hand-over (behaviour.md, 14).</summary>
+/// <remarks>The reply has neither index nor finish reason. A health probe asks for no hand-over, so that no blocks stay held.</remarks>
+public sealed class PrefillHandler : GenerateHandler
+{
+    private readonly IKvConnectorProtocol _connector;
+
+    public PrefillHandler(IEngine engine, GenerateOptions options, IAdapterTable? adapters, IKvConnectorProtocol connector)
+        : base(engine, options, adapters) => _connector = connector;
+
+    protected override async Task ServeAsync(RequestContext context, PreprocessedRequest request, IResponseWriter responses)
+    {
+        var handOver = request.IsHealthCheck ? null : _connector.Begin();
+        var engineRequest = BuildEngineRequest(context, request, maxTokens: 1, minTokens: 1, handOver?.EngineParamsJson);
+        if (context.IsCallerGone)
+        {
+            return;
+        }
+
+        var stream = Engine.Submit(engineRequest);
+        var usage = new DeltaBuilder(request, hasTransferredKv: false);
+        var delta = new TokenDelta();
+        await PumpAsync(context, stream, new AbortGuard(stream, holdUntilFirstOutput: false), output =>
+        {
+            if (output.Tokens.IsEmpty && output.Finish is FinishReason.Abort)
+            {
+                return ValueTask.CompletedTask;
+            }
+
+            usage.Build(output);
+            delta.Clear();
+            delta.TokenIds = output.Tokens;
+            delta.DisaggregatedParamsJson = Wrap(handOver?.Complete(output.KvTransferParamsJson));
+            delta.Usage = usage.Usage(output);
+            delta.EngineDataJson = CacheHit(output);
+            return responses.WriteAsync(delta);
+        }).ConfigureAwait(false);
+    }
+
+    private static ReadOnlyMemory<byte> Wrap(ReadOnlyMemory<byte>? kvTransferParams)
+    {
+        if (kvTransferParams is not { } parameters)
+        {
+            return "null"u8.ToArray();
+        }
+
+        var buffer = new ArrayBufferWriter<byte>(parameters.Length + 32);
+        buffer.Write("{\"kv_transfer_params\":"u8);
+        buffer.Write(parameters.Span);
+        buffer.Write("}"u8);
+        return buffer.WrittenMemory;
+    }
+
+    private static ReadOnlyMemory<byte> CacheHit(EngineOutput output)
+    {
+        var buffer = new ArrayBufferWriter<byte>(64);
+        using (var json = new Utf8JsonWriter(buffer))
+        {
+            json.WriteStartObject();
+            DeltaBuilder.WriteCacheHit(json, output);
+            json.WriteEndObject();
+        }
+
+        return buffer.WrittenMemory;
+    }
+}

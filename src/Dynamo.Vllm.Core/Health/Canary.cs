@@ -1,0 +1,140 @@
+using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Protocol;
+using Dynamo.Vllm.Protocol.Errors;
+using Dynamo.Vllm.Protocol.Responses;
+using Microsoft.Extensions.Logging;
+
+namespace Dynamo.Vllm.Core.Health;
+
+/// <summary>Probes an idle endpoint in process, the same way as a real request (runtime.md, 4.3).</summary>
+public sealed partial class Canary
+{
+    private readonly ServedEndpoint _endpoint;
+    private readonly byte[] _payloadJson;
+    private readonly TimeSpan _idle;
+    private readonly TimeSpan _timeLimit;
+    private readonly HealthState _health;
+    private readonly TimeProvider _time;
+    private readonly ILogger<Canary> _logger;
+    private long _lastActivity;
+
+    public Canary(ServedEndpoint endpoint, byte[] payloadJson, TimeSpan idle, TimeSpan timeLimit, HealthState health, TimeProvider time, ILogger<Canary> logger)
+    {
+        _endpoint = endpoint;
+        _payloadJson = payloadJson;
+        _idle = idle;
+        _timeLimit = timeLimit;
+        _health = health;
+        _time = time;
+        _logger = logger;
+        _lastActivity = time.GetTimestamp();
+        endpoint.Responded += OnResponded;
+    }
+
+    /// <summary>Runs until cancelled, which shutdown does first: a probe must not meet an engine that is going down.</summary>
+    public async Task RunAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            while (true)
+            {
+                var left = _idle - _time.GetElapsedTime(Volatile.Read(ref _lastActivity));
+                if (left > TimeSpan.Zero)
+                {
+                    await Task.Delay(left, _time, cancellationToken).ConfigureAwait(false);
+                    continue;
+                }
+
+                await ProbeAsync(cancellationToken).ConfigureAwait(false);
+                Volatile.Write(ref _lastActivity, _time.GetTimestamp());
+            }
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        {
+            // Normal stop.
+        }
+        finally
+        {
+            _endpoint.Responded -= OnResponded;
+        }
+    }
+
+    private void OnResponded()
+    {
+        Volatile.Write(ref _lastActivity, _time.GetTimestamp());
+        _health.Report(_endpoint.Id.Name, isReady: true);
+    }
+
+    private async Task ProbeAsync(CancellationToken cancellationToken)
+    {
+        var context = new RequestContext(Guid.NewGuid().ToString(), PayloadCodec.Json, _payloadJson, new Dictionary<string, string>());
+        var first = new FirstItem();
+        var run = RunHandlerAsync(context, first);
+        string? problem = null;
+        try
+        {
+            problem = await first.Task.WaitAsync(_timeLimit, _time, cancellationToken).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            problem = $"no answer within {_timeLimit.TotalSeconds} s";
+            context.Cancel(CancellationCause.Kill);
+        }
+
+        _health.Report(_endpoint.Id.Name, problem is null);
+        if (problem is not null)
+        {
+            LogFailed(_logger, _endpoint.Id.ToString(), problem);
+        }
+
+        if (problem is null)
+        {
+            // The rest of the stream; bounded because a probe asks for one token.
+            await run.WaitAsync(_timeLimit, _time, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+
+    private async Task RunHandlerAsync(RequestContext context, FirstItem first)
+    {
+        try
+        {
+            await _endpoint.Handler.HandleAsync(context, first).ConfigureAwait(false);
+            first.Finish("the stream ended without an item");
+        }
+        catch (RequestFailedException exception)
+        {
+            first.Finish(exception.Error.ToString());
+        }
+        catch (Exception exception)
+        {
+            // Boundary mapping (style E3): any failure of the handler is the answer of the probe.
+            first.Finish($"{exception.GetType().Name}: {exception.Message}");
+        }
+    }
+
+    [LoggerMessage(EventId = 2201, Level = LogLevel.Warning, Message = "Health probe of {Endpoint} failed: {Problem}")]
+    private static partial void LogFailed(ILogger logger, string endpoint, string problem);
+
+    /// <summary>Completes with null at the first item, else with the problem.</summary>
+    private sealed class FirstItem : IResponseWriter
+    {
+        private readonly TaskCompletionSource<string?> _first = new(TaskCreationOptions.RunContinuationsAsynchronously); // not on the handler's stack
+
+        public Task<string?> Task => _first.Task;
+
+        public void Finish(string problem) => _first.TrySetResult(problem);
+
+        public ValueTask WriteAsync(TokenDelta delta)
+        {
+            var isError = delta.FinishReason is { } reason && reason.StartsWith("error", StringComparison.Ordinal);
+            _first.TrySetResult(isError ? delta.FinishReason : null);
+            return ValueTask.CompletedTask;
+        }
+
+        public ValueTask WriteAsync(ReadOnlyMemory<byte> json)
+        {
+            _first.TrySetResult(null);
+            return ValueTask.CompletedTask;
+        }
+    }
+}

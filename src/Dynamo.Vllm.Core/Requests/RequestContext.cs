@@ -1,0 +1,63 @@
+using Dynamo.Vllm.Protocol;
+
+namespace Dynamo.Vllm.Core.Requests;
+
+/// <summary>One request while it is served: identity, body, and who cancelled it. Thread-safe.</summary>
+public sealed class RequestContext
+{
+    private readonly CancellationTokenSource _cancellation = new();
+    private int _cause;
+
+    public RequestContext(string id, PayloadCodec codec, ReadOnlyMemory<byte> body, IReadOnlyDictionary<string, string> headers)
+    {
+        Id = id;
+        Codec = codec;
+        Body = body;
+        Headers = headers;
+    }
+
+    public string Id { get; }
+
+    public PayloadCodec Codec { get; }
+
+    /// <summary>Encoded request. Valid until the handler has returned.</summary>
+    public ReadOnlyMemory<byte> Body { get; }
+
+    /// <summary>Transport headers, such as the trace context.</summary>
+    public IReadOnlyDictionary<string, string> Headers { get; }
+
+    /// <summary>Fires once, for any cause.</summary>
+    public CancellationToken Cancelled => _cancellation.Token;
+
+    public CancellationCause Cause => (CancellationCause)Volatile.Read(ref _cause);
+
+    /// <summary>The caller is gone or wants nothing more: nothing further is sent to it.</summary>
+    public bool IsCallerGone => Cause is CancellationCause.Kill or CancellationCause.Stop or CancellationCause.Disconnect;
+
+    /// <summary>Cancels; the first cause stays, except that a caller who leaves during shutdown counts as gone.</summary>
+    public void Cancel(CancellationCause cause)
+    {
+        var previous = Interlocked.CompareExchange(ref _cause, (int)cause, (int)CancellationCause.None);
+        if (previous == (int)CancellationCause.Shutdown && cause != CancellationCause.Shutdown)
+        {
+            Interlocked.Exchange(ref _cause, (int)cause);
+        }
+
+        if (previous == (int)CancellationCause.None)
+        {
+            _cancellation.Cancel();
+        }
+    }
+
+    /// <summary>Trace headers for the engine, or null without a trace context (behaviour.md, 11).</summary>
+    public IReadOnlyDictionary<string, string>? TraceHeaders()
+    {
+        if (!Headers.ContainsKey("traceparent"))
+        {
+            return null;
+        }
+
+        string[] names = ["traceparent", "tracestate", "x-request-id", "request-id"];
+        return names.Where(Headers.ContainsKey).ToDictionary(name => name, name => Headers[name]);
+    }
+}

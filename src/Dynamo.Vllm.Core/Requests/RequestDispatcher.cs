@@ -1,0 +1,273 @@
+using System.Collections.Concurrent;
+using System.Globalization;
+using System.Text.Json;
+using Dynamo.Vllm.Core.Metrics;
+using Dynamo.Vllm.Protocol;
+using Dynamo.Vllm.Protocol.Errors;
+using Dynamo.Vllm.Protocol.Framing;
+using Dynamo.Vllm.Protocol.Requests;
+using Microsoft.Extensions.Logging;
+
+namespace Dynamo.Vllm.Core.Requests;
+
+/// <summary>Takes requests of every plane: admission, the call home, the handler, and one end for each stream.</summary>
+/// <remarks>
+/// 1. find the endpoint; 2. admit or refuse, at once, since the caller waits for the acknowledgement; 3. read the envelope; 4. dial home;
+/// 5. send the prologue; 6. run the handler; 7. map what it threw to an error item; 8. final, sentinel, close.
+/// From 3 on whatever goes wrong is told on the caller's stream, or, where that cannot be reached, in the log. Thread-safe.
+/// </remarks>
+public sealed partial class RequestDispatcher
+{
+    private static readonly IReadOnlyDictionary<string, string> NoHeaders = new Dictionary<string, string>();
+
+    private readonly ConcurrentDictionary<string, ServedEndpoint> _endpoints = new(StringComparer.Ordinal);
+    private readonly ICallHomeDialer _dialer;
+    private readonly AdmissionLimits _limits;
+    private readonly DispatcherMetrics _metrics;
+    private readonly TimeProvider _time;
+    private readonly ILogger<RequestDispatcher> _logger;
+    private readonly SemaphoreSlim _slots;
+    private int _admitted;
+
+    public RequestDispatcher(
+        ICallHomeDialer dialer, AdmissionLimits limits, DispatcherMetrics metrics, TimeProvider time, ILogger<RequestDispatcher> logger)
+    {
+        _dialer = dialer;
+        _limits = limits;
+        _metrics = metrics;
+        _time = time;
+        _logger = logger;
+        _slots = new SemaphoreSlim(limits.Running, limits.Running);
+        metrics.PoolCapacity.Set(limits.Running);
+        metrics.QueueCapacity.Set(limits.Queued);
+    }
+
+    /// <summary>Requests under <paramref name="route"/> (a TCP path or NATS subject) go to the endpoint from now on.</summary>
+    public void Add(string route, ServedEndpoint endpoint) => _endpoints[route] = endpoint;
+
+    /// <summary>Later requests under the route are refused as unknown; running ones go on.</summary>
+    public void Remove(string route) => _endpoints.TryRemove(route, out _);
+
+    /// <summary>Accepts a request or says why not.</summary>
+    /// <param name="route">Where it was sent to.</param>
+    /// <param name="headersJson">Transport headers as a JSON object; unreadable ones count as none.</param>
+    /// <param name="payload">The two-part message. Must stay valid until <paramref name="release"/> is called.</param>
+    /// <param name="release">Called once, when the payload is no longer needed; also for a refused request.</param>
+    /// <returns>Null if accepted, else the text of the refusal.</returns>
+    public string? Accept(string route, ReadOnlyMemory<byte> headersJson, ReadOnlyMemory<byte> payload, Action? release)
+    {
+        if (!_endpoints.TryGetValue(route, out var endpoint))
+        {
+            release?.Invoke();
+            LogUnknownEndpoint(_logger, route);
+            return RequestAck.UnknownEndpoint(route);
+        }
+
+        if (Interlocked.Increment(ref _admitted) > (long)_limits.Running + _limits.Queued)
+        {
+            Interlocked.Decrement(ref _admitted);
+            release?.Invoke();
+            _metrics.EnqueueRejected.Inc();
+            _metrics.Rejected.Inc();
+            LogOverloaded(_logger, _limits.Running, _limits.Queued);
+            return RequestAck.Overloaded;
+        }
+
+        endpoint.Metrics.Requests.Inc();
+        endpoint.Metrics.RequestBytes.Inc(payload.Length);
+        // Never on the ingress loop: it has the next acknowledgement to send.
+        ThreadPool.UnsafeQueueUserWorkItem(static work => work.Dispatcher.Start(work), new Work(this, endpoint, headersJson, payload, release), preferLocal: false);
+        return null;
+    }
+
+    private void Start(Work work) => _ = ServeAsync(work);
+
+    private async Task ServeAsync(Work work)
+    {
+        var started = _time.GetTimestamp();
+        try
+        {
+            await EnterAsync().ConfigureAwait(false);
+            _metrics.PermitWait.Observe(_time.GetElapsedTime(started).TotalSeconds);
+            await ServeAsync(work, started).ConfigureAwait(false);
+        }
+        catch (Exception exception)
+        {
+            // Loop supervision (style E3): one request must not take the process down.
+            LogUnexpected(_logger, work.Endpoint.Id.ToString(), exception);
+        }
+        finally
+        {
+            work.Release?.Invoke();
+            _metrics.PoolActive.Dec();
+            Interlocked.Decrement(ref _admitted);
+            _slots.Release();
+        }
+    }
+
+    private async Task EnterAsync()
+    {
+        if (!_slots.Wait(0, CancellationToken.None))
+        {
+            _metrics.QueueDepth.Inc();
+            await _slots.WaitAsync().ConfigureAwait(false);
+            _metrics.QueueDepth.Dec();
+        }
+
+        _metrics.PoolActive.Inc();
+    }
+
+    private async Task ServeAsync(Work work, long started)
+    {
+        var metrics = work.Endpoint.Metrics;
+        RequestEnvelope envelope;
+        ReadOnlyMemory<byte> body;
+        string? problem;
+        try
+        {
+            (var header, body) = TwoPartMessage.Split(work.Payload, Limits.ControlHeaderBytesMax);
+            envelope = RequestEnvelope.Parse(header, out problem);
+        }
+        catch (ProtocolException exception)
+        {
+            // Without the envelope there is no address to answer to.
+            metrics.Error("invalid_message");
+            LogUnanswerable(_logger, work.Endpoint.Id.ToString(), exception.Message);
+            return;
+        }
+
+        if (envelope.Transport != RequestEnvelope.TcpTransport)
+        {
+            metrics.Error("response_stream");
+            LogUnanswerable(_logger, work.Endpoint.Id.ToString(), $"response transport '{envelope.Transport}' is not '{RequestEnvelope.TcpTransport}'");
+            return;
+        }
+
+        var context = new RequestContext(envelope.Id, envelope.Codec, body, ReadHeaders(work.HeadersJson));
+        ObserveTransit(context);
+        work.Endpoint.Enter(context);
+        metrics.InFlight.Inc();
+        try
+        {
+            problem ??= envelope.IsStreamingInput ? "this endpoint takes no streaming input" : null;
+            await AnswerAsync(work.Endpoint, envelope, context, problem, started).ConfigureAwait(false);
+        }
+        finally
+        {
+            metrics.InFlight.Dec();
+            metrics.Duration.Observe(_time.GetElapsedTime(started).TotalSeconds);
+            work.Endpoint.Leave(context);
+        }
+    }
+
+    private async Task AnswerAsync(ServedEndpoint endpoint, RequestEnvelope envelope, RequestContext context, string? problem, long started)
+    {
+        ICallHome home;
+        try
+        {
+            home = await _dialer.DialAsync(envelope, context.Cancelled).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is IOException or System.Net.Sockets.SocketException or OperationCanceledException or FormatException or System.Security.Authentication.AuthenticationException)
+        {
+            endpoint.Metrics.Error("response_stream");
+            LogCannotDial(_logger, context.Id, envelope.ResponseAddress, exception.Message);
+            return;
+        }
+
+        await using (home.ConfigureAwait(false))
+        {
+            home.ItemSent = endpoint.NotifyResponded;
+            home.Watch(context);
+            try
+            {
+                if (problem is not null)
+                {
+                    endpoint.Metrics.Error("invalid_message");
+                    await home.RefuseAsync(DynamoError.InvalidRequest(problem)).ConfigureAwait(false);
+                    return;
+                }
+
+                await home.AcceptAsync().ConfigureAwait(false);
+                _metrics.TimeToFirstResponse.Observe(_time.GetElapsedTime(started).TotalSeconds);
+                await RunHandlerAsync(endpoint, context, home).ConfigureAwait(false);
+            }
+            catch (Exception exception) when (exception is IOException or System.Net.Sockets.SocketException or ObjectDisposedException)
+            {
+                context.Cancel(CancellationCause.Disconnect);
+                LogCallerGone(_logger, context.Id, exception.Message);
+            }
+            finally
+            {
+                endpoint.Metrics.ResponseBytes.Inc(home.BodyBytes);
+                if (context.IsCallerGone)
+                {
+                    endpoint.Metrics.Cancellations.Inc();
+                    LogCancelled(_logger, context.Id, context.Cause);
+                }
+            }
+        }
+    }
+
+    private async Task RunHandlerAsync(ServedEndpoint endpoint, RequestContext context, ICallHome home)
+    {
+        DynamoError? error = null;
+        try
+        {
+            await endpoint.Handler.HandleAsync(context, home).ConfigureAwait(false);
+        }
+        catch (RequestFailedException exception)
+        {
+            error = exception.Error;
+        }
+        catch (ProtocolException exception)
+        {
+            endpoint.Metrics.Error("deserialization");
+            error = DynamoError.InvalidArgument(exception.Message);
+        }
+        catch (Exception exception) when (exception is not (IOException or System.Net.Sockets.SocketException or ObjectDisposedException))
+        {
+            // Boundary mapping (style E3): whatever a handler throws, the caller gets an answer.
+            LogHandlerFailed(_logger, context.Id, endpoint.Id.ToString(), exception);
+            error = DynamoError.Unknown($"{exception.GetType().Name}: {exception.Message}");
+        }
+
+        if (context.IsCallerGone)
+        {
+            return; // neither final nor sentinel (request-plane.md, 3)
+        }
+
+        if (error is not null)
+        {
+            endpoint.Metrics.Error("generate");
+            LogRequestFailed(_logger, context.Id, error.Reason, error.Message);
+            await home.WriteErrorAsync(error).ConfigureAwait(false);
+        }
+
+        await home.CompleteAsync().ConfigureAwait(false);
+    }
+
+    private void ObserveTransit(RequestContext context)
+    {
+        if (context.Headers.TryGetValue("x-frontend-send-ts-ns", out var text)
+            && long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var sentNanoseconds))
+        {
+            var now = _time.GetUtcNow().UtcTicks - DateTime.UnixEpoch.Ticks;
+            _metrics.Transit.Observe(Math.Max(0, (now - (sentNanoseconds / 100)) / (double)TimeSpan.TicksPerSecond));
+        }
+    }
+
+    private static IReadOnlyDictionary<string, string> ReadHeaders(ReadOnlyMemory<byte> json)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize(json.Span, RequestHeadersContext.Default.DictionaryStringString) ?? NoHeaders;
+        }
+        catch (JsonException)
+        {
+            return NoHeaders; // tolerated by the reference, too (request-plane.md, 1.1)
+        }
+    }
+
+    private sealed record Work(
+        RequestDispatcher Dispatcher, ServedEndpoint Endpoint, ReadOnlyMemory<byte> HeadersJson, ReadOnlyMemory<byte> Payload, Action? Release);
+}

@@ -1,0 +1,98 @@
+using Dynamo.Vllm.Core.Metrics;
+using Dynamo.Vllm.Protocol.Discovery;
+
+namespace Dynamo.Vllm.Core.Requests;
+
+/// <summary>An endpoint of this worker: its name, its handler and what is in flight on it.</summary>
+public sealed class ServedEndpoint
+{
+    private readonly Lock _lock = new();
+    private readonly HashSet<RequestContext> _running = [];
+    private TaskCompletionSource? _idle;
+
+    public ServedEndpoint(EndpointId id, IEndpointHandler handler, EndpointMetrics metrics)
+    {
+        Id = id;
+        Handler = handler;
+        Metrics = metrics;
+    }
+
+    public EndpointId Id { get; }
+
+    public IEndpointHandler Handler { get; }
+
+    public EndpointMetrics Metrics { get; }
+
+    /// <summary>Raised after each item that went out and was no error: proof that the endpoint works.</summary>
+    public event Action? Responded;
+
+    public int InFlight
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _running.Count;
+            }
+        }
+    }
+
+    /// <summary>Counts a request from its acceptance on.</summary>
+    public void Enter(RequestContext context)
+    {
+        lock (_lock)
+        {
+            _running.Add(context);
+        }
+    }
+
+    /// <summary>The request has ended.</summary>
+    public void Leave(RequestContext context)
+    {
+        TaskCompletionSource? idle = null;
+        lock (_lock)
+        {
+            _running.Remove(context);
+            if (_running.Count == 0)
+            {
+                idle = _idle;
+                _idle = null;
+            }
+        }
+
+        idle?.TrySetResult();
+    }
+
+    /// <summary>Cancels whatever still runs.</summary>
+    public void CancelAll(CancellationCause cause)
+    {
+        RequestContext[] running;
+        lock (_lock)
+        {
+            running = [.. _running];
+        }
+
+        foreach (var context in running)
+        {
+            context.Cancel(cause);
+        }
+    }
+
+    /// <summary>Completes when nothing is in flight.</summary>
+    public Task WhenIdle()
+    {
+        lock (_lock)
+        {
+            if (_running.Count == 0)
+            {
+                return Task.CompletedTask;
+            }
+
+            // Continuations must not run under a request's own stack.
+            _idle ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            return _idle.Task;
+        }
+    }
+
+    public void NotifyResponded() => Responded?.Invoke();
+}

@@ -1,0 +1,34 @@
+using Dynamo.Vllm.Core.Engines;
+
+namespace Dynamo.Vllm.Engine.Guest;
+
+/// <summary>One tokens record, as views into its batch.</summary>
+internal ref struct TokensRecord
+{
+    public TokensFlags Flags;
+    public FinishReason Finish;
+    public int Index;
+    public ulong Stream;
+    public int PromptTokens;
+    public int CachedTokens;
+    public ReadOnlySpan<int> Tokens;
+
+    /// <summary>Per token: u32 count, then (i32 id, i32 rank, f64 logprob) each.</summary>
+    public ReadOnlySpan<byte> Candidates;
+
+    /// <summary>A JSON object with what is rare.</summary>
+    public ReadOnlySpan<byte> Extras;
+
+    public readonly bool IsLast => Flags.HasFlag(TokensFlags.Finished);
+
+    public readonly bool IsPlain => (Flags & (TokensFlags.Extras | TokensFlags.Logprobs)) == 0;
+}
+
+[Flags]
+internal enum TokensFlags : byte
+{
+    None = 0,
+    Finished = 1,
+    Extras = 2,
+    Logprobs = 4,
+}

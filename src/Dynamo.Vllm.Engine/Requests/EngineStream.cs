@@ -1,0 +1,241 @@
+using System.Buffers.Binary;
+using System.Diagnostics.CodeAnalysis;
+using System.Text.Json;
+using System.Threading.Tasks.Sources;
+using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Engine.Guest;
+using Dynamo.Vllm.Protocol.Errors;
+using Dynamo.Vllm.Protocol.Responses;
+
+namespace Dynamo.Vllm.Engine.Requests;
+
+/// <summary>Outputs of one request between the delivery loop, which writes, and its handler, which reads.</summary>
+/// <remarks>
+/// While the reader is behind, new tokens are merged into the output that waits, as vLLM's own collector does, so what is held is bounded by the
+/// tokens of the request. Outputs that cannot merge (logprobs) count against <see cref="PendingMax"/>; beyond it the request is aborted,
+/// since its client stopped reading. Output objects are reused: nothing is allocated per token in steady state.
+/// </remarks>
+internal sealed class EngineStream : IEngineStream, IValueTaskSource
+{
+    /// <summary>Outputs that may wait without being merged. A reader so far behind has stopped reading.</summary>
+    private const int PendingMax = 8192;
+
+    private readonly VllmEngine _engine;
+    private readonly Lock _lock = new();
+    private readonly Queue<EngineOutput> _pending = new();
+    private readonly Stack<EngineOutput> _free = new();
+    private EngineOutput? _newest;
+    private EngineOutput? _taken;
+    private DynamoError? _failure;
+    private bool _hasEnded;
+    private bool _isWaiting;
+    private bool _isAborted;
+    private ManualResetValueTaskSourceCore<bool> _signal = new() { RunContinuationsAsynchronously = true };
+
+    public EngineStream(VllmEngine engine, ulong id)
+    {
+        _engine = engine;
+        Id = id;
+    }
+
+    public ulong Id { get; }
+
+    public ValueTask WaitAsync()
+    {
+        lock (_lock)
+        {
+            if (_pending.Count > 0 || _failure is not null)
+            {
+                return ValueTask.CompletedTask;
+            }
+
+            _signal.Reset();
+            _isWaiting = true;
+            return new ValueTask(this, _signal.Version);
+        }
+    }
+
+    public bool TryTake([NotNullWhen(true)] out EngineOutput? output)
+    {
+        lock (_lock)
+        {
+            if (_taken is not null)
+            {
+                _free.Push(_taken);
+                _taken = null;
+            }
+
+            if (_pending.TryDequeue(out output))
+            {
+                _taken = output;
+                if (ReferenceEquals(_newest, output))
+                {
+                    _newest = null; // the reader owns it now: nothing may be merged into it
+                }
+
+                return true;
+            }
+
+            return _failure is null ? false : throw new RequestFailedException(_failure);
+        }
+    }
+
+    public void Abort()
+    {
+        lock (_lock)
+        {
+            if (_hasEnded || _isAborted)
+            {
+                return;
+            }
+
+            _isAborted = true;
+        }
+
+        _engine.Abort(Id);
+    }
+
+    public void Abandon() => Abort();
+
+    /// <summary>Adds a record. Delivery loop only.</summary>
+    /// <returns>True if the stream has ended with it.</returns>
+    public bool Deliver(in TokensRecord record, TokenTexts texts)
+    {
+        var overflow = false;
+        bool wake;
+        lock (_lock)
+        {
+            if (_hasEnded)
+            {
+                return true;
+            }
+
+            if (_newest is { CanMerge: true } newest && newest.Index == record.Index && record.IsPlain)
+            {
+                newest.Append(record.Tokens);
+                newest.Update(record.Finish, record.PromptTokens, record.CachedTokens, record.IsLast);
+            }
+            else
+            {
+                Enqueue(record, texts);
+                overflow = _pending.Count > PendingMax;
+            }
+
+            _hasEnded = record.IsLast;
+            wake = _isWaiting;
+            _isWaiting = false;
+        }
+
+        if (wake)
+        {
+            _signal.SetResult(true);
+        }
+
+        if (overflow)
+        {
+            _engine.ReportSlowReader(Id, PendingMax);
+            Abort();
+        }
+
+        return record.IsLast;
+    }
+
+    /// <summary>Ends the stream with an error; outputs that wait are still read first.</summary>
+    public void Fail(DynamoError error)
+    {
+        bool wake;
+        lock (_lock)
+        {
+            if (_hasEnded)
+            {
+                return;
+            }
+
+            _hasEnded = true;
+            _failure = error;
+            wake = _isWaiting;
+            _isWaiting = false;
+        }
+
+        if (wake)
+        {
+            _signal.SetResult(true);
+        }
+    }
+
+    void IValueTaskSource.GetResult(short token) => _signal.GetResult(token);
+
+    ValueTaskSourceStatus IValueTaskSource.GetStatus(short token) => _signal.GetStatus(token);
+
+    void IValueTaskSource.OnCompleted(Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
+        _signal.OnCompleted(continuation, state, token, flags);
+
+    private void Enqueue(in TokensRecord record, TokenTexts texts)
+    {
+        var output = _free.TryPop(out var free) ? free : new EngineOutput();
+        output.Reset(record.Index, record.Finish, record.PromptTokens, record.CachedTokens, record.IsLast);
+        output.Append(record.Tokens);
+        if (!record.Candidates.IsEmpty)
+        {
+            output.Logprobs = ReadLogprobs(record, texts);
+        }
+
+        if (!record.Extras.IsEmpty)
+        {
+            ReadExtras(record.Extras, output);
+        }
+
+        _pending.Enqueue(output);
+        _newest = output;
+    }
+
+    private static List<TokenLogprobs> ReadLogprobs(in TokensRecord record, TokenTexts texts)
+    {
+        var logprobs = new List<TokenLogprobs>(record.Tokens.Length);
+        var data = record.Candidates;
+        foreach (var token in record.Tokens)
+        {
+            var count = BinaryPrimitives.ReadInt32LittleEndian(data);
+            data = data[4..];
+            var top = new TopLogprob[count];
+            for (var i = 0; i < count; i++, data = data[16..])
+            {
+                var id = BinaryPrimitives.ReadInt32LittleEndian(data);
+                top[i] = new TopLogprob(id, BinaryPrimitives.ReadInt32LittleEndian(data[4..]), BinaryPrimitives.ReadDoubleLittleEndian(data[8..]), texts.Get(id));
+            }
+
+            // The selected token may be missing from the list: then the first entry stands for it, as in the reference.
+            var selected = Array.Find(top, candidate => candidate.TokenId == token);
+            logprobs.Add(new TokenLogprobs(selected == default && count > 0 ? top[0].Logprob : selected.Logprob, top));
+        }
+
+        return logprobs;
+    }
+
+    private static void ReadExtras(ReadOnlySpan<byte> json, EngineOutput output)
+    {
+        var reader = new Utf8JsonReader(json);
+        using var document = JsonDocument.ParseValue(ref reader);
+        foreach (var property in document.RootElement.EnumerateObject())
+        {
+            ReadOnlyMemory<byte> raw = System.Text.Encoding.UTF8.GetBytes(property.Value.GetRawText());
+            switch (property.Name)
+            {
+                case "finish_reason":
+                    output.FinishText = property.Value.GetString();
+                    break;
+                case "stop_reason":
+                    output.StopReasonJson = raw;
+                    break;
+                case "prompt_logprobs":
+                    output.PromptLogprobsJson = raw;
+                    break;
+                case "kv_transfer_params":
+                    output.KvTransferParamsJson = raw;
+                    break;
+                default:
+                    break;
+            }
+        }
+    }
+}

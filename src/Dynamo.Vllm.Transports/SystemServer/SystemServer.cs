@@ -1,0 +1,210 @@
+using System.Net;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core.Health;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+
+namespace Dynamo.Vllm.Transports.SystemServer;
+
+/// <summary>Health, metrics, model files and control calls over HTTP (runtime.md, 4). Lives on .NET alone: a busy interpreter cannot delay a probe.</summary>
+public sealed partial class SystemServer : IAsyncDisposable
+{
+    /// <summary>A control call carries names and numbers, at most a list of tensors' names.</summary>
+    private const long BodyBytesMax = 16 << 20;
+
+    private const string PlainText = "text/plain; charset=utf-8";
+
+    private readonly SystemServerOptions _options;
+    private readonly HealthState _health;
+    private readonly EngineRoutes _routes;
+    private readonly HostedFiles _files;
+    private readonly Func<CancellationToken, Task<string>> _metrics;
+    private readonly Func<JsonObject?> _metadata;
+    private readonly ILoggerFactory _loggers;
+    private readonly ILogger<SystemServer> _logger;
+    private WebApplication? _application;
+
+    public SystemServer(
+        SystemServerOptions options, HealthState health, EngineRoutes routes, HostedFiles files,
+        Func<CancellationToken, Task<string>> metrics, Func<JsonObject?> metadata, ILoggerFactory loggers)
+    {
+        _options = options;
+        _health = health;
+        _routes = routes;
+        _files = files;
+        _metrics = metrics;
+        _metadata = metadata;
+        _loggers = loggers;
+        _logger = loggers.CreateLogger<SystemServer>();
+    }
+
+    /// <summary>The bound address, or null when the server does not run.</summary>
+    public IPEndPoint? Address { get; private set; }
+
+    /// <summary>Binds. A failure is logged and not fatal, as in the reference: the worker can serve without it.</summary>
+    public async Task StartAsync(CancellationToken cancellationToken)
+    {
+        var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.Services.AddSingleton(_loggers);
+        builder.WebHost.UseKestrelCore().ConfigureKestrel(Configure);
+        var application = builder.Build();
+        application.Run(HandleAsync);
+        try
+        {
+            await application.StartAsync(cancellationToken).ConfigureAwait(false);
+            _application = application;
+            Address = BoundAddress(application);
+            LogListening(_logger, Address);
+        }
+        catch (IOException exception)
+        {
+            LogCannotListen(_logger, _options.Host, _options.Port, exception.Message);
+            await application.DisposeAsync().ConfigureAwait(false);
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_application is { } application)
+        {
+            _application = null;
+            using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(2)); // open keep-alive connections must not hold the exit
+            await application.StopAsync(limit.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await application.DisposeAsync().ConfigureAwait(false);
+        }
+    }
+
+    private void Configure(KestrelServerOptions kestrel)
+    {
+        kestrel.AddServerHeader = false;
+        kestrel.Limits.MaxRequestBodySize = BodyBytesMax;
+        var address = IPAddress.TryParse(_options.Host.Trim('[', ']'), out var parsed) ? parsed : IPAddress.Loopback;
+        kestrel.Listen(address, _options.Port);
+    }
+
+    private static IPEndPoint? BoundAddress(WebApplication application)
+    {
+        var url = application.Urls.FirstOrDefault();
+        return url is not null && Uri.TryCreate(url, UriKind.Absolute, out var uri) && IPAddress.TryParse(uri.Host.Trim('[', ']'), out var address)
+            ? new IPEndPoint(address, uri.Port) : null;
+    }
+
+    private Task HandleAsync(HttpContext context)
+    {
+        var path = context.Request.Path.Value ?? "/";
+        if (path == _options.HealthPath)
+        {
+            return WriteStatusAsync(context, _health.IsReady);
+        }
+
+        if (path == _options.LivePath)
+        {
+            return WriteStatusAsync(context, _options.LiveIsReady ? _health.IsReady : _health.IsLive);
+        }
+
+        return path switch
+        {
+            "/metrics" => WriteMetricsAsync(context),
+            "/metadata" => WriteMetadataAsync(context),
+            _ when path.StartsWith("/engine/", StringComparison.Ordinal) => CallEngineAsync(context, path["/engine/".Length..]),
+            _ when path.StartsWith("/v1/metadata/", StringComparison.Ordinal) => SendFileAsync(context, path["/v1/metadata/".Length..]),
+            _ => WriteAsync(context, StatusCodes.Status404NotFound, "Route not found"),
+        };
+    }
+
+    private Task WriteStatusAsync(HttpContext context, bool isOk) =>
+        WriteAsync(context, isOk ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable, _health.ToJson(isOk).ToJsonString());
+
+    private async Task WriteMetricsAsync(HttpContext context)
+    {
+        var text = await _metrics(context.RequestAborted).ConfigureAwait(false);
+        context.Response.ContentType = "text/plain; version=0.0.4";
+        await context.Response.WriteAsync(text, context.RequestAborted).ConfigureAwait(false);
+    }
+
+    private Task WriteMetadataAsync(HttpContext context) =>
+        _metadata() is { } metadata
+            ? WriteAsync(context, StatusCodes.Status200OK, metadata.ToJsonString())
+            : WriteAsync(context, StatusCodes.Status404NotFound, "Discovery metadata not available");
+
+    private async Task SendFileAsync(HttpContext context, string path)
+    {
+        if (_files.Find(path) is not { } file)
+        {
+            await WriteAsync(context, StatusCodes.Status404NotFound, "Not found").ConfigureAwait(false);
+            return;
+        }
+
+        try
+        {
+            context.Response.ContentType = "application/octet-stream";
+            await context.Response.SendFileAsync(file, context.RequestAborted).ConfigureAwait(false);
+        }
+        catch (IOException exception) when (!context.Response.HasStarted)
+        {
+            LogCannotRead(_logger, file, exception.Message);
+            await WriteAsync(context, StatusCodes.Status500InternalServerError, "Read error").ConfigureAwait(false);
+        }
+    }
+
+    private async Task CallEngineAsync(HttpContext context, string path)
+    {
+        if (_routes.Find(path) is not { } handler)
+        {
+            await WriteAsync(context, StatusCodes.Status404NotFound, Error("Route not found", $"Route /engine/{path} not found")).ConfigureAwait(false);
+            return;
+        }
+
+        JsonNode? body;
+        try
+        {
+            body = await ReadBodyAsync(context).ConfigureAwait(false);
+        }
+        catch (JsonException exception)
+        {
+            await WriteAsync(context, StatusCodes.Status400BadRequest, Error("Invalid JSON", exception.Message)).ConfigureAwait(false);
+            return;
+        }
+
+        try
+        {
+            var reply = await handler(body, context.RequestAborted).ConfigureAwait(false);
+            await WriteAsync(context, StatusCodes.Status200OK, reply.ToJsonString()).ConfigureAwait(false);
+        }
+        catch (EngineRouteException exception)
+        {
+            await WriteAsync(context, StatusCodes.Status500InternalServerError, Error("Handler error", $"Python callback failed: {exception.Message}")).ConfigureAwait(false);
+        }
+    }
+
+    private static async Task<JsonNode?> ReadBodyAsync(HttpContext context)
+    {
+        using var buffer = new MemoryStream();
+        await context.Request.Body.CopyToAsync(buffer, context.RequestAborted).ConfigureAwait(false);
+        return buffer.Length == 0 ? new JsonObject() : JsonNode.Parse(buffer.ToArray());
+    }
+
+    private static string Error(string error, string message) => new JsonObject { ["error"] = error, ["message"] = message }.ToJsonString();
+
+    private static Task WriteAsync(HttpContext context, int status, string text)
+    {
+        context.Response.StatusCode = status;
+        context.Response.ContentType = PlainText;
+        return context.Response.WriteAsync(text, context.RequestAborted);
+    }
+
+    [LoggerMessage(EventId = 3201, Level = LogLevel.Information, Message = "System status server listens on {Address}")]
+    private static partial void LogListening(ILogger logger, IPEndPoint? address);
+
+    [LoggerMessage(EventId = 3202, Level = LogLevel.Error, Message = "System status server cannot listen on {Host}:{Port}: {Problem}. Probes will fail; set DYN_SYSTEM_PORT to a free port")]
+    private static partial void LogCannotListen(ILogger logger, string host, int port, string problem);
+
+    [LoggerMessage(EventId = 3203, Level = LogLevel.Error, Message = "Cannot read model file {File}: {Problem}")]
+    private static partial void LogCannotRead(ILogger logger, string file, string problem);
+}

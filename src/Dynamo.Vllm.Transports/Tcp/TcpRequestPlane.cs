@@ -1,0 +1,132 @@
+using System.Net;
+using System.Net.Sockets;
+using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Protocol.Discovery;
+using Microsoft.Extensions.Logging;
+
+namespace Dynamo.Vllm.Transports.Tcp;
+
+/// <summary>One listener for all endpoints of this process (request-plane.md, 1).</summary>
+public sealed partial class TcpRequestPlane : IRequestPlane
+{
+    private readonly TcpPlaneOptions _options;
+    private readonly RequestDispatcher _dispatcher;
+    private readonly IConnectionSecurity _security;
+    private readonly ILogger<TcpRequestPlane> _logger;
+    private readonly CancellationTokenSource _stopping = new();
+    private readonly Lock _lock = new();
+    private readonly HashSet<TcpRequestConnection> _connections = [];
+    private Socket? _listener;
+    private Task _accepting = Task.CompletedTask;
+
+    public TcpRequestPlane(TcpPlaneOptions options, RequestDispatcher dispatcher, IConnectionSecurity security, ILogger<TcpRequestPlane> logger)
+    {
+        _options = options;
+        _dispatcher = dispatcher;
+        _security = security;
+        _logger = logger;
+    }
+
+    /// <summary><c>ip:port</c> as callers are told; IPv6 in brackets.</summary>
+    public string Address { get; private set; } = "";
+
+    public Task StartAsync(CancellationToken cancellationToken)
+    {
+        var listener = new Socket(_options.BindAddress.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+        try
+        {
+            listener.Bind(new IPEndPoint(_options.BindAddress, _options.Port));
+            listener.Listen(_options.Backlog);
+        }
+        catch (SocketException exception)
+        {
+            listener.Dispose();
+            throw new InvalidOperationException(
+                $"TCP request plane cannot listen on {_options.BindAddress}:{_options.Port} ({exception.Message}); set DYN_TCP_RPC_HOST and DYN_TCP_RPC_PORT", exception);
+        }
+
+        _listener = listener;
+        Address = new IPEndPoint(_options.AdvertisedAddress, ((IPEndPoint)listener.LocalEndPoint!).Port).ToString();
+        LogListening(_logger, Address);
+        _accepting = Task.Run(() => AcceptAsync(listener), cancellationToken);
+        return Task.CompletedTask;
+    }
+
+    public Task<TransportAddress> BindAsync(ServedEndpoint endpoint, InstanceId instance, CancellationToken cancellationToken)
+    {
+        _dispatcher.Add(TransportAddress.TcpPath(instance, endpoint.Id), endpoint);
+        return Task.FromResult(TransportAddress.Tcp(Address, instance, endpoint.Id));
+    }
+
+    public Task UnbindAsync(ServedEndpoint endpoint, InstanceId instance)
+    {
+        _dispatcher.Remove(TransportAddress.TcpPath(instance, endpoint.Id));
+        return Task.CompletedTask;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _stopping.CancelAsync().ConfigureAwait(false);
+        _listener?.Dispose();
+        await _accepting.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        TcpRequestConnection[] open;
+        lock (_lock)
+        {
+            open = [.. _connections];
+        }
+
+        foreach (var connection in open)
+        {
+            connection.Abort();
+        }
+    }
+
+    private async Task AcceptAsync(Socket listener)
+    {
+        while (!_stopping.IsCancellationRequested)
+        {
+            try
+            {
+                var socket = await listener.AcceptAsync(_stopping.Token).ConfigureAwait(false);
+                socket.NoDelay = true;
+                _ = ServeAsync(new TcpRequestConnection(socket, _security, _dispatcher, _options.FrameBytesMax, _logger));
+            }
+            catch (Exception exception) when (exception is OperationCanceledException or ObjectDisposedException)
+            {
+                return; // normal stop
+            }
+            catch (SocketException exception)
+            {
+                // Out of descriptors, or the peer gave up: the listener lives on. The pause keeps a permanent fault from spinning.
+                LogAcceptFailed(_logger, exception.Message);
+                await Task.Delay(TimeSpan.FromMilliseconds(100), _stopping.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
+        }
+    }
+
+    private async Task ServeAsync(TcpRequestConnection connection)
+    {
+        lock (_lock)
+        {
+            _connections.Add(connection);
+        }
+
+        try
+        {
+            await connection.RunAsync(_stopping.Token).ConfigureAwait(false);
+        }
+        finally
+        {
+            lock (_lock)
+            {
+                _connections.Remove(connection);
+            }
+        }
+    }
+
+    [LoggerMessage(EventId = 3001, Level = LogLevel.Information, Message = "TCP request plane listens on {Address}")]
+    private static partial void LogListening(ILogger logger, string address);
+
+    [LoggerMessage(EventId = 3002, Level = LogLevel.Warning, Message = "Cannot accept a request connection: {Problem}")]
+    private static partial void LogAcceptFailed(ILogger logger, string problem);
+}
