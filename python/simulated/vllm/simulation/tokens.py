@@ -52,8 +52,12 @@ class TokenSource:
         """Per-request part of the function; greedy requests share one."""
         salt = 0
         if params["temperature"] >= 1e-5:
-            salt = _mix(hash_int(params["seed"])) if params["seed"] is not None else 0
-            salt ^= _mix(params["index"]) if params["index"] else 0
+            # The n children of a seeded request already differ by their seeds.
+            seed = params["seed"]
+            if seed is not None:
+                salt = _mix(seed & _MASK)
+            elif params["index"]:
+                salt = _mix(params["index"])
         if lora_name:
             salt ^= zlib.crc32(lora_name.encode()) << 16
         return salt
@@ -112,10 +116,6 @@ class TokenSource:
                 chosen.append(candidate)
             value = _mix(value)
         return chosen
-
-
-def hash_int(value: int) -> int:
-    return value & _MASK
 
 
 def logprob_of_rank(rank: int, token: int) -> float:

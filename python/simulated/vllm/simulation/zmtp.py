@@ -316,6 +316,8 @@ class Publisher:
         if self._listener is not None:
             self._listener.close()
         self._selector.close()
+        self._wake_receive.close()
+        self._wake_send.close()
         if self._path is not None:
             try:
                 os.unlink(self._path)

@@ -102,6 +102,7 @@ class AsyncMPClient:
         self._next_engine = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+        self._death_logged = False
         try:
             for rank in self.engine_ranks_managed:
                 config = vllm_config.engine_core_config(rank, log_stats, special_token_ids)
@@ -168,11 +169,12 @@ class AsyncMPClient:
         threading.Thread(target=watch, name="MPClientEngineMonitor", daemon=True).start()
 
     def _on_death(self) -> None:
+        """The socket and the watching thread may both report it; log it once."""
         if self._closed:
             return
-        first = not self.resources.engine_dead
         self.resources.engine_dead = True
-        if first or self._waiter is not None or self._calls:
+        if not self._death_logged:
+            self._death_logged = True
             names = [e.process.name for e in self._engines if not e.process.is_alive()]
             logger.error(
                 "Engine core proc %s died unexpectedly, shutting down client.",
