@@ -16,7 +16,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 def make_config(**options: Any) -> Any:
     defaults = {
-        "model": "simulated",
+        "model": "no-such-folder/simulated",
         "block_size": 32,
         "num_gpu_blocks_override": 64,
         "max_model_len": 1024,

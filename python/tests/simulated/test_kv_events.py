@@ -199,7 +199,9 @@ class RealSubscriberTest(unittest.TestCase):
             if connect is not None:
                 port = publisher._publisher.port
                 socket_.connect(connect.format(port=port))
-            time.sleep(0.5)
+            # Polling, not sleeping: a bound libzmq socket sends its subscription
+            # only when the application calls into it.
+            self.assertEqual(socket_.poll(500), 0)
             for _ in range(3):
                 publisher.publish([CAPTURED_EVENT])
             for number in range(3):
