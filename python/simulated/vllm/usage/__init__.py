@@ -1,0 +1,1 @@
+"""Usage reporting names (nothing is ever reported)."""
