@@ -1,0 +1,39 @@
+using Dynamo.Vllm.Worker.CommandLine.Parsing;
+
+namespace Dynamo.Vllm.Worker.CommandLine;
+
+/// <summary>Options of this host that the reference does not have.</summary>
+public sealed record HostOptions
+{
+    /// <summary>Path of an interpreter or of a virtual environment; null means the first <c>python3</c> on the path.</summary>
+    public string? Python { get; init; }
+
+    public bool SimulatedEngine { get; init; }
+
+    public EngineDrive EngineDrive { get; init; } = EngineDrive.Collector;
+
+    /// <summary>How long requests already accepted may keep generating once intake is closed.</summary>
+    public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary><c>/live</c> answers like <c>/health</c>, as in the reference.</summary>
+    public bool LiveIsReady { get; init; }
+
+    /// <summary>Silence of a busy engine after which the worker is not live; zero means never.</summary>
+    public TimeSpan EngineStallTimeout { get; init; } = TimeSpan.FromSeconds(60);
+
+    internal static HostOptions From(ParsedValues values) => new()
+    {
+        Python = values.Text("python"),
+        SimulatedEngine = values.Flag("simulated_engine"),
+        EngineDrive = values.RequiredText("engine_drive") switch
+        {
+            "collector" => EngineDrive.Collector,
+            "stock" => EngineDrive.Stock,
+            // Only the variable can get here: words of the command line were checked by the parser.
+            var other => throw new ConfigurationException($"DYN_VLLM_ENGINE_DRIVE={PythonText.Quote(other)}: expected 'stock' or 'collector'"),
+        },
+        DrainTimeout = TimeSpan.FromSeconds(values.Float("drain_timeout")),
+        LiveIsReady = values.Flag("live_is_ready"),
+        EngineStallTimeout = TimeSpan.FromSeconds(values.Float("engine_stall_timeout")),
+    };
+}

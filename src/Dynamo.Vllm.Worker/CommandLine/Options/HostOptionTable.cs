@@ -1,0 +1,29 @@
+namespace Dynamo.Vllm.Worker.CommandLine.Options;
+
+/// <summary>The group "Dynamo.Vllm Options": what this host adds to the reference's command line.</summary>
+/// <remarks>Every variable starts with <c>DYN_VLLM_</c>, and no flag is the prefix of a flag of the reference or of vLLM.</remarks>
+public static class HostOptionTable
+{
+    // A day. Above it a time limit is a typing error, and TimeSpan arithmetic stays far from its own limits.
+    private const double SecondsMax = 86400;
+
+    public static IReadOnlyList<OptionDefinition> All { get; } =
+    [
+        Option.Text("--python", "DYN_VLLM_PYTHON", null,
+            help: "Python to embed: the path of an interpreter or of a virtual environment that holds vLLM. If unset, the first " +
+                  "python3 on PATH is used."),
+        Option.Boolean("--simulated-engine", "DYN_VLLM_SIMULATED_ENGINE", false,
+            help: "Serve the built-in simulated engine instead of vLLM. For tests and demonstrations; needs no GPU and no model weights."),
+        Option.Text("--engine-drive", "DYN_VLLM_ENGINE_DRIVE", "collector", choices: ["stock", "collector"],
+            help: "How outputs leave vLLM: 'collector' takes each engine step in one batch, 'stock' iterates vLLM's own generator per " +
+                  "request, as the Python worker does."),
+        Option.Float("--drain-timeout", "DYN_VLLM_DRAIN_TIMEOUT_SECS", 30.0,
+            help: "Seconds that accepted requests may keep generating once intake is closed. What is left then is aborted.")
+            with { Minimum = 0, Maximum = SecondsMax },
+        Option.Boolean("--live-is-ready", "DYN_VLLM_LIVE_IS_READY", false,
+            help: "Answer /live like /health, as the Python worker does: 503 until the worker is ready."),
+        Option.Float("--engine-stall-timeout", "DYN_VLLM_ENGINE_STALL_TIMEOUT_SECS", 60.0,
+            help: "Seconds without an engine step, while requests are running, after which the worker is not live. 0 = off.")
+            with { Minimum = 0, Maximum = SecondsMax },
+    ];
+}
