@@ -40,7 +40,8 @@ def parse(arguments: list[str]) -> tuple[Any, dict[str, Any]]:
 
 def values(engine_args: Any) -> dict[str, Any]:
     """Each field as JSON can hold it: configuration objects become their fields."""
-    return {field.name: _plain(getattr(engine_args, field.name)) for field in dataclasses.fields(engine_args)}
+    names = [field.name for field in dataclasses.fields(engine_args)] if dataclasses.is_dataclass(engine_args) else list(vars(engine_args))
+    return {name: _plain(getattr(engine_args, name)) for name in names}
 
 
 def help_text() -> str:

@@ -287,12 +287,14 @@ class Engine:
 
     async def call_metrics(self) -> str:
         """Prometheus text of vLLM's families; the host adds labels."""
-        try:
-            from prometheus_client import REGISTRY, CollectorRegistry, generate_latest, multiprocess
-        except ImportError:
+        import vllm
+
+        if getattr(vllm, "SIMULATED", False):
             from vllm.v1.metrics.prometheus import render_simulated_metrics
 
             return str(render_simulated_metrics())
+        from prometheus_client import REGISTRY, CollectorRegistry, generate_latest, multiprocess
+
         if self._metrics_registry is None:
             self._metrics_registry = REGISTRY
             if os.path.isdir(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")):

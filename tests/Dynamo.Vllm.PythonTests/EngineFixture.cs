@@ -1,0 +1,40 @@
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Engine;
+using Dynamo.Vllm.Python.Locating;
+using Dynamo.Vllm.Testing;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Dynamo.Vllm.PythonTests;
+
+/// <summary>One interpreter with the simulated engine for all tests: CPython can be started once per process.</summary>
+public sealed class EngineFixture : IAsyncLifetime
+{
+    public static readonly TimeSpan TimeLimit = TimeSpan.FromSeconds(30);
+
+    public VllmEngine Engine { get; private set; } = null!;
+
+    public PythonInstallation Python { get; private set; } = null!;
+
+    public JsonObject EngineArguments { get; private set; } = null!;
+
+    public async Task InitializeAsync()
+    {
+        Python = PythonLocator.Locate(null, Environment.GetEnvironmentVariable);
+        Engine = new VllmEngine(Python, new VllmEngineOptions { SimulatedPath = SimulatedPaths.SimulatedEngine }, TimeProvider.System, NullLoggerFactory.Instance);
+        Engine.StartInterpreter();
+        using var limit = new CancellationTokenSource(TimeLimit);
+        EngineArguments = await Engine.ParseAsync(
+            ["--model", Path.Combine(SimulatedPaths.SimulatedEngine, "model"), "--max-model-len", "1k", "--block-size", "16", "--num-gpu-blocks-override", "256", "--simulated-step-time-ms", "2", "--max-num-seqs", "64"],
+            limit.Token);
+        await Engine.BuildAsync(new JsonObject { ["skip_tokenizer_init"] = false }, disableHybridKvCacheManager: false, limit.Token);
+    }
+
+    public async Task DisposeAsync()
+    {
+        using var limit = new CancellationTokenSource(TimeLimit);
+        await Engine.ShutdownAsync(TimeSpan.Zero, limit.Token);
+    }
+}
+
+[CollectionDefinition("engine")]
+public sealed class EngineCollection : ICollectionFixture<EngineFixture>;
