@@ -56,6 +56,20 @@ public sealed record ConditionalDisaggregationSettings
         };
     }
 
+    /// <summary>The fields that were given, under their names on the command line.</summary>
+    internal JsonObject ToJson()
+    {
+        var fields = new (string Name, JsonNode? Value)[]
+        {
+            ("policy", Policy),
+            ("eff_isl_threshold", InputTokensThreshold),
+            ("eff_isl_ratio_threshold", InputRatioThreshold),
+            ("prefill_busy_threshold", PrefillBusyThreshold),
+            ("decode_busy_threshold", DecodeBusyThreshold),
+        };
+        return new JsonObject(fields.Where(field => field.Value is not null).Select(field => KeyValuePair.Create(field.Name, field.Value)));
+    }
+
     private static T? Read<T>(JsonObject json, string field, bool nullable, string expected, Func<JsonNode, T?> read)
     {
         if (!json.TryGetPropertyValue(field, out var node) || (nullable && node is null))

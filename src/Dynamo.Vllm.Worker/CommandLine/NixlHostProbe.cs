@@ -18,7 +18,7 @@ public sealed class NixlHostProbe : INixlHostProbe
         (FromHostName() ?? FromRoute(BeyondDefaultRoute4) ?? FromRoute(BeyondDefaultRoute6))?.ToString();
 
     /// <summary>Usable from another host. Private ranges are; they are what clusters have.</summary>
-    internal static bool IsRoutable(IPAddress address)
+    public static bool IsRoutable(IPAddress address)
     {
         var plain = address.IsIPv4MappedToIPv6 ? address.MapToIPv4() : address;
         if (plain.AddressFamily == AddressFamily.InterNetwork)

@@ -65,4 +65,23 @@ public sealed record ResolvedConfiguration
 
     /// <summary>Engine steps between two outputs of a request, published to the frontend.</summary>
     public long StreamInterval => Engine.StreamInterval;
+
+    /// <summary>The given environment with <see cref="EnvironmentChanges"/> applied; the argument is not changed.</summary>
+    public IReadOnlyDictionary<string, string> ApplyTo(IReadOnlyDictionary<string, string> environment)
+    {
+        var changed = new Dictionary<string, string>(environment);
+        foreach (var (variable, value) in EnvironmentChanges)
+        {
+            if (value is null)
+            {
+                changed.Remove(variable);
+            }
+            else
+            {
+                changed[variable] = value;
+            }
+        }
+
+        return changed;
+    }
 }

@@ -1,0 +1,138 @@
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Worker.CommandLine.Parsing;
+
+namespace Dynamo.Vllm.Worker.CommandLine;
+
+/// <summary>The object that <c>--dump-config-to</c> writes: one line of JSON, members sorted, no blanks.</summary>
+/// <remarks>
+/// Same members as the reference's. Unlike there, secrets are replaced not only in the environment but also among engine arguments and
+/// in the command line.
+/// </remarks>
+public static class ConfigurationDump
+{
+    // The variables that explain a worker: its own, and those of the libraries below it.
+    private static readonly string[] VariablePrefixes =
+    [
+        "DYN_", "CUDA_", "NCCL_", "HF_", "TRANSFORMERS_", "SGLANG_", "SGL_", "MC_", "VLLM_", "TENSORRT_", "TORCH_", "UCX_", "NIXL_", "OMPI_",
+        "LLM_", "TLLM_", "TRT_LLM_", "TRTLLM_", "NVIDIA_", "NSYS_", "GENERATE_CU_", "OVERRIDE_", "TOKENIZERS_", "DISABLE_TORCH_", "PYTORCH_",
+        "ENABLE_PERFECT_ROUTER", "FLA_", "NEMOTRON_",
+    ];
+
+    public static string Render(
+        ResolvedConfiguration configuration, IReadOnlyDictionary<string, string> environment, ConfigurationDumpFacts facts)
+    {
+        var runtime = (JsonObject?)facts.Python?.DeepClone() ?? [];
+        runtime["command_line_args"] = Words(SecretNames.RedactArguments(facts.CommandLine));
+        var dump = new JsonObject
+        {
+            ["system_info"] = facts.System.DeepClone(),
+            ["environment"] = Environment(environment),
+            ["config"] = Configuration(configuration),
+            ["runtime_info"] = runtime,
+            ["dynamo_version"] = ProgramIdentity.DynamoVersion,
+            ["gpu_info"] = facts.Gpu?.DeepClone(),
+            ["installed_packages"] = facts.InstalledPackages?.DeepClone() ?? new JsonObject(),
+        };
+        if (facts.VllmVersion is { } version)
+        {
+            dump["vllm_version"] = version;
+        }
+
+        return PythonJson.Canonical(dump);
+    }
+
+    /// <summary>Writes the dump, creating directories on the way.</summary>
+    /// <returns>Null, or why it could not be written: the caller then logs the dump itself, as <c>CONFIG_DUMP: ...</c>, and goes on.</returns>
+    public static string? TryWrite(string path, string dump)
+    {
+        try
+        {
+            var full = Path.GetFullPath(path);
+            if (Path.GetDirectoryName(full) is { } directory)
+            {
+                Directory.CreateDirectory(directory);
+            }
+
+            File.WriteAllText(full, dump);
+            return null;
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
+        {
+            return exception.Message;
+        }
+    }
+
+    private static JsonObject Environment(IReadOnlyDictionary<string, string> environment)
+    {
+        var json = new JsonObject();
+        foreach (var (name, value) in environment)
+        {
+            if (VariablePrefixes.Any(prefix => name.StartsWith(prefix, StringComparison.Ordinal)))
+            {
+                json[name] = SecretNames.IsSecretVariable(name) ? SecretNames.Redacted : value;
+            }
+        }
+
+        return json;
+    }
+
+    private static JsonObject Configuration(ResolvedConfiguration configuration)
+    {
+        var json = Values(configuration.Arguments.Runtime.ByDestination);
+        json["namespace"] = configuration.Namespace;
+        json["component"] = configuration.Component;
+        json["endpoint"] = configuration.Endpoint;
+        json["disaggregation_mode"] = "DisaggregationMode." + configuration.Mode.ToString().ToUpperInvariant();
+        json["model"] = configuration.Model;
+        json["served_model_name"] = configuration.ServedModelNameGiven ? configuration.ServedModelName : null;
+        json["served_model_aliases"] = Words(configuration.ServedModelAliases);
+        json["use_kv_events"] = configuration.UseKvEvents;
+        json["enable_local_indexer"] = true;
+        json["connector"] = new JsonArray();
+        json["structural_tag"] = configuration.StructuralTag?.ToCard();
+        json["custom_jinja_template"] = configuration.CustomJinjaTemplate;
+        json["router_advertisement"] = configuration.Arguments.Router is { } router ? Values(router.ByDestination) : null;
+        json["engine_args"] = EngineArguments(configuration);
+        return json;
+    }
+
+    private static JsonObject EngineArguments(ResolvedConfiguration configuration)
+    {
+        var json = (JsonObject)configuration.Engine.Json.DeepClone();
+        foreach (var (destination, value) in configuration.EngineOverrides)
+        {
+            json[destination] = value?.DeepClone();
+        }
+
+        foreach (var destination in json.Select(member => member.Key).Where(SecretNames.IsSecretOption).ToList())
+        {
+            json[destination] = json[destination] is null ? null : SecretNames.Redacted;
+        }
+
+        return json;
+    }
+
+    private static JsonObject Values(IReadOnlyDictionary<string, object?> values)
+    {
+        var json = new JsonObject();
+        foreach (var (destination, value) in values.Where(pair => pair.Key is not ("help" or "version")))
+        {
+            json[destination] = value switch
+            {
+                null => null,
+                bool flag => flag,
+                long integer => integer,
+                double number => CardNumber.FloatOrText(number),
+                string text => text,
+                IEnumerable<string> words => Words(words),
+                StructuralTagSetting setting => setting.Tag?.ToCard() ?? (JsonNode)false,
+                ConditionalDisaggregationSettings settings => settings.ToJson(),
+                _ => value.ToString(),
+            };
+        }
+
+        return json;
+    }
+
+    private static JsonArray Words(IEnumerable<string> words) => [.. words.Select(word => (JsonNode)word)];
+}

@@ -1,0 +1,146 @@
+namespace Dynamo.Vllm.Worker.CommandLine;
+
+/// <summary>The KV router's settings with presets applied, as they go into the card.</summary>
+internal sealed record KvRouterSettings
+{
+    /// <summary>What the card holds when the mode is not kv, whatever the flags say.</summary>
+    public static KvRouterSettings Defaults { get; } = new();
+
+    public double OverlapScoreCredit { get; init; } = 1;
+
+    public double OverlapScoreCreditDecay { get; init; }
+
+    public double PrefillLoadScale { get; init; } = 1;
+
+    public double DecodeActiveRequestWeight { get; init; }
+
+    public double HostCacheHitWeight { get; init; } = 0.75;
+
+    public double DiskCacheHitWeight { get; init; } = 0.25;
+
+    public double RouterTemperature { get; init; }
+
+    public bool UseKvEvents { get; init; } = true;
+
+    public bool RouterReplicaSync { get; init; }
+
+    public bool RouterTrackActiveBlocks { get; init; } = true;
+
+    public bool RouterTrackOutputBlocks { get; init; }
+
+    public bool RouterAssumeKvReuse { get; init; } = true;
+
+    public bool RouterTrackPrefillTokens { get; init; } = true;
+
+    public string RouterTrackingHash { get; init; } = "public-xxh3-v1";
+
+    public string? RouterTrackingKeyFile { get; init; }
+
+    public string? RouterTrackingKeyId { get; init; }
+
+    public string RouterPrefillLoadModel { get; init; } = "none";
+
+    public double RouterTtlSeconds { get; init; } = 120;
+
+    public string RouterApproximateCachePolicy { get; init; } = "ttl";
+
+    public double? RouterQueueThreshold { get; init; }
+
+    public string? RouterPolicyConfig { get; init; }
+
+    public long RouterEventThreads { get; init; } = 4;
+
+    public string RouterQueuePolicy { get; init; } = "fcfs";
+
+    public bool UseRemoteIndexer { get; init; }
+
+    public bool EnableSessionPrefixIndex { get; init; }
+
+    public double? SharedCacheMultiplier { get; init; }
+
+    public string SharedCacheType { get; init; } = "none";
+
+    public double? RouterPredictedTtlSeconds { get; init; }
+
+    public bool ConditionalEnabled { get; init; }
+
+    public ConditionalDisaggregationSettings Conditional { get; init; } = new();
+
+    /// <exception cref="ConfigurationException">A value that the reference refuses when it builds this object.</exception>
+    public static KvRouterSettings From(RouterAdvertisement flags)
+    {
+        var settings = new KvRouterSettings
+        {
+            OverlapScoreCredit = flags.OverlapScoreCredit,
+            OverlapScoreCreditDecay = flags.OverlapScoreCreditDecay,
+
+            // The old weight is the load scale under its first name, and wins over it.
+            PrefillLoadScale = flags.OverlapScoreWeight ?? flags.PrefillLoadScale,
+            DecodeActiveRequestWeight = flags.DecodeActiveRequestWeight,
+            HostCacheHitWeight = flags.HostCacheHitWeight,
+            DiskCacheHitWeight = flags.DiskCacheHitWeight,
+            RouterTemperature = flags.RouterTemperature,
+            UseKvEvents = flags.UseKvEvents,
+            RouterReplicaSync = flags.RouterReplicaSync,
+            RouterTrackActiveBlocks = flags.RouterTrackActiveBlocks,
+            RouterTrackOutputBlocks = flags.RouterTrackOutputBlocks,
+            RouterAssumeKvReuse = flags.RouterAssumeKvReuse,
+            RouterTrackPrefillTokens = flags.RouterTrackPrefillTokens,
+            RouterTrackingHash = flags.RouterTrackingHash,
+            RouterTrackingKeyFile = flags.RouterTrackingKeyFile,
+            RouterTrackingKeyId = flags.RouterTrackingKeyId,
+            RouterPrefillLoadModel = flags.RouterPrefillLoadModel,
+            RouterTtlSeconds = flags.RouterTtlSeconds,
+            RouterApproximateCachePolicy = flags.RouterApproximateCachePolicy,
+            RouterQueueThreshold = flags.RouterQueueThreshold,
+            RouterPolicyConfig = flags.RouterPolicyConfig,
+            RouterEventThreads = flags.RouterEventThreads,
+            RouterQueuePolicy = flags.RouterQueuePolicy,
+            UseRemoteIndexer = flags.UseRemoteIndexer,
+            EnableSessionPrefixIndex = flags.EnableSessionPrefixIndex,
+            SharedCacheMultiplier = flags.SharedCacheMultiplier,
+            SharedCacheType = flags.SharedCacheType,
+            RouterPredictedTtlSeconds = flags.RouterPredictedTtlSeconds,
+            ConditionalEnabled = flags.ConditionalDisaggregationEnabled,
+            Conditional = ResolveConditional(flags),
+        };
+        settings = flags.LoadAware ? settings.LoadAware() : settings;
+        RouterLimits.Check(settings);
+        return settings;
+    }
+
+    /// <summary>The preset for routing by load alone: nothing that asks for cached prefixes.</summary>
+    private KvRouterSettings LoadAware() => this with
+    {
+        OverlapScoreCredit = 0,
+        UseKvEvents = false,
+        RouterTrackActiveBlocks = true,
+        RouterAssumeKvReuse = false,
+        RouterTrackPrefillTokens = true,
+        UseRemoteIndexer = false,
+        SharedCacheMultiplier = 0,
+        SharedCacheType = "none",
+        RouterPredictedTtlSeconds = null,
+    };
+
+    private static ConditionalDisaggregationSettings ResolveConditional(RouterAdvertisement flags)
+    {
+        if (flags.ConditionalDisaggregation is not null && !flags.ConditionalDisaggregationEnabled)
+        {
+            throw new ConfigurationException("--router-conditional-disagg-config requires --router-conditional-disagg");
+        }
+
+        var conditional = flags.ConditionalDisaggregation ?? new ConditionalDisaggregationSettings();
+        var judgesLoad = conditional.Policy is "prefill_load" or "isl_or_load";
+        if (!flags.ConditionalDisaggregationEnabled || !judgesLoad || conditional.PrefillBusyThreshold is not null)
+        {
+            return conditional;
+        }
+
+        return flags.RouterQueueThreshold is { } threshold
+            ? conditional with { PrefillBusyThreshold = threshold }
+            : throw new ConfigurationException(
+                $"conditional_disagg policy='{conditional.Policy}' needs prefill_busy_threshold, but neither prefill_busy_threshold nor " +
+                "--router-queue-threshold is set");
+    }
+}

@@ -1,0 +1,101 @@
+using Dynamo.Vllm.Worker.CommandLine.Parsing;
+
+namespace Dynamo.Vllm.Worker.CommandLine;
+
+/// <summary>What the runtime reads from the environment without a flag; parsed once, before anything starts.</summary>
+/// <remarks>
+/// Apply <see cref="ResolvedConfiguration.EnvironmentChanges"/> to the environment first: TLS options given as flags arrive here as
+/// variables. Where the reference replaces a wrong value by its default, so do we, and <see cref="Warnings"/> says so; where it refuses
+/// to start, <see cref="Parse"/> throws.
+/// </remarks>
+public sealed record RuntimeEnvironment
+{
+    public required TcpEnvironment Tcp { get; init; }
+
+    public required NatsEnvironment Nats { get; init; }
+
+    public required EtcdEnvironment Etcd { get; init; }
+
+    public required SystemServerEnvironment SystemServer { get; init; }
+
+    public required HealthEnvironment Health { get; init; }
+
+    public required ShutdownEnvironment Shutdown { get; init; }
+
+    public required LoggingEnvironment Logging { get; init; }
+
+    public required TopologyEnvironment Topology { get; init; }
+
+    public required LoraEnvironment Lora { get; init; }
+
+    /// <summary>Root directory of the file discovery backend.</summary>
+    public required string FileStoreRoot { get; init; }
+
+    /// <summary>What this worker advertises for request payloads.</summary>
+    public required PayloadCodec RequestPlaneCodec { get; init; }
+
+    /// <summary>Interface or address that event sockets bind; null means automatic.</summary>
+    public required string? EventPlaneHost { get; init; }
+
+    /// <summary>Token ids leave in one packed blob. Incoming requests may use either form regardless.</summary>
+    public required bool TokenIdsAsBytes { get; init; }
+
+    /// <summary><c>device_type</c> of the instance record.</summary>
+    public required string DeviceType { get; init; }
+
+    /// <summary>Tokenizer and configuration files are served by the system server and linked in the card.</summary>
+    public required bool SelfHostMetadata { get; init; }
+
+    public required IReadOnlyList<string> Warnings { get; init; }
+
+    /// <exception cref="ConfigurationException">A value with which the reference does not start either.</exception>
+    public static RuntimeEnvironment Parse(IReadOnlyDictionary<string, string> environment)
+    {
+        var reader = new EnvironmentReader(environment);
+        return new RuntimeEnvironment
+        {
+            Tcp = TcpEnvironment.Read(reader),
+            Nats = NatsEnvironment.Read(reader),
+            Etcd = EtcdEnvironment.Read(reader),
+            SystemServer = SystemServerEnvironment.Read(reader),
+            Health = HealthEnvironment.Read(reader),
+            Shutdown = ShutdownEnvironment.Read(reader),
+            Logging = LoggingEnvironment.Read(reader),
+            Topology = TopologyEnvironment.Read(reader),
+            Lora = LoraEnvironment.Read(reader),
+            FileStoreRoot = reader.Text("DYN_FILE_KV") ?? Path.Join(reader.Text("TMPDIR") ?? "/tmp", "dynamo_store_kv"),
+            RequestPlaneCodec = ReadCodec(reader),
+            EventPlaneHost = reader.Text("DYN_EVENT_PLANE_HOST"),
+            TokenIdsAsBytes = reader.Flag("DYN_TOKEN_IDS_AS_BYTES"),
+            DeviceType = ReadDeviceType(reader),
+            SelfHostMetadata = reader.Flag("DYN_SELF_HOST_METADATA", defaultValue: true),
+            Warnings = reader.Warnings,
+        };
+    }
+
+    /// <summary>A NATS connection is opened, and must succeed, also when only its address is set.</summary>
+    public bool NeedsNats(RuntimePlanes planes) => planes.Request == RequestPlane.Nats || planes.Event == EventPlane.Nats || Nats.ServerIsSet;
+
+    private static PayloadCodec ReadCodec(EnvironmentReader reader)
+    {
+        const string variable = "DYN_REQUEST_PLANE_CODEC";
+        switch (reader.Text(variable)?.Trim().ToLowerInvariant())
+        {
+            case null or "" or "msgpack":
+                return PayloadCodec.MessagePack;
+            case "json":
+                return PayloadCodec.Json;
+            default:
+                reader.Warnings.Add($"{variable}={PythonText.Quote(reader.Text(variable)!)} is neither msgpack nor json; using msgpack");
+                return PayloadCodec.MessagePack;
+        }
+    }
+
+    // Without a word to the contrary a worker counts as a GPU worker, also on a machine that has none.
+    private static string ReadDeviceType(EnvironmentReader reader)
+    {
+        var hidden = reader.IsSet("CUDA_VISIBLE_DEVICES")
+            && (reader.Text("CUDA_VISIBLE_DEVICES") ?? string.Empty).Trim().ToLowerInvariant() is "" or "-1" or "none" or "void";
+        return hidden || reader.Text("NVIDIA_VISIBLE_DEVICES")?.Trim().ToLowerInvariant() is "none" or "void" ? "cpu" : "cuda";
+    }
+}

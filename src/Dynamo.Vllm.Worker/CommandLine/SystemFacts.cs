@@ -1,0 +1,36 @@
+using System.Runtime.InteropServices;
+using System.Text.Json.Nodes;
+
+namespace Dynamo.Vllm.Worker.CommandLine;
+
+/// <summary>The machine as Python's <c>platform</c> module describes it, as far as dumps are compared across workers.</summary>
+public static class SystemFacts
+{
+    /// <remarks>Reads two files under <c>/proc</c>; a file that is missing leaves its text empty.</remarks>
+    public static JsonObject Collect()
+    {
+        var release = ReadKernel("osrelease");
+        return new JsonObject
+        {
+            ["platform"] = RuntimeInformation.OSDescription,
+            ["architecture"] = new JsonArray(Environment.Is64BitProcess ? "64bit" : "32bit", "ELF"),
+            ["processor"] = RuntimeInformation.ProcessArchitecture == Architecture.X64 ? "x86_64" : "aarch64",
+            ["hostname"] = Environment.MachineName,
+            ["os_name"] = "Linux",
+            ["os_release"] = release,
+            ["os_version"] = ReadKernel("version"),
+        };
+    }
+
+    private static string ReadKernel(string name)
+    {
+        try
+        {
+            return File.ReadAllText("/proc/sys/kernel/" + name).Trim();
+        }
+        catch (IOException)
+        {
+            return string.Empty;
+        }
+    }
+}
