@@ -1,0 +1,55 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+namespace Dynamo.Vllm.Worker.Models;
+
+/// <summary>What the canary sends (behaviour.md, 7).</summary>
+internal static class HealthPayload
+{
+    /// <param name="bosTokenId">The tokenizer's own; the reference always sends 1.</param>
+    /// <param name="replacement"><c>DYN_HEALTH_CHECK_PAYLOAD</c>: a JSON object, or <c>@</c> and a path.</param>
+    /// <param name="warn">Hears why a replacement is ignored.</param>
+    public static JsonObject Create(int? bosTokenId, string? replacement, Action<string> warn)
+    {
+        var payload = Replacement(replacement, warn) ?? new JsonObject
+        {
+            ["token_ids"] = new JsonArray(bosTokenId ?? 1),
+            ["sampling_options"] = new JsonObject { ["temperature"] = 0.0 },
+            ["stop_conditions"] = new JsonObject
+            {
+                ["max_tokens"] = 1,
+                ["stop"] = null,
+                ["stop_token_ids"] = null,
+                ["include_stop_str_in_output"] = false,
+                ["ignore_eos"] = false,
+            },
+        };
+        payload["_HEALTH_CHECK"] = true;
+        return payload;
+    }
+
+    private static JsonObject? Replacement(string? text, Action<string> warn)
+    {
+        if (string.IsNullOrEmpty(text))
+        {
+            return null;
+        }
+
+        try
+        {
+            var json = text.StartsWith('@') ? File.ReadAllText(text[1..]) : text;
+            if (JsonNode.Parse(json) is JsonObject payload)
+            {
+                return payload.Count > 0 ? payload : null;
+            }
+
+            warn("DYN_HEALTH_CHECK_PAYLOAD is not a JSON object; using the default payload");
+        }
+        catch (Exception exception) when (exception is JsonException or IOException or UnauthorizedAccessException)
+        {
+            warn($"DYN_HEALTH_CHECK_PAYLOAD is not usable ({exception.Message}); using the default payload");
+        }
+
+        return null;
+    }
+}

@@ -1,0 +1,120 @@
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Protocol.ModelCards;
+using Dynamo.Vllm.Worker.CommandLine;
+
+namespace Dynamo.Vllm.Worker.Models;
+
+/// <summary>The card of the base model, from configuration and running engine (behaviour.md, 3).</summary>
+internal static class ModelCardFactory
+{
+    public static ModelCard Create(
+        ResolvedConfiguration configuration, EngineDescription engine, ModelFiles files, TopologyFacts topology, IReadOnlyList<string> operatorTaints)
+    {
+        var isPrefill = configuration.Mode == DisaggregationMode.Prefill;
+        var endpointTypes = isPrefill ? EndpointTypes.None : EndpointTypeList.Parse(configuration.Arguments.Runtime.EndpointTypes);
+        return new ModelCard
+        {
+            DisplayName = configuration.ServedModelName,
+            SourcePath = engine.ModelWeights.Length > 0 ? engine.ModelWeights : configuration.Model,
+            Files = files,
+            KvCacheBlockSize = (uint)engine.BlockSize,
+            ModelType = isPrefill ? "Prefill" : TypeText(endpointTypes),
+            WorkerType = configuration.Mode switch
+            {
+                DisaggregationMode.Prefill => "prefill",
+                DisaggregationMode.Decode => "decode",
+                _ => "aggregated",
+            },
+            Needs = configuration.Mode switch
+            {
+                DisaggregationMode.Prefill => [["decode"]],
+                DisaggregationMode.Decode => [["prefill"]],
+                _ => [],
+            },
+            Aliases = configuration.ServedModelAliases,
+            RuntimeConfig = RuntimeConfig(configuration, engine, endpointTypes, topology, operatorTaints),
+            RouterConfig = RouterConfigJson.Build(configuration.Arguments.Router),
+        };
+    }
+
+    private static ModelRuntimeConfig RuntimeConfig(
+        ResolvedConfiguration configuration, EngineDescription engine, EndpointTypes endpointTypes, TopologyFacts topology, IReadOnlyList<string> operatorTaints)
+    {
+        var isPrefill = configuration.Mode == DisaggregationMode.Prefill;
+        var runtime = configuration.Arguments.Runtime;
+        return new ModelRuntimeConfig
+        {
+            ContextLength = (uint)engine.MaxModelLength,
+            TotalKvBlocks = (ulong)engine.BlocksPerRank,
+            MaxNumSeqs = (ulong)engine.MaxNumSeqs,
+            MaxNumBatchedTokens = (ulong)engine.MaxNumBatchedTokens,
+            ToolCallParser = isPrefill ? null : runtime.DynToolCallParser,
+            ReasoningParser = isPrefill ? null : runtime.DynReasoningParser,
+            StructuralTag = configuration.StructuralTag?.ToCard(),
+            ExcludeToolsWhenToolChoiceNone = runtime.ExcludeToolsWhenToolChoiceNone,
+            DataParallelStartRank = (uint)engine.DataParallelStart,
+            DataParallelSize = (uint)engine.DataParallelSize,
+            KvEventPublishingEnabled = configuration.UseKvEvents,
+            KvStateEndpoint = KvStateEndpoint(configuration),
+            RuntimeData = RuntimeData(configuration, engine, endpointTypes),
+            Taints = [.. operatorTaints, .. topology.Taints],
+            TopologyDomains = topology.Domains,
+            KvTransferDomain = topology.TransferDomain,
+            KvTransferEnforcement = topology.Enforcement,
+            KvTransferPreferredWeight = topology.PreferredWeight,
+            StableRoutingId = Environment.GetEnvironmentVariable("DYN_STABLE_ROUTING_ID") is { Length: > 0 } id ? id : null,
+            MaxGpuLoraCount = configuration.Engine.EnableLora ? (uint?)engine.MaxLoras : null,
+        };
+    }
+
+    private static JsonObject RuntimeData(ResolvedConfiguration configuration, EngineDescription engine, EndpointTypes endpointTypes)
+    {
+        var isPrefill = configuration.Mode == DisaggregationMode.Prefill;
+        var data = new JsonObject
+        {
+            ["tool_call_structural_tag_excludes_reasoning"] = engine.ReasoningParser.Length > 0 && !engine.EnableInReasoning,
+            ["token_budget"] = new JsonObject
+            {
+                ["combined_limit"] = engine.MaxModelLength,
+                ["reject_prompt_overflow"] = true,
+                ["reject_total_overflow"] = true,
+            },
+        };
+        if (!isPrefill && (endpointTypes.HasFlag(EndpointTypes.Chat) || endpointTypes == EndpointTypes.Completions))
+        {
+            // Part of the checksum: without it this worker would not share traffic with official ones (docs/compatibility.md, R18).
+            data["vllm_inference_v1_generate"] = true;
+            data["vllm_enable_tower_connector_lora"] = engine.TowerConnectorLora;
+        }
+
+        data["stream_interval"] = configuration.StreamInterval;
+        if (!isPrefill && configuration.Arguments.Runtime.DynDefaultThinkingMode is { } mode)
+        {
+            data["default_thinking_mode"] = mode;
+        }
+
+        if (engine.SpecDecode is { } speculative)
+        {
+            data["spec_decode"] = speculative.DeepClone();
+        }
+
+        return data;
+    }
+
+    private static JsonObject? KvStateEndpoint(ResolvedConfiguration configuration)
+    {
+        if (configuration.KvStateEndpoint is not { Length: > 0 } text)
+        {
+            return null;
+        }
+
+        var parts = text.Replace("dyn://", "", StringComparison.Ordinal).Split('.');
+        return parts.Length == 3
+            ? new JsonObject { ["namespace"] = parts[0], ["component"] = parts[1], ["name"] = parts[2] }
+            : throw new ConfigurationException($"--kv-state-endpoint '{text}': expected namespace.component.endpoint");
+    }
+
+    private static string TypeText(EndpointTypes types) =>
+        string.Join(" | ", new[] { EndpointTypes.Chat, EndpointTypes.Completions }.Where(type => types.HasFlag(type)).Select(type => type.ToString()));
+}

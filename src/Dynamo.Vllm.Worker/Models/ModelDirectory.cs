@@ -1,0 +1,140 @@
+using System.Text.Json;
+using Dynamo.Vllm.Protocol.Hashing;
+using Dynamo.Vllm.Protocol.ModelCards;
+using Dynamo.Vllm.Worker.CommandLine;
+
+namespace Dynamo.Vllm.Worker.Models;
+
+/// <summary>Finds the files of a local model that its card names, with their checksums (llm-registration.md, 2.1 and 4).</summary>
+internal static class ModelDirectory
+{
+    private static readonly HashSet<string> WeightEndings =
+        new(StringComparer.OrdinalIgnoreCase) { ".safetensors", ".bin", ".gguf", ".onnx", ".tflite", ".h5", ".pt", ".pth", ".msgpack" };
+
+    /// <param name="folder">Folder of the model.</param>
+    /// <param name="customTemplate">Chat template of the operator, or null.</param>
+    /// <param name="withSiblings">Also list what is served along when this worker hosts the files.</param>
+    /// <exception cref="ConfigurationException">A file that is needed is missing or ambiguous.</exception>
+    public static ModelFiles Read(string folder, string? customTemplate, bool withSiblings)
+    {
+        if (!Directory.Exists(folder))
+        {
+            throw new ConfigurationException(
+                $"--model '{folder}': not a local folder; download the model first and give its path (fetching from a hub is not supported yet)");
+        }
+
+        var config = Optional(folder, "config.json");
+        if (config is null && File.Exists(Path.Combine(folder, "params.json")))
+        {
+            return new ModelFiles(); // Mistral's own format: the card names no file
+        }
+
+        if (config is null)
+        {
+            throw new ConfigurationException($"--model '{folder}': config.json is missing");
+        }
+
+        var (tokenizer, kind) = Tokenizer(folder);
+        var (template, isJson, isCustom) = Template(folder, customTemplate);
+        var files = new ModelFiles
+        {
+            ModelInfo = config,
+            Tokenizer = tokenizer,
+            TokenizerKind = kind,
+            PromptFormatter = Optional(folder, "tokenizer_config.json"),
+            ChatTemplate = template,
+            IsChatTemplateJson = isJson,
+            IsChatTemplateCustom = isCustom,
+            GenerationConfig = Optional(folder, "generation_config.json"),
+            ArchitecturalContextLength = ContextLength(folder),
+        };
+        return withSiblings ? files with { ExtraFiles = Siblings(folder, files) } : files;
+    }
+
+    /// <summary>The whole file is hashed; model metadata is a few megabytes at most.</summary>
+    public static CheckedFile Check(string path)
+    {
+        var bytes = File.ReadAllBytes(path);
+        return new CheckedFile(Path.GetFullPath(path), Blake3.HashHex(bytes), bytes.Length);
+    }
+
+    private static CheckedFile? Optional(string folder, string name)
+    {
+        var path = Path.Combine(folder, name);
+        return File.Exists(path) ? Check(path) : null;
+    }
+
+    private static (CheckedFile? File, string Kind) Tokenizer(string folder)
+    {
+        if (Optional(folder, "tokenizer.json") is { } json)
+        {
+            return (json, "hf_tokenizer_json");
+        }
+
+        if (Optional(folder, "tiktoken.model") is { } model)
+        {
+            return (model, "tik_token_model");
+        }
+
+        var tiktokens = Directory.GetFiles(folder, "*.tiktoken");
+        return tiktokens.Length switch
+        {
+            0 => (null, "hf_tokenizer_json"),
+            1 => (Check(tiktokens[0]), "tik_token_model"),
+            _ => throw new ConfigurationException($"--model '{folder}': {tiktokens.Length} *.tiktoken files, at most 1 is possible"),
+        };
+    }
+
+    private static (CheckedFile? File, bool IsJson, bool IsCustom) Template(string folder, string? custom)
+    {
+        if (custom is not null)
+        {
+            return (Check(custom), custom.EndsWith(".json", StringComparison.OrdinalIgnoreCase), true);
+        }
+
+        return Optional(folder, "chat_template.jinja") is { } jinja
+            ? (jinja, false, false)
+            : (Optional(folder, "chat_template.json"), true, false);
+    }
+
+    private static uint? ContextLength(string folder)
+    {
+        uint? Read(string file, params string[] path)
+        {
+            var full = Path.Combine(folder, file);
+            if (!File.Exists(full))
+            {
+                return null;
+            }
+
+            using var document = JsonDocument.Parse(File.ReadAllBytes(full));
+            var element = document.RootElement;
+            foreach (var name in path)
+            {
+                if (element.ValueKind != JsonValueKind.Object || !element.TryGetProperty(name, out element))
+                {
+                    return null;
+                }
+            }
+
+            return element.ValueKind == JsonValueKind.Number && element.TryGetUInt32(out var value) && value > 0 ? value : null;
+        }
+
+        return Read("config.json", "max_position_embeddings")
+            ?? Read("config.json", "text_config", "max_position_embeddings")
+            ?? Read("tokenizer_config.json", "model_max_length");
+    }
+
+    private static List<CheckedFile> Siblings(string folder, ModelFiles files)
+    {
+        var named = new[] { files.ModelInfo, files.Tokenizer, files.PromptFormatter, files.ChatTemplate, files.GenerationConfig }
+            .Where(file => file is not null).Select(file => file!.Path).ToHashSet(StringComparer.Ordinal);
+        return [.. Directory.GetFiles(folder).Order(StringComparer.Ordinal)
+            .Where(path => !named.Contains(Path.GetFullPath(path)) && IsSibling(Path.GetFileName(path)))
+            .Select(Check)];
+    }
+
+    private static bool IsSibling(string name) =>
+        !name.StartsWith('.') && !name.StartsWith("README", StringComparison.OrdinalIgnoreCase)
+        && !WeightEndings.Contains(Path.GetExtension(name)) && !name.EndsWith(".index.json", StringComparison.OrdinalIgnoreCase);
+}
