@@ -240,7 +240,10 @@ class SamplingParams:
         if self.n < 1:
             _reject(f"n must be at least 1, got {self.n}.")
         if self.n > limit:
-            _reject(f"n must be at most {limit}, got {self.n}.")
+            _reject(
+                f"n must be at most {limit}, got {self.n}. To increase this limit, "
+                "set the VLLM_MAX_N_SEQUENCES environment variable."
+            )
         for name in ("presence_penalty", "frequency_penalty"):
             value = getattr(self, name)
             if not -2.0 <= value <= 2.0:

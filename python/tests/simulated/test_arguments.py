@@ -59,6 +59,8 @@ class ParserTest(unittest.TestCase):
         for text, value in (("1k", 1000), ("1K", 1024), ("25.6k", 25600), ("2M", 2 << 20), ("7", 7)):
             self.assertEqual(human_readable_int(text), value)
         self.assertEqual(parse("--max-model-len", "auto").max_model_len, -1)
+        self.assertEqual(parse("--max-num-queued-tokens", "1k").max_num_queued_tokens, 1000)
+        self.assertIn("cannot be converted", self.refused("--num-gpu-blocks-override", "1k"))
         self.assertIn("Decimals are not allowed", self.refused("--max-num-batched-tokens", "2.5K"))
 
     def test_json_and_dotted_keys(self) -> None:

@@ -162,6 +162,36 @@ class StartTest(unittest.TestCase):
         cache = engine.vllm_config.cache_config
         self.assertEqual((cache.num_gpu_blocks, cache.block_size), (64, 32))
 
+    def test_sigterm_while_loading_leaves_nothing_behind(self) -> None:
+        code = (
+            "import sys\n"
+            f"sys.path.insert(0, {SIMULATED!r})\n"
+            "from vllm.engine.arg_utils import AsyncEngineArgs\n"
+            "from vllm.v1.engine.async_llm import AsyncLLM\n"
+            "if __name__ == '__main__':\n"
+            "    args = AsyncEngineArgs(model='no/x', simulated_load_time_ms=60000.0)\n"
+            "    print('loading', flush=True)\n"
+            "    AsyncLLM.from_vllm_config(vllm_config=args.create_engine_config())\n"
+        )
+        host = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert host.stdout is not None
+        host.stdout.readline()
+        children: list[int] = []
+        deadline = time.monotonic() + 5
+        while len(children) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+            path = f"/proc/{host.pid}/task/{host.pid}/children"
+            with open(path, encoding="ascii") as stream:
+                children = [int(word) for word in stream.read().split()]
+        time.sleep(0.2)
+        host.terminate()
+        self.assertEqual(host.wait(5), -signal.SIGTERM)
+        host.stdout.close()
+        self.assertEqual(len(children), 2)  # the core and multiprocessing's tracker
+        while any(map(alive, children)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.assertFalse(any(map(alive, children)))
+
     def test_a_start_that_fails(self) -> None:
         config = make_config(num_gpu_blocks_override=4)
         failed = self.assertRaisesRegex(RuntimeError, "Engine core initialization failed")

@@ -46,12 +46,17 @@ _DATACLASSES: dict[str, type] = {
     "profiler_config": ProfilerConfig,
 }
 _OPTIONAL_INTS = (
-    "num_gpu_blocks_override max_num_scheduled_tokens max_num_active_seqs "
-    "max_num_queued_reqs max_num_queued_tokens max_cpu_loras mamba_block_size "
+    "num_gpu_blocks_override max_num_active_seqs "
+    "max_num_queued_reqs max_cpu_loras mamba_block_size "
     "prefix_match_unit distributed_timeout_seconds cpu_distributed_timeout_seconds "
     "max_parallel_loading_workers spec_tokens max_lora_cls_labels "
-    "kv_cache_memory_bytes prefix_cache_retention_interval"
+    "prefix_cache_retention_interval"
 ).split()
+_OPTIONAL_READABLE_INTS = (
+    "kv_cache_memory_bytes",
+    "max_num_queued_tokens",
+    "max_num_scheduled_tokens",
+)
 _OPTIONAL_FLOATS = ("kv_offloading_size", "video_pruning_rate")
 _OPTIONAL_JSON = (
     "quantization_config pooler_config speculative_config watermark_config "
@@ -149,7 +154,7 @@ def _optional(convert: Callable[[str], Any]) -> Callable[[str], Any]:
             return convert(text)
         except ValueError as error:
             raise argparse.ArgumentTypeError(
-                f"Value {text} cannot be converted: {error}."
+                f"Value {text} cannot be converted to {convert}."
             ) from error
 
     return parse
@@ -171,6 +176,8 @@ def _type_of(option: _Option) -> Callable[[str], Any] | None:
         return _optional(_config_parser(_DATACLASSES[dest]))
     if name == "_optional_type":
         if dest in _OPTIONAL_INTS:
+            return _optional(int)
+        if dest in _OPTIONAL_READABLE_INTS:
             return _optional(human_readable_int)
         if dest in _OPTIONAL_FLOATS:
             return _optional(float)
@@ -285,6 +292,8 @@ class AsyncEngineArgs:
         text = hf.get("text_config") or hf
         native = int(text.get("max_position_embeddings") or 4096)
         eos = generation.get("eos_token_id", text.get("eos_token_id", 2))
+        if isinstance(eos, list):
+            generation.setdefault("eos_token_id", eos)  # the further ids stop as well
         served = self.served_model_name
         if served is None:
             served = self.model

@@ -24,7 +24,8 @@ from vllm.simulation.scheduler import PAUSED_ALL, PAUSED_NEW, RUNNING, Scheduler
 from vllm.simulation.wire import FrameReader, pack
 
 _PR_SET_NAME = 15
-_RECEIVE_BYTES = 1 << 20
+# Small on purpose: Python allocates this much for every call.
+_RECEIVE_BYTES = 1 << 16
 _WORKER_METHODS = ("check_health", "reload_weights", "get_model", "execute_dummy_batch")
 
 

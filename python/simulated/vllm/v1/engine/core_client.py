@@ -35,7 +35,8 @@ from vllm.v1.metrics.stats import PrefillStats, PrefixCacheStats, SchedulerStats
 
 logger = init_logger(__name__)
 
-_RECEIVE_BYTES = 1 << 20
+# Small on purpose: Python allocates this much for every call.
+_RECEIVE_BYTES = 1 << 16
 _BUFFER_BYTES = 1 << 20
 _EVENT_TYPES = {kind.value: kind for kind in EngineCoreEventType}
 
