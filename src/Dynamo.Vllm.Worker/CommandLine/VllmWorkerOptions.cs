@@ -3,7 +3,10 @@ using Dynamo.Vllm.Worker.CommandLine.Parsing;
 namespace Dynamo.Vllm.Worker.CommandLine;
 
 /// <summary>The values of the group "Dynamo vLLM Options", one property per destination.</summary>
-/// <remarks>Raw: variables are not checked against the allowed words, and nothing is resolved yet. Meanings are in the help texts of <see cref="Options.VllmOptionTable"/>.</remarks>
+/// <remarks>
+/// Raw: variables are not checked against the allowed words, and nothing is resolved yet. Meanings are in the help texts of
+/// <see cref="Options.VllmOptionTable"/>.
+/// </remarks>
 public sealed record VllmWorkerOptions
 {
     public string? DisaggregationMode { get; init; }
@@ -119,6 +122,7 @@ public sealed record VllmWorkerOptions
         BenchmarkCollectImbalanced = values.Flag("benchmark_collect_imbalanced"),
         BenchmarkTimeoutSeconds = values.Integer("benchmark_timeout"),
         BenchmarkMaxBatchSize = values.OptionalInteger("benchmark_max_batch_size"),
-        ExplicitSamplingLimits = BenchmarkSampling.Limits.Select(limit => limit.Destination).Where(values.IsExplicit).ToHashSet(),
+        ExplicitSamplingLimits =
+            BenchmarkSampling.Limits.Select(limit => limit.Destination).Where(values.IsExplicit).ToHashSet(),
     };
 }
