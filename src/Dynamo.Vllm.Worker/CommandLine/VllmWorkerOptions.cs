@@ -81,7 +81,7 @@ public sealed record VllmWorkerOptions
 
     public long? BenchmarkMaxBatchSize { get; init; }
 
-    /// <summary>Destinations of the sampling limits that a flag or a variable set, even to the default: they exclude their old spellings.</summary>
+    /// <summary>Sampling limits that a flag or a variable set, even to the default: they exclude their old spellings.</summary>
     public required IReadOnlySet<string> ExplicitSamplingLimits { get; init; }
 
     internal static VllmWorkerOptions From(ParsedValues values) => new()
