@@ -22,7 +22,10 @@ internal static class CardNumber
             text = decimal.Parse(text, NumberStyles.Float, CultureInfo.InvariantCulture).ToString(CultureInfo.InvariantCulture);
         }
 
-        return JsonNode.Parse(text.Contains('E', StringComparison.Ordinal) ? Exponent(text) : text.Contains('.', StringComparison.Ordinal) ? text : text + ".0");
+        var spelt = text.Contains('E', StringComparison.Ordinal) ? Exponent(text)
+            : text.Contains('.', StringComparison.Ordinal) ? text
+            : text + ".0";
+        return JsonNode.Parse(spelt);
     }
 
     /// <summary>As <see cref="Float"/>, but infinity and not-a-number, which JSON cannot express, become their Python words.</summary>

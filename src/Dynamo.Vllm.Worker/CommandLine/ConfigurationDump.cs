@@ -13,9 +13,9 @@ public static class ConfigurationDump
     // The variables that explain a worker: its own, and those of the libraries below it.
     private static readonly string[] VariablePrefixes =
     [
-        "DYN_", "CUDA_", "NCCL_", "HF_", "TRANSFORMERS_", "SGLANG_", "SGL_", "MC_", "VLLM_", "TENSORRT_", "TORCH_", "UCX_", "NIXL_", "OMPI_",
-        "LLM_", "TLLM_", "TRT_LLM_", "TRTLLM_", "NVIDIA_", "NSYS_", "GENERATE_CU_", "OVERRIDE_", "TOKENIZERS_", "DISABLE_TORCH_", "PYTORCH_",
-        "ENABLE_PERFECT_ROUTER", "FLA_", "NEMOTRON_",
+        "DYN_", "CUDA_", "NCCL_", "HF_", "TRANSFORMERS_", "SGLANG_", "SGL_", "MC_", "VLLM_", "TENSORRT_", "TORCH_", "UCX_", "NIXL_",
+        "OMPI_", "LLM_", "TLLM_", "TRT_LLM_", "TRTLLM_", "NVIDIA_", "NSYS_", "GENERATE_CU_", "OVERRIDE_", "TOKENIZERS_",
+        "DISABLE_TORCH_", "PYTORCH_", "ENABLE_PERFECT_ROUTER", "FLA_", "NEMOTRON_",
     ];
 
     public static string Render(
@@ -42,7 +42,9 @@ public static class ConfigurationDump
     }
 
     /// <summary>Writes the dump, creating directories on the way.</summary>
-    /// <returns>Null, or why it could not be written: the caller then logs the dump itself, as <c>CONFIG_DUMP: ...</c>, and goes on.</returns>
+    /// <returns>
+    /// Null, or why it could not be written: the caller then logs the dump itself, as <c>CONFIG_DUMP: ...</c>, and goes on.
+    /// </returns>
     public static string? TryWrite(string path, string dump)
     {
         try
@@ -56,7 +58,7 @@ public static class ConfigurationDump
             File.WriteAllText(full, dump);
             return null;
         }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or ArgumentException)
         {
             return exception.Message;
         }

@@ -1,6 +1,6 @@
 namespace Dynamo.Vllm.Worker.CommandLine;
 
-/// <remarks>Step 2, last part. The benchmark itself is not supported yet, but a wrong request for it must still be refused as such.</remarks>
+/// <remarks>Step 2, last part. The benchmark is not supported yet, but a wrong request for it must still be refused as such.</remarks>
 public sealed partial class ConfigurationResolver
 {
     private static void CheckBenchmark(Draft draft)

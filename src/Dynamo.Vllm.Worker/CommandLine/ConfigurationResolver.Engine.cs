@@ -152,7 +152,8 @@ public sealed partial class ConfigurationResolver
             return defaultPort;
         }
 
-        Refuse(!PythonText.TryParseInteger(text, out var port), $"{MetricsPortVariable} must be an integer port number, got {Quote(text)}.");
+        Refuse(
+            !PythonText.TryParseInteger(text, out var port), $"{MetricsPortVariable} must be an integer port number, got {Quote(text)}.");
         Refuse(
             port is < MetricsPortMin or > MetricsPortMax,
             $"{MetricsPortVariable} port {port} is outside of the registered port range ({MetricsPortMin}-{MetricsPortMax}).");

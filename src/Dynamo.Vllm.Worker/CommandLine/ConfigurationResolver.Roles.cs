@@ -141,7 +141,8 @@ public sealed partial class ConfigurationResolver
         }
 
         Refuse(
-            draft.Mode != DisaggregationMode.Aggregated, $"--realtime is only valid with --disaggregation-mode=agg (got {Word(draft.Mode)}).");
+            draft.Mode != DisaggregationMode.Aggregated,
+            $"--realtime is only valid with --disaggregation-mode=agg (got {Word(draft.Mode)}).");
         foreach (var (excluded, flag) in new[]
         {
             (vllm.EmbeddingWorker, "--embedding-worker"),

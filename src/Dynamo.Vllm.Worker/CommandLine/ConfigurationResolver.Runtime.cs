@@ -25,7 +25,11 @@ public sealed partial class ConfigurationResolver
             false => "--no-dyn-enable-structural-tag",
         };
         var (scope, schema) = (runtime.DynStructuralTagScope, runtime.DynStructuralTagSchema);
-        var shapeFlags = new[] { scope is null ? null : "--dyn-structural-tag-scope", schema is null ? null : "--dyn-structural-tag-schema" };
+        var shapeFlags = new[]
+        {
+            scope is null ? null : "--dyn-structural-tag-scope",
+            schema is null ? null : "--dyn-structural-tag-schema",
+        };
         var legacy = shapeFlags.Prepend(enableFlag).OfType<string>().ToList();
         if (legacy.Count > 0)
         {

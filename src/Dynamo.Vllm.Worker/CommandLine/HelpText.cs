@@ -31,7 +31,8 @@ public static class HelpText
 
     /// <summary>The terminal width by which usage texts are wrapped.</summary>
     internal static int Columns(IReadOnlyDictionary<string, string> environment) =>
-        environment.TryGetValue("COLUMNS", out var text) && PythonText.TryParseInteger(text, out var columns) && columns is > 0 and <= 10_000
+        environment.TryGetValue("COLUMNS", out var text)
+            && PythonText.TryParseInteger(text, out var columns) && columns is > 0 and <= 10_000
             ? (int)columns
             : ColumnsWithoutTerminal;
 

@@ -30,7 +30,8 @@ public sealed record HostOptions
             "collector" => EngineDrive.Collector,
             "stock" => EngineDrive.Stock,
             // Only the variable can get here: words of the command line were checked by the parser.
-            var other => throw new ConfigurationException($"DYN_VLLM_ENGINE_DRIVE={PythonText.Quote(other)}: expected 'stock' or 'collector'"),
+            var other => throw new ConfigurationException(
+                $"DYN_VLLM_ENGINE_DRIVE={PythonText.Quote(other)}: expected 'stock' or 'collector'"),
         },
         DrainTimeout = TimeSpan.FromSeconds(values.Float("drain_timeout")),
         LiveIsReady = values.Flag("live_is_ready"),

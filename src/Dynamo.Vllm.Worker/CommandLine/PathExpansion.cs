@@ -9,7 +9,8 @@ internal static partial class PathExpansion
     public static string Expand(string path, IReadOnlyDictionary<string, string> environment)
     {
         var expanded = Variable().Replace(
-            path, match => environment.GetValueOrDefault(match.Groups[1].Success ? match.Groups[1].Value : match.Groups[2].Value, match.Value));
+            path,
+            match => environment.GetValueOrDefault(match.Groups[1].Success ? match.Groups[1].Value : match.Groups[2].Value, match.Value));
         return expanded is "~" || expanded.StartsWith("~/", StringComparison.Ordinal)
             ? environment.GetValueOrDefault("HOME", "~") + expanded[1..]
             : expanded;

@@ -3,7 +3,9 @@ using Dynamo.Vllm.Worker.CommandLine.Parsing;
 namespace Dynamo.Vllm.Worker.CommandLine;
 
 /// <summary>Routing that this worker set declares in its model card, to override the frontend's for itself only.</summary>
-/// <remarks><c>use_kv_events</c> here tells the router to subscribe; whether this worker publishes is decided by <c>--kv-events-config</c>.</remarks>
+/// <remarks>
+/// <c>use_kv_events</c> here tells the router to subscribe; whether this worker publishes is decided by <c>--kv-events-config</c>.
+/// </remarks>
 public sealed record RouterAdvertisement
 {
     public required string RouterMode { get; init; }

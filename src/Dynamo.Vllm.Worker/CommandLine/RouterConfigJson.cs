@@ -39,7 +39,8 @@ public static class RouterConfigJson
         if (!Modes.TryGetValue(advertisement.RouterMode, out var mode))
         {
             var expected = string.Join(", ", Modes.Keys.Order(StringComparer.Ordinal));
-            throw new ConfigurationException($"unknown router mode {PythonText.Quote(advertisement.RouterMode)}; expected one of {expected}");
+            throw new ConfigurationException(
+                $"unknown router mode {PythonText.Quote(advertisement.RouterMode)}; expected one of {expected}");
         }
 
         var settings = mode == "k_v" ? KvRouterSettings.From(advertisement) : KvRouterSettings.Defaults;
@@ -61,7 +62,10 @@ public static class RouterConfigJson
         Add("overlap_score_credit", CardNumber.Float(settings.OverlapScoreCredit));
         Add("overlap_score_credit_decay", CardNumber.Float(settings.OverlapScoreCreditDecay));
         Add("prefill_load_scale", CardNumber.Float(settings.PrefillLoadScale));
-        AddUnless(settings.DecodeActiveRequestWeight == 0, "decode_active_request_weight", CardNumber.Float(settings.DecodeActiveRequestWeight));
+        AddUnless(
+            settings.DecodeActiveRequestWeight == 0,
+            "decode_active_request_weight",
+            CardNumber.Float(settings.DecodeActiveRequestWeight));
         Add("host_cache_hit_weight", CardNumber.Float(settings.HostCacheHitWeight));
         Add("disk_cache_hit_weight", CardNumber.Float(settings.DiskCacheHitWeight));
         Add("router_temperature", CardNumber.Float(settings.RouterTemperature));

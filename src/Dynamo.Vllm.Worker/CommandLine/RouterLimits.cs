@@ -46,7 +46,8 @@ internal static class RouterLimits
         RequireWord("shared_cache_type", settings.SharedCacheType, "none", "hicache");
         RequireWord("prefill load model", settings.RouterPrefillLoadModel, "none", "ais");
         RequireWord("approximate cache policy", settings.RouterApproximateCachePolicy, "ttl", "lru");
-        RequireWord("conditional_disagg_policy", settings.Conditional.Policy ?? "isl_bounding", "isl_bounding", "prefill_load", "isl_or_load");
+        RequireWord(
+            "conditional_disagg_policy", settings.Conditional.Policy ?? "isl_bounding", "isl_bounding", "prefill_load", "isl_or_load");
         CheckCombinations(settings);
     }
 

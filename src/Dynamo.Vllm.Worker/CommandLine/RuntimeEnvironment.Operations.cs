@@ -29,7 +29,7 @@ public sealed record SystemServerEnvironment
     {
         if (reader.IsSet("DYN_SYSTEM_ENABLED"))
         {
-            reader.Warnings.Add("DYN_SYSTEM_ENABLED is deprecated and ignored; DYN_SYSTEM_PORT alone decides whether there is a system server");
+            reader.Warnings.Add("DYN_SYSTEM_ENABLED is deprecated and ignored; DYN_SYSTEM_PORT alone switches the system server");
         }
 
         if (reader.IsSet("DYN_SYSTEM_USE_ENDPOINT_HEALTH_STATUS"))
@@ -63,7 +63,8 @@ public sealed record SystemServerEnvironment
 
         if (!PythonText.TryParseInteger(text, out var port) || port > PortMax)
         {
-            throw new ConfigurationException($"DYN_SYSTEM_PORT={PythonText.Quote(text)}: expected a port up to {PortMax}, or -1 for no server");
+            throw new ConfigurationException(
+                $"DYN_SYSTEM_PORT={PythonText.Quote(text)}: expected a port up to {PortMax}, or -1 for no server");
         }
 
         return (int)Math.Max(port, -1);

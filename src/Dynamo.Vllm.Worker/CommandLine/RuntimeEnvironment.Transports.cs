@@ -80,7 +80,8 @@ public sealed record TlsEnvironment
 
     public bool ListensWithTls => CertificatePath is not null && KeyPath is not null;
 
-    public bool DialsWithTls => CertificateAuthorityPath is not null || Insecure || ClientCertificatePath is not null || ClientKeyPath is not null;
+    public bool DialsWithTls =>
+        CertificateAuthorityPath is not null || Insecure || ClientCertificatePath is not null || ClientKeyPath is not null;
 
     internal static TlsEnvironment Read(EnvironmentReader reader)
     {

@@ -74,7 +74,8 @@ public sealed record RuntimeEnvironment
     }
 
     /// <summary>A NATS connection is opened, and must succeed, also when only its address is set.</summary>
-    public bool NeedsNats(RuntimePlanes planes) => planes.Request == RequestPlane.Nats || planes.Event == EventPlane.Nats || Nats.ServerIsSet;
+    public bool NeedsNats(RuntimePlanes planes) =>
+        planes.Request == RequestPlane.Nats || planes.Event == EventPlane.Nats || Nats.ServerIsSet;
 
     private static PayloadCodec ReadCodec(EnvironmentReader reader)
     {

@@ -3,7 +3,10 @@ using Dynamo.Vllm.Worker.CommandLine.Parsing;
 namespace Dynamo.Vllm.Worker.CommandLine;
 
 /// <summary>The values of the group "Dynamo Runtime Options", one property per destination.</summary>
-/// <remarks>Raw: variables are not checked against the allowed words, and nothing is resolved yet. Meanings are in the help texts of <see cref="Options.RuntimeOptionTable"/>.</remarks>
+/// <remarks>
+/// Raw: variables are not checked against the allowed words, and nothing is resolved yet. Meanings are in the help texts of
+/// <see cref="Options.RuntimeOptionTable"/>.
+/// </remarks>
 public sealed record RuntimeOptions
 {
     public required string Namespace { get; init; }

@@ -40,7 +40,8 @@ public sealed record RuntimePlanes(DiscoveryBackend Discovery, RequestPlane Requ
             "file" => DiscoveryBackend.File,
             "kubernetes" => DiscoveryBackend.Kubernetes,
             "mem" => DiscoveryBackend.Memory,
-            var word => throw Unknown("DYN_DISCOVERY_BACKEND", word, $"Unknown key-value store type '{word}'; expected etcd, file, kubernetes or mem"),
+            var word => throw Unknown(
+                "DYN_DISCOVERY_BACKEND", word, $"Unknown key-value store type '{word}'; expected etcd, file, kubernetes or mem"),
         },
         options.RequestPlane.ToLowerInvariant() switch
         {

@@ -6,7 +6,8 @@ internal static class SecretNames
     public const string Redacted = "<REDACTED>";
 
     // Anywhere in the name of a variable.
-    private static readonly string[] VariableParts = ["TOKEN", "API_KEY", "SECRET", "PASSWORD", "CREDENTIAL", "AUTH", "PRIVATE_KEY", "ACCESS_KEY"];
+    private static readonly string[] VariableParts =
+        ["TOKEN", "API_KEY", "SECRET", "PASSWORD", "CREDENTIAL", "AUTH", "PRIVATE_KEY", "ACCESS_KEY"];
 
     // At the end of an option's name. "token" elsewhere in it is about text, as in max_num_batched_tokens and skip_tokenizer_init.
     private static readonly string[] OptionEndings =

@@ -3,7 +3,10 @@ using Dynamo.Vllm.Worker.CommandLine.Parsing;
 namespace Dynamo.Vllm.Worker.CommandLine;
 
 /// <summary>The values of the group "Dynamo vLLM Options", one property per destination.</summary>
-/// <remarks>Raw: variables are not checked against the allowed words, and nothing is resolved yet. Meanings are in the help texts of <see cref="Options.VllmOptionTable"/>.</remarks>
+/// <remarks>
+/// Raw: variables are not checked against the allowed words, and nothing is resolved yet. Meanings are in the help texts of
+/// <see cref="Options.VllmOptionTable"/>.
+/// </remarks>
 public sealed record VllmWorkerOptions
 {
     public string? DisaggregationMode { get; init; }
@@ -78,7 +81,7 @@ public sealed record VllmWorkerOptions
 
     public long? BenchmarkMaxBatchSize { get; init; }
 
-    /// <summary>Destinations of the sampling limits that a flag or a variable set, even to the default: they exclude their old spellings.</summary>
+    /// <summary>Sampling limits that a flag or a variable set, even to the default: they exclude their old spellings.</summary>
     public required IReadOnlySet<string> ExplicitSamplingLimits { get; init; }
 
     internal static VllmWorkerOptions From(ParsedValues values) => new()
@@ -119,6 +122,7 @@ public sealed record VllmWorkerOptions
         BenchmarkCollectImbalanced = values.Flag("benchmark_collect_imbalanced"),
         BenchmarkTimeoutSeconds = values.Integer("benchmark_timeout"),
         BenchmarkMaxBatchSize = values.OptionalInteger("benchmark_max_batch_size"),
-        ExplicitSamplingLimits = BenchmarkSampling.Limits.Select(limit => limit.Destination).Where(values.IsExplicit).ToHashSet(),
+        ExplicitSamplingLimits =
+            BenchmarkSampling.Limits.Select(limit => limit.Destination).Where(values.IsExplicit).ToHashSet(),
     };
 }

@@ -9,7 +9,7 @@ public sealed record WorkerArguments
 
     public required HostOptions Host { get; init; }
 
-    /// <summary>Null when no router mode was asked for: the worker then inherits the frontend's routing, whatever other router flags say.</summary>
+    /// <summary>Null when no router mode was asked for: the frontend's routing then applies, whatever other router flags say.</summary>
     public RouterAdvertisement? Router { get; init; }
 
     /// <summary>The words for vLLM's own parser, verbatim and in order.</summary>

@@ -4,7 +4,7 @@ namespace Dynamo.Vllm.Worker.CommandLine.Options;
 /// <remarks>Immutable and shared: the tables are static, and everything that varies with the environment lives in the parser.</remarks>
 public sealed record OptionDefinition
 {
-    /// <summary>Every accepted spelling, in the order argparse holds them: for a Boolean each name is followed by its <c>--no-</c> form.</summary>
+    /// <summary>Every accepted spelling, in argparse's order: for a Boolean each name is followed by its <c>--no-</c> form.</summary>
     public required IReadOnlyList<string> Flags { get; init; }
 
     /// <summary>The name under which the value is kept and dumped.</summary>

@@ -9,6 +9,7 @@ namespace Dynamo.Vllm.Worker.CommandLine.Parsing;
 /// 2. An option takes as many following values as its arity allows; a word classed as an option is never a value.
 /// 3. What belongs to no known option is kept for the next parser, <c>--</c> included.
 /// Help and version end parsing where they stand, so an error in front of them still wins.
+/// One difference is deliberate: <c>--option=--</c> stores two hyphens here, while Python 3.11 stores an empty list by mistake.
 /// </remarks>
 internal sealed partial class ArgumentParser
 {
@@ -111,13 +112,13 @@ internal sealed partial class ArgumentParser
     private void ConsumeGluedToShortFlag(Run run, OptionDefinition option, string flag, string superfluous)
     {
         // "-h" is our only short flag, so the only chain that is not an error is "-hh...".
-        if (flag == "-h" && superfluous.Length > 0 && superfluous.All(character => character == 'h'))
+        var rest = flag == "-h" ? superfluous.TrimStart('h') : superfluous;
+        if (rest.Length > 0 || superfluous.Length == 0)
         {
-            run.Request = CommandLineRequest.ShowHelp;
-            return;
+            throw Error(option, $"ignored explicit argument {PythonText.Quote(rest)}");
         }
 
-        throw Error(option, $"ignored explicit argument {PythonText.Quote(superfluous)}");
+        run.Request = CommandLineRequest.ShowHelp;
     }
 
     private List<string> TakeValues(Run run, OptionDefinition option)
@@ -167,9 +168,11 @@ internal sealed partial class ArgumentParser
 
     private static void CheckRange(OptionDefinition option, string name, object? value, Func<string, Exception> failure)
     {
-        if (option.Minimum is { } minimum && option.Maximum is { } maximum && value is double number && !(number >= minimum && number <= maximum))
+        if (option.Minimum is { } minimum && option.Maximum is { } maximum
+            && value is double number && !(number >= minimum && number <= maximum))
         {
-            throw failure($"{name}: must be between {PythonText.Float(minimum)} and {PythonText.Float(maximum)}, got {PythonText.Float(number)}");
+            throw failure(
+                $"{name}: must be between {PythonText.Float(minimum)} and {PythonText.Float(maximum)}, got {PythonText.Float(number)}");
         }
     }
 
@@ -187,7 +190,10 @@ internal sealed partial class ArgumentParser
 
     /// <summary>One pass over one argument vector; owned by <see cref="ParseKnown"/>.</summary>
     private sealed class Run(
-        IReadOnlyList<string> arguments, IReadOnlyList<Match> matches, Dictionary<string, object?> values, HashSet<string> explicitDestinations)
+        IReadOnlyList<string> arguments,
+        IReadOnlyList<Match> matches,
+        Dictionary<string, object?> values,
+        HashSet<string> explicitDestinations)
     {
         public IReadOnlyList<string> Arguments { get; } = arguments;
 

@@ -38,7 +38,8 @@ internal static class ValueConverter
         {
             case OptionKind.Boolean when option.StrictEnvironment:
                 return PythonText.ParseStrictBoolean(text)
-                    ?? throw new ConfigurationException($"{variable}={PythonText.Quote(text)}: expected one of: true/false, 1/0, on/off, yes/no");
+                    ?? throw new ConfigurationException(
+                        $"{variable}={PythonText.Quote(text)}: expected one of: true/false, 1/0, on/off, yes/no");
             case OptionKind.Boolean:
                 return PythonText.IsTruthy(text);
             case OptionKind.Words:

@@ -101,7 +101,7 @@ public sealed class CommandLineParserTests
         Assert.Equal(CommandLineRequest.ShowVersion, Request("--bogus", "--version"));
         Assert.Equal(CommandLineRequest.ShowHelp, Request("-hh"));
         Assert.Throws<UsageException>(() => Request("--request-plane", "x", "--help"));
-        var error = Assert.Throws<UsageException>(() => Request("-hx"));
+        var error = Assert.Throws<UsageException>(() => Request("-hhx"));
         Assert.Equal("argument -h/--help: ignored explicit argument 'x'", error.Message);
     }
 
