@@ -9,9 +9,10 @@ import sys
 from typing import Any
 
 #: Runs first in each spawned child. The kernel then kills it when this process dies, also by SIGKILL; the parent check closes the race
-#: between the spawn and the call. SIGKILL, because a child that hangs in a GPU call ignores anything less.
+#: between the spawn and the call. SIGKILL, because a child that hangs in a GPU call ignores anything less. A session of its own keeps a terminal's Ctrl-C, and
+#: whatever else signals our process group, from stopping the engine before the host has drained.
 _GUARD = (
-    "import ctypes as _c, os as _o; _c.CDLL(None).prctl(1, 9, 0, 0, 0); _o.getppid() == {parent} or _o._exit(1); "
+    "import ctypes as _c, os as _o; _o.setsid(); _c.CDLL(None).prctl(1, 9, 0, 0, 0); _o.getppid() == {parent} or _o._exit(1); "
     "from multiprocessing.spawn import spawn_main; spawn_main({arguments})"
 )
 

@@ -44,6 +44,12 @@ class Engine:
         from vllm.v1.engine import async_llm
         from vllm.v1.metrics.prometheus import setup_multiprocess_prometheus
 
+        for name, value in (settings.get("environment") or {}).items():
+            # os.environ also changes the C environment, which the children inherit.
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
         setup_multiprocess_prometheus()
         for name, value in overrides.items():
             setattr(engine_args, name, value)
@@ -305,6 +311,15 @@ class Engine:
                     self._metrics_registry = CollectorRegistry()
                     multiprocess.MultiProcessCollector(self._metrics_registry)
         return generate_latest(self._metrics_registry).decode("utf-8")
+
+    async def call_installed_packages(self) -> dict[str, Any]:
+        """For the configuration dump."""
+        from importlib import metadata
+
+        import vllm
+
+        packages = {dist.metadata["Name"]: dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
+        return {"packages": packages, "vllm": vllm.__version__}
 
     async def call_metadata(self) -> dict[str, Any]:
         return await self.describe()

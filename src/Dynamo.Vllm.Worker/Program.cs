@@ -1,2 +1,13 @@
-// The executable is composed in Program.cs.
-return 0;
+using System.Collections;
+using Dynamo.Vllm.Python;
+using Dynamo.Vllm.Worker.Hosting;
+
+var environment = Environment.GetEnvironmentVariables().Cast<DictionaryEntry>()
+    .ToDictionary(entry => (string)entry.Key, entry => (string?)entry.Value ?? "", StringComparer.Ordinal);
+var exitCode = await WorkerProgram.RunAsync(args, environment);
+
+// Not by returning: exit handlers of native libraries crash beside a live interpreter, and threads of its extension modules may never end.
+await Console.Out.FlushAsync();
+await Console.Error.FlushAsync();
+ProcessEnvironment.ExitImmediately(exitCode);
+return exitCode;

@@ -23,9 +23,12 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     private readonly Dictionary<string, Func<InstanceId, DiscoveryRecord>> _records = [];
     private bool _isLeaving;
 
-    public WorkerRegistration(IDiscovery discovery, IRequestPlane requests, string deviceType, PayloadCodec codec, ILogger<WorkerRegistration> logger)
+    /// <param name="discovery">Has joined as <paramref name="instance"/>; owned from here on.</param>
+    public WorkerRegistration(
+        IDiscovery discovery, InstanceId instance, IRequestPlane requests, string deviceType, PayloadCodec codec, ILogger<WorkerRegistration> logger)
     {
         _discovery = discovery;
+        Instance = instance;
         _requests = requests;
         _deviceType = deviceType;
         _codec = codec;
@@ -33,10 +36,8 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         _discovery.IdentityChanged += OnIdentityChanged;
     }
 
-    /// <summary>Valid after <see cref="JoinAsync"/>.</summary>
+    /// <summary>The identity now; a lost lease changes it.</summary>
     public InstanceId Instance { get; private set; }
-
-    public async Task JoinAsync(CancellationToken cancellationToken) => Instance = await _discovery.JoinAsync(cancellationToken).ConfigureAwait(false);
 
     /// <summary>Puts or replaces a record of any kind under a name of the caller's.</summary>
     public Task PutAsync(string name, Func<InstanceId, DiscoveryRecord> record, CancellationToken cancellationToken) => InTurnAsync(async () =>

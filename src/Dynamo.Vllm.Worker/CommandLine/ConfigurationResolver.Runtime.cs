@@ -88,37 +88,9 @@ public sealed partial class ConfigurationResolver
     /// <summary>The Python side and vLLM's connectors may look at these variables, so flags are written back to them.</summary>
     private void ExportRuntimeOptions(Draft draft)
     {
-        var runtime = draft.Arguments.Runtime;
-        draft.Environment["DYN_RESPONSE_PLANE"] = runtime.ResponsePlane;
-        SetUnlessEmpty("DYN_TCP_TLS_CERT_PATH", runtime.TcpTlsCertPath);
-        SetUnlessEmpty("DYN_TCP_TLS_KEY_PATH", runtime.TcpTlsKeyPath);
-        SetUnlessEmpty("DYN_TCP_TLS_CA_CERT_PATH", runtime.TcpTlsCaCertPath);
-        SetUnlessEmpty("DYN_TCP_TLS_SERVER_NAME", runtime.TcpTlsServerName);
-        SetUnlessEmpty("DYN_TCP_TLS_HANDSHAKE_TIMEOUT_SECS", runtime.TcpTlsHandshakeTimeoutSeconds?.ToString(Invariant));
-        SetUnlessEmpty("DYN_TCP_TLS_CLIENT_CERT_PATH", runtime.TcpTlsClientCertPath);
-        SetUnlessEmpty("DYN_TCP_TLS_CLIENT_KEY_PATH", runtime.TcpTlsClientKeyPath);
-        SetUnlessEmpty("DYN_TCP_TLS_CLIENT_CA_CERT_PATH", runtime.TcpTlsClientCaCertPath);
-        SetUnlessEmpty("NATS_TLS_CA_CERT_PATH", runtime.NatsTlsCaCertPath);
-        SetUnlessEmpty("NATS_TLS_CLIENT_CERT_PATH", runtime.NatsTlsClientCertPath);
-        SetUnlessEmpty("NATS_TLS_CLIENT_KEY_PATH", runtime.NatsTlsClientKeyPath);
-        SetOrRemove("DYN_TCP_TLS_INSECURE", runtime.TcpTlsInsecure);
-        SetOrRemove("NATS_TLS_INSECURE", runtime.NatsTlsInsecure);
-
-        void SetUnlessEmpty(string variable, string? value)
+        foreach (var (variable, value) in RuntimeOptionsExport.Changes(draft.Arguments.Runtime, _environment))
         {
-            if (!string.IsNullOrEmpty(value) && value != Variable(variable))
-            {
-                draft.Environment[variable] = value;
-            }
-        }
-
-        void SetOrRemove(string variable, bool value)
-        {
-            // Removed when false: to some readers of these variables any text means true.
-            if (value || IsSet(variable))
-            {
-                draft.Environment[variable] = value ? "1" : null;
-            }
+            draft.Environment[variable] = value;
         }
     }
 

@@ -2,12 +2,6 @@ using Dynamo.Vllm.Worker.CommandLine.Parsing;
 
 namespace Dynamo.Vllm.Worker.CommandLine;
 
-public enum PayloadCodec
-{
-    MessagePack,
-    Json,
-}
-
 /// <summary>The TCP request plane and the response channel.</summary>
 public sealed record TcpEnvironment
 {

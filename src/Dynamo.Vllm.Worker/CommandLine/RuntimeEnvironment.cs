@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Worker.CommandLine.Parsing;
 
 namespace Dynamo.Vllm.Worker.CommandLine;

@@ -30,6 +30,11 @@ internal sealed class DynamoLogFilter
     public LogLevel LevelOf(string category)
     {
         var name = Normalize(category);
+        if (name == "microsoft.extensions.hosting.internal.host")
+        {
+            return LogLevel.None; // repeats, with a stack trace, what the worker says in one line
+        }
+
         foreach (var (target, level) in _targets)
         {
             if (name.StartsWith(target, StringComparison.Ordinal))

@@ -1,0 +1,117 @@
+using Dynamo.Vllm.Engine;
+using Dynamo.Vllm.Python;
+using Dynamo.Vllm.Python.Locating;
+using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Logging;
+using Microsoft.Extensions.Hosting;
+
+namespace Dynamo.Vllm.Worker.Hosting;
+
+/// <summary>From arguments to exit code.</summary>
+internal static class WorkerProgram
+{
+    public static async Task<int> RunAsync(string[] arguments, IReadOnlyDictionary<string, string> environment)
+    {
+        try
+        {
+            var parsed = CommandLineParser.Parse(arguments, environment);
+            return parsed.Request switch
+            {
+                CommandLineRequest.ShowVersion => Print(ProgramIdentity.VersionLine),
+                CommandLineRequest.ShowHelp => await PrintHelpAsync(arguments, environment).ConfigureAwait(false),
+                _ => await ServeAsync(parsed.Arguments!, environment).ConfigureAwait(false),
+            };
+        }
+        catch (UsageException exception)
+        {
+            await Console.Error.WriteAsync(exception.StandardError).ConfigureAwait(false);
+            return ExitCodes.Usage;
+        }
+        catch (ConfigurationException exception)
+        {
+            await Console.Error.WriteLineAsync($"{ProgramIdentity.Name}: error: {exception.Message}").ConfigureAwait(false);
+            return ExitCodes.Failure;
+        }
+    }
+
+    private static int Print(string text)
+    {
+        Console.Out.WriteLine(text);
+        return ExitCodes.Success;
+    }
+
+    private static async Task<int> PrintHelpAsync(string[] arguments, IReadOnlyDictionary<string, string> environment)
+    {
+        // Only these two of our options change what the engine part shows.
+        var chosen = ValueOf(arguments, "--python") ?? environment.GetValueOrDefault("DYN_VLLM_PYTHON");
+        var isSimulated = arguments.Contains("--simulated-engine");
+        string? section = null;
+        try
+        {
+            var python = PythonLocator.Locate(chosen, name => environment.GetValueOrDefault(name));
+            using var loggers = LoggerFactory.Create(_ => { });
+            var engine = new VllmEngine(
+                python, new VllmEngineOptions { SimulatedPath = isSimulated ? Path.Combine(AppContext.BaseDirectory, "simulated") : null }, TimeProvider.System, loggers);
+            engine.StartInterpreter();
+            using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(2));
+            section = await engine.HelpAsync(limit.Token).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is PythonNotUsableException or Core.Engines.EngineCallException or OperationCanceledException)
+        {
+            // The other groups still print, with a line that says what is missing.
+        }
+
+        return Print(HelpText.Render(environment, () => section).TrimEnd('\n'));
+    }
+
+    private static string? ValueOf(string[] arguments, string flag)
+    {
+        var index = Array.FindIndex(arguments, argument => argument == flag || argument.StartsWith(flag + "=", StringComparison.Ordinal));
+        if (index < 0)
+        {
+            return null;
+        }
+
+        return arguments[index].Contains('=', StringComparison.Ordinal) ? arguments[index][(flag.Length + 1)..] : arguments.ElementAtOrDefault(index + 1);
+    }
+
+    private static async Task<int> ServeAsync(WorkerArguments arguments, IReadOnlyDictionary<string, string> environment)
+    {
+        var applied = RuntimeOptionsExport.Apply(environment, RuntimeOptionsExport.Changes(arguments.Runtime, environment));
+        var runtime = RuntimeEnvironment.Parse(applied);
+        var planes = RuntimePlanes.From(arguments.Runtime);
+        var builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
+        builder.Logging.ClearProviders();
+        builder.Logging.SetMinimumLevel(LogLevel.Trace); // the provider filters, by target
+        builder.Logging.AddProvider(new DynamoLoggerProvider(
+            new DynamoLogFilter(runtime.Logging.Filter), runtime.Logging.JsonLines,
+            hasColours: !runtime.Logging.DisableAnsi && !Console.IsErrorRedirected, Console.OpenStandardError()));
+        builder.Services.AddSystemd();
+        builder.Services.Configure<Microsoft.Extensions.Hosting.HostOptions>(options => options.ShutdownTimeout = Timeout.InfiniteTimeSpan); // each of our stages has its own bound
+        builder.Services.Configure<ConsoleLifetimeOptions>(options => options.SuppressStatusMessages = true);
+        builder.Services.AddSingleton(services => new WorkerService(
+            arguments, applied, runtime, planes, services.GetRequiredService<IHostApplicationLifetime>(), services.GetRequiredService<ILoggerFactory>()));
+        builder.Services.AddHostedService(services => services.GetRequiredService<WorkerService>());
+        using var host = builder.Build();
+        return await RunAsync(host).ConfigureAwait(false);
+    }
+
+    private static async Task<int> RunAsync(IHost host)
+    {
+        try
+        {
+            await host.StartAsync().ConfigureAwait(false);
+            await host.WaitForShutdownAsync().ConfigureAwait(false);
+            return host.Services.GetRequiredService<WorkerService>().ExitCode;
+        }
+        catch (WorkerExitException exit)
+        {
+            if (exit.ExitCode != ExitCodes.Success)
+            {
+                await Console.Error.WriteLineAsync(exit.IsPlainText ? exit.Message : $"{ProgramIdentity.Name}: error: {exit.Message}").ConfigureAwait(false);
+            }
+
+            return exit.ExitCode;
+        }
+    }
+}

@@ -1,0 +1,156 @@
+using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Engine.Processes;
+using Dynamo.Vllm.Worker.CommandLine;
+
+namespace Dynamo.Vllm.Worker.Hosting;
+
+internal sealed partial class WorkerService
+{
+    /// <summary>How long discovery may take to forget us; what is left then expires by itself.</summary>
+    private static readonly TimeSpan DiscoveryTimeLimit = TimeSpan.FromSeconds(5);
+
+    /// <summary>From the abort of the last requests to their end on the wire.</summary>
+    private static readonly TimeSpan AbortTimeLimit = TimeSpan.FromSeconds(10);
+
+    /// <summary>A dead engine has failed its requests already: only their error items have to leave.</summary>
+    private static readonly TimeSpan DeathFlushTimeLimit = TimeSpan.FromSeconds(2);
+
+    private async Task RunStagesDownAsync()
+    {
+        var fatal = _fatal.Task.IsCompletedSuccessfully ? await _fatal.Task.ConfigureAwait(false) : null;
+        var isServing = _endpoints.Count > 0;
+        LogStopping(_logger, fatal ?? "shutdown was asked for");
+        await DownAsync("canary and monitor", () => _watching.CancelAsync()).ConfigureAwait(false);
+        if (_registration is not null)
+        {
+            await DownAsync("withdraw", () => BoundedAsync(_registration.WithdrawAllAsync)).ConfigureAwait(false);
+        }
+
+        if (fatal is not null)
+        {
+            ExitCode = ExitCodes.Failure;
+            await DownAsync("flush", () => WhenIdleAsync(DeathFlushTimeLimit)).ConfigureAwait(false);
+        }
+        else if (isServing)
+        {
+            await DrainAsync().ConfigureAwait(false);
+        }
+
+        if (_registration is not null)
+        {
+            await DownAsync("leave discovery", () => BoundedAsync(_registration.LeaveAsync)).ConfigureAwait(false);
+            await DownAsync("discovery", () => _registration.DisposeAsync().AsTask()).ConfigureAwait(false);
+        }
+
+        await DownAsync("engine", () => StopEngineAsync(fatal is not null || !isServing)).ConfigureAwait(false);
+        if (_requests is not null)
+        {
+            await DownAsync("request plane", () => _requests.DisposeAsync().AsTask()).ConfigureAwait(false);
+        }
+
+        if (_server is not null)
+        {
+            await DownAsync("status server", () => _server.DisposeAsync().AsTask()).ConfigureAwait(false);
+        }
+
+        await DownAsync("temporary files", RemoveTemporaryFiles).ConfigureAwait(false);
+        LogStopped(_logger, ExitCode);
+    }
+
+    /// <summary>Grace, then no new requests, then what runs may finish, then the rest is aborted with an error that lets it migrate.</summary>
+    private async Task DrainAsync()
+    {
+        await DownAsync("grace period", () => Task.Delay(_runtime.Shutdown.GracePeriod, _time)).ConfigureAwait(false);
+        _health.Hold(true);
+        await DownAsync("close intake", _registration.CloseIntakeAsync).ConfigureAwait(false);
+        var budget = _arguments.Host.DrainTimeout < _runtime.Shutdown.DrainTimeout ? _arguments.Host.DrainTimeout : _runtime.Shutdown.DrainTimeout;
+        var running = InFlight();
+        if (running > 0)
+        {
+            LogDraining(_logger, running, budget.TotalSeconds);
+            await DownAsync("drain", () => WhenIdleAsync(budget)).ConfigureAwait(false);
+        }
+
+        running = InFlight();
+        if (running > 0)
+        {
+            LogAborting(_logger, running);
+            foreach (var endpoint in _endpoints)
+            {
+                endpoint.CancelAll(CancellationCause.Shutdown);
+            }
+
+            await DownAsync("abort", () => WhenIdleAsync(AbortTimeLimit)).ConfigureAwait(false);
+        }
+    }
+
+    private int InFlight() => _endpoints.Sum(endpoint => endpoint.InFlight);
+
+    private async Task WhenIdleAsync(TimeSpan limit) =>
+        await Task.WhenAny(Task.WhenAll(_endpoints.Select(endpoint => endpoint.WhenIdle())), Task.Delay(limit, _time)).ConfigureAwait(false);
+
+    private async Task StopEngineAsync(bool isBroken)
+    {
+        if (_engine is null)
+        {
+            return;
+        }
+
+        if (!isBroken)
+        {
+            using var limit = new CancellationTokenSource(_runtime.Health.EngineShutdownTimeout, _time);
+            try
+            {
+                await _engine.ShutdownAsync(TimeSpan.FromSeconds(_engine.Description.ShutdownTimeoutSeconds), limit.Token).ConfigureAwait(false);
+            }
+            catch (Exception exception) when (exception is OperationCanceledException or Core.Engines.EngineCallException)
+            {
+                LogEngineDoesNotStop(_logger, exception.Message);
+            }
+        }
+
+        // On every way out: an engine process left behind keeps the GPU from the next worker.
+        var killed = ChildProcesses.KillAll();
+        if (killed.Count > 0)
+        {
+            LogKilled(_logger, string.Join(", ", killed));
+        }
+    }
+
+    private Task RemoveTemporaryFiles()
+    {
+        if (_prometheusFolder is not null)
+        {
+            Directory.Delete(_prometheusFolder, recursive: true);
+        }
+
+        return Task.CompletedTask;
+    }
+
+    private void ReportOrphans()
+    {
+        foreach (var orphan in OrphanProcesses.Find())
+        {
+            LogOrphan(_logger, orphan.Name, orphan.Id);
+        }
+    }
+
+    private async Task BoundedAsync(Func<CancellationToken, Task> step)
+    {
+        using var limit = new CancellationTokenSource(DiscoveryTimeLimit, _time);
+        await step(limit.Token).WaitAsync(limit.Token).ConfigureAwait(false);
+    }
+
+    /// <summary>Best-effort cleanup (style E3): a stage that fails must not keep the later ones from running.</summary>
+    private async Task DownAsync(string name, Func<Task> stage)
+    {
+        try
+        {
+            await StageAsync(name, stage).ConfigureAwait(false);
+        }
+        catch (Exception exception)
+        {
+            LogStageFailed(_logger, name, exception);
+        }
+    }
+}
