@@ -11,6 +11,8 @@ namespace Dynamo.Vllm.Core.Generate;
 /// <remarks>One per request; reuses one <see cref="TokenDelta"/>. Not thread-safe.</remarks>
 internal sealed class DeltaBuilder
 {
+    private static readonly ReadOnlyMemory<byte> JsonNull = "null"u8.ToArray();
+
     private readonly PreprocessedRequest _request;
     private readonly bool _hasTransferredKv;
     private readonly TokenDelta _delta = new();
@@ -76,8 +78,16 @@ internal sealed class DeltaBuilder
     }
 
     /// <summary>The usage that an output stands for.</summary>
-    public CompletionUsage Usage(EngineOutput output) =>
-        new(output.PromptTokens, _completionTokens, output.CachedTokens, _hasTransferredKv ? _request.PrefillPromptTokensDetailsJson ?? "null"u8.ToArray() : null);
+    public CompletionUsage Usage(EngineOutput output)
+    {
+        ReadOnlyMemory<byte>? details = null;
+        if (_hasTransferredKv)
+        {
+            details = _request.PrefillPromptTokensDetailsJson ?? JsonNull;
+        }
+
+        return new(output.PromptTokens, _completionTokens, output.CachedTokens, details);
+    }
 
     internal static string Word(EngineOutput output) => output.Finish switch
     {

@@ -51,6 +51,9 @@ internal sealed class FrameBuffer : IBufferWriter<byte>, IDisposable
         return bodyBytes;
     }
 
+    /// <summary>Takes back a body that could not be encoded: what was complete before it stays sendable.</summary>
+    public void RollBack() => _length = _bodyStart;
+
     public void Advance(int count) => _length += count;
 
     public Memory<byte> GetMemory(int sizeHint = 0)

@@ -65,16 +65,34 @@ internal sealed class TcpCallHome : ICallHome
 
     public ValueTask WriteAsync(TokenDelta delta)
     {
-        ResponseEncoder.WriteDelta(_frames.BeginBody(_codec), delta);
-        BodyBytes += _frames.EndBody(_codec);
+        try
+        {
+            ResponseEncoder.WriteDelta(_frames.BeginBody(_codec), delta);
+            BodyBytes += _frames.EndBody(_codec);
+        }
+        catch
+        {
+            _frames.RollBack(); // the error item that follows must start on a frame
+            throw;
+        }
+
         // The end follows at once and leaves in the same write.
         return delta.FinishReason is null ? SendItemAsync() : ValueTask.CompletedTask;
     }
 
     public ValueTask WriteAsync(ReadOnlyMemory<byte> json)
     {
-        ResponseEncoder.WriteValue(_frames.BeginBody(_codec), json.Span);
-        BodyBytes += _frames.EndBody(_codec);
+        try
+        {
+            ResponseEncoder.WriteValue(_frames.BeginBody(_codec), json.Span);
+            BodyBytes += _frames.EndBody(_codec);
+        }
+        catch
+        {
+            _frames.RollBack();
+            throw;
+        }
+
         return SendItemAsync();
     }
 
