@@ -1,6 +1,12 @@
 using System.Collections;
 using Dynamo.Vllm.Python;
 using Dynamo.Vllm.Worker.Hosting;
+using Dynamo.Vllm.Worker.Tools;
+
+if (ToolProgram.IsTool(args))
+{
+    return await ToolProgram.RunAsync(args);
+}
 
 var environment = Environment.GetEnvironmentVariables().Cast<DictionaryEntry>()
     .ToDictionary(entry => (string)entry.Key, entry => (string?)entry.Value ?? "", StringComparer.Ordinal);

@@ -1,0 +1,83 @@
+using System.Collections.Concurrent;
+using System.Net;
+using System.Net.Sockets;
+using System.Text.Json;
+using Dynamo.Vllm.Protocol;
+
+namespace Dynamo.Vllm.Transports.Client;
+
+/// <summary>Takes the connections on which workers answer, and matches them with calls by subject.</summary>
+internal sealed class CallHomeListener : IAsyncDisposable
+{
+    private readonly ConcurrentDictionary<string, WorkerCall> _expected = new();
+    private readonly Socket _listener;
+    private readonly CancellationTokenSource _stopping = new();
+    private readonly Task _accepting;
+
+    public CallHomeListener(IPAddress address)
+    {
+        _listener = new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+        _listener.Bind(new IPEndPoint(address, 0));
+        _listener.Listen(4096);
+        Address = _listener.LocalEndPoint!.ToString()!;
+        _accepting = AcceptAsync();
+    }
+
+    public string Address { get; }
+
+    public WorkerCall Expect(string subject, PayloadCodec codec)
+    {
+        var call = new WorkerCall(codec);
+        _expected[subject] = call;
+        return call;
+    }
+
+    public void Forget(string subject) => _expected.TryRemove(subject, out _);
+
+    public async ValueTask DisposeAsync()
+    {
+        await _stopping.CancelAsync().ConfigureAwait(false);
+        _listener.Dispose();
+        await _accepting.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        _stopping.Dispose();
+    }
+
+    private async Task AcceptAsync()
+    {
+        try
+        {
+            while (true)
+            {
+                var socket = await _listener.AcceptAsync(_stopping.Token).ConfigureAwait(false);
+                _ = GreetAsync(socket);
+            }
+        }
+        catch (Exception exception) when (exception is OperationCanceledException or SocketException or ObjectDisposedException)
+        {
+            // Normal stop.
+        }
+    }
+
+    private async Task GreetAsync(Socket socket)
+    {
+        try
+        {
+            socket.NoDelay = true;
+            var stream = new NetworkStream(socket, ownsSocket: true);
+            var (header, _) = await WorkerCall.ReadFrameAsync(stream, _stopping.Token).ConfigureAwait(false);
+            using var handshake = JsonDocument.Parse(header);
+            if (_expected.TryRemove(handshake.RootElement.GetProperty("subject").GetString()!, out var call))
+            {
+                call.Attach(stream);
+            }
+            else
+            {
+                await stream.DisposeAsync().ConfigureAwait(false); // as frontends do with an unknown subject
+            }
+        }
+        catch (Exception exception) when (exception is IOException or JsonException or OperationCanceledException or SocketException)
+        {
+            socket.Dispose();
+        }
+    }
+}

@@ -1,0 +1,117 @@
+using System.Buffers;
+using System.Net.Sockets;
+using System.Runtime.CompilerServices;
+using System.Text;
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Protocol;
+using Dynamo.Vllm.Protocol.Framing;
+using Dynamo.Vllm.Protocol.MessagePack;
+
+namespace Dynamo.Vllm.Transports.Client;
+
+/// <summary>The response stream of one call. One reader; cancel from anywhere.</summary>
+public sealed class WorkerCall : IAsyncDisposable
+{
+    /// <summary>Frames of a response have no limit on the wire; a client of ours has one.</summary>
+    private const ulong FrameBytesMax = 64 << 20;
+
+    private readonly PayloadCodec _codec;
+    private readonly TaskCompletionSource<NetworkStream> _stream = new(TaskCreationOptions.RunContinuationsAsynchronously); // not on the listener's loop
+
+    internal WorkerCall(PayloadCodec codec) => _codec = codec;
+
+    /// <summary>The stream ended with the final item and the sentinel.</summary>
+    public bool IsComplete { get; private set; }
+
+    /// <summary>Items as the worker sent them: the object with <c>data</c>, or <c>event</c> and <c>error</c>.</summary>
+    /// <exception cref="WorkerCallException">Refused in the prologue, or the stream broke.</exception>
+    public async IAsyncEnumerable<JsonObject> ReadAsync([EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        var stream = await _stream.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
+        var (prologue, _) = await ReadOrThrowAsync(stream, cancellationToken).ConfigureAwait(false);
+        if (JsonNode.Parse(prologue)?["error"] is { } error)
+        {
+            throw new WorkerCallException($"refused: {error}");
+        }
+
+        var isFinal = false;
+        while (true)
+        {
+            var (header, body) = await ReadOrThrowAsync(stream, cancellationToken).ConfigureAwait(false);
+            if (header.Length > 0)
+            {
+                IsComplete = isFinal && Encoding.UTF8.GetString(header) == "\"sentinel\"";
+                yield break;
+            }
+
+            var wrapper = Decode(body);
+            isFinal = wrapper["complete_final"]?.GetValue<bool>() ?? false;
+            if (wrapper["data"] is JsonObject item)
+            {
+                wrapper.Remove("data");
+                yield return item;
+            }
+        }
+    }
+
+    /// <summary>Sends <c>kill</c> and closes, as a frontend does when its client leaves.</summary>
+    public async Task KillAsync()
+    {
+        var stream = await _stream.Task.ConfigureAwait(false);
+        var frame = new ArrayBufferWriter<byte>();
+        TwoPartMessage.Write(frame, "\"kill\""u8, default);
+        await stream.WriteAsync(frame.WrittenMemory).ConfigureAwait(false);
+        stream.Socket.Shutdown(SocketShutdown.Send);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_stream.Task.IsCompletedSuccessfully)
+        {
+            await (await _stream.Task.ConfigureAwait(false)).DisposeAsync().ConfigureAwait(false);
+        }
+    }
+
+    internal void Attach(NetworkStream stream) => _stream.TrySetResult(stream);
+
+    internal static async Task<(byte[] Header, byte[] Body)> ReadFrameAsync(Stream stream, CancellationToken cancellationToken)
+    {
+        var prefix = new byte[TwoPartMessage.PrefixBytes];
+        await stream.ReadExactlyAsync(prefix, cancellationToken).ConfigureAwait(false);
+        var (headerBytes, bodyBytes) = TwoPartMessage.ReadLengths(prefix);
+        if (headerBytes > FrameBytesMax || bodyBytes > FrameBytesMax)
+        {
+            throw new IOException($"frame of {headerBytes} + {bodyBytes} bytes is above the limit {FrameBytesMax}");
+        }
+
+        var header = new byte[headerBytes];
+        var body = new byte[bodyBytes];
+        await stream.ReadExactlyAsync(header, cancellationToken).ConfigureAwait(false);
+        await stream.ReadExactlyAsync(body, cancellationToken).ConfigureAwait(false);
+        return (header, body);
+    }
+
+    private static async Task<(byte[] Header, byte[] Body)> ReadOrThrowAsync(Stream stream, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await ReadFrameAsync(stream, cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is IOException or SocketException or ObjectDisposedException)
+        {
+            throw new WorkerCallException($"stream ended before generation completed: {exception.Message}");
+        }
+    }
+
+    private JsonObject Decode(byte[] body)
+    {
+        if (_codec == PayloadCodec.Json)
+        {
+            return JsonNode.Parse(body)!.AsObject();
+        }
+
+        var json = new ArrayBufferWriter<byte>();
+        MessagePackJson.Transcode(body, json);
+        return JsonNode.Parse(json.WrittenSpan)!.AsObject();
+    }
+}

@@ -1,0 +1,10 @@
+namespace Dynamo.Vllm.Transports.Client;
+
+/// <summary>A worker refused a request, or its stream broke.</summary>
+public sealed class WorkerCallException : Exception
+{
+    public WorkerCallException(string message)
+        : base(message)
+    {
+    }
+}

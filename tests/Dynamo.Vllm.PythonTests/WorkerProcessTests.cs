@@ -1,0 +1,332 @@
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Engine.Processes;
+using Dynamo.Vllm.Protocol;
+using Dynamo.Vllm.Testing;
+using Dynamo.Vllm.Transports.Client;
+
+namespace Dynamo.Vllm.PythonTests;
+
+/// <summary>The whole worker as a process on the simulated engine: the ways up, through and down.</summary>
+public sealed class WorkerProcessTests : IDisposable
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
+
+    private readonly TemporaryFolder _store = new();
+
+    public void Dispose() => _store.Dispose();
+
+    [Fact]
+    public async Task An_idle_worker_that_is_told_to_stop_leaves_nothing_and_exits_with_0()
+    {
+        await using var worker = await StartAsync();
+        var children = ChildProcesses.Descendants(worker.Process.Id);
+        Assert.NotEmpty(children);
+        Assert.NotEmpty(Records());
+        worker.Process.Signal("TERM");
+        Assert.Equal(0, await worker.Process.ExitCodeAsync(Limit));
+        Assert.Empty(Records());
+        Assert.All(children, AssertGone);
+    }
+
+    [Fact]
+    public async Task A_stop_while_the_engine_loads_ends_at_once_and_never_registers()
+    {
+        await using var worker = WorkerProcess.StartSimulated(_store.Path, ["--simulated-load-time-ms", "60000"]);
+        await worker.Process.LineAsync("Embedding", Limit);
+        Assert.Equal(503, await worker.StatusAsync("/health"));
+        Assert.Equal(200, await worker.StatusAsync("/live"));
+        worker.Process.Signal("TERM");
+        Assert.Equal(0, await worker.Process.ExitCodeAsync(TimeSpan.FromSeconds(15)));
+        Assert.Empty(Records());
+    }
+
+    [Fact]
+    public async Task Probes_answer_while_the_interpreter_is_busy_loading()
+    {
+        await using var worker = WorkerProcess.StartSimulated(_store.Path, ["--simulated-load-time-ms", "3000"]);
+        await worker.Process.LineAsync("Embedding", Limit);
+        for (var i = 0; i < 10; i++)
+        {
+            Assert.Equal(200, await worker.StatusAsync("/live"));
+            Assert.Equal(503, await worker.StatusAsync("/health"));
+        }
+
+        await worker.ReadyAsync(Limit);
+        Assert.Equal(200, await worker.StatusAsync("/health"));
+    }
+
+    [Fact]
+    public async Task What_runs_when_the_stop_comes_is_finished()
+    {
+        await using var worker = await StartAsync();
+        await using var client = await ConnectAsync();
+        var calls = await Task.WhenAll(Enumerable.Range(0, 8).Select(i => client.CallAsync(Body(i, 100), default)));
+        var reading = Task.WhenAll(calls.Select(CountAsync));
+        worker.Process.Signal("TERM");
+        worker.Process.Signal("TERM"); // a second one changes nothing
+        Assert.All(await reading.WaitAsync(Limit), tokens => Assert.Equal(100, tokens));
+        Assert.All(calls, call => Assert.True(call.IsComplete));
+        Assert.Equal(0, await worker.Process.ExitCodeAsync(Limit));
+    }
+
+    [Fact]
+    public async Task What_outlasts_the_drain_budget_gets_the_error_that_lets_it_migrate()
+    {
+        await using var worker = await StartAsync(["--drain-timeout", "0.5", "--simulated-step-time-ms", "100"]);
+        await using var client = await ConnectAsync();
+        await using var call = await client.CallAsync(Body(1, 900), default);
+        JsonObject? last = null;
+        var isTold = false;
+        await foreach (var item in call.ReadAsync(default))
+        {
+            last = item;
+            if (!isTold)
+            {
+                isTold = true;
+                worker.Process.Signal("TERM");
+            }
+        }
+
+        Assert.Equal("backend.engine_shutdown", last!["error"]!["reason"]!.GetValue<string>());
+        Assert.Equal("EngineShutdown", last["error"]!["error_type"]!["Backend"]!.GetValue<string>());
+        Assert.True(call.IsComplete);
+        Assert.Equal(0, await worker.Process.ExitCodeAsync(Limit));
+    }
+
+    [Fact]
+    public async Task A_killed_engine_core_fails_its_requests_and_ends_the_worker_with_1()
+    {
+        await using var worker = await StartAsync();
+        await using var client = await ConnectAsync();
+        await using var call = await client.CallAsync(Body(1, 900), default);
+        var core = FindEngineCore(worker);
+        JsonObject? last = null;
+        await foreach (var item in call.ReadAsync(default))
+        {
+            if (last is null)
+            {
+                worker.Process.Signal("KILL", core);
+            }
+
+            last = item;
+        }
+
+        Assert.Equal("backend.engine_shutdown", last!["error"]!["reason"]!.GetValue<string>());
+        Assert.Equal(1, await worker.Process.ExitCodeAsync(Limit));
+        Assert.Empty(Records());
+    }
+
+    [Fact]
+    public async Task An_idle_worker_notices_the_death_of_its_engine_core()
+    {
+        await using var worker = await StartAsync();
+        worker.Process.Signal("KILL", FindEngineCore(worker));
+        Assert.Equal(1, await worker.Process.ExitCodeAsync(TimeSpan.FromSeconds(15)));
+    }
+
+    [Fact]
+    public async Task Children_do_not_outlive_a_killed_worker()
+    {
+        await using var worker = await StartAsync();
+        var core = FindEngineCore(worker);
+        worker.Process.Signal("KILL");
+        await worker.Process.ExitCodeAsync(Limit);
+        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(10));
+        while (IsAlive(core))
+        {
+            await Task.Delay(20, limit.Token); // the kernel delivers the parent-death signal; there is no event to wait for
+        }
+    }
+
+    [Fact]
+    public async Task A_hung_engine_is_noticed_and_the_client_gets_an_answer()
+    {
+        await using var worker = await StartAsync(["--engine-stall-timeout", "2"]);
+        await using var client = await ConnectAsync();
+        await using var call = await client.CallAsync(Body(1, 900), default);
+        var core = FindEngineCore(worker);
+        JsonObject? last = null;
+        try
+        {
+            await foreach (var item in call.ReadAsync(default))
+            {
+                if (last is null)
+                {
+                    worker.Process.Signal("STOP", core);
+                }
+
+                last = item;
+            }
+        }
+        catch (WorkerCallException)
+        {
+            // The stream may break instead: an answer, too.
+        }
+
+        await worker.Process.LineAsync("made no step for", Limit);
+        Assert.Equal(1, await worker.Process.ExitCodeAsync(Limit));
+    }
+
+    [Fact]
+    public async Task A_client_that_kills_or_vanishes_frees_the_engine()
+    {
+        await using var worker = await StartAsync();
+        var client = await ConnectAsync();
+        var killed = await client.CallAsync(Body(1, 900), default);
+        var broken = await client.CallAsync(Body(2, 900), default);
+        await FirstAsync(killed);
+        await FirstAsync(broken);
+        await killed.KillAsync();
+        await broken.DisposeAsync();
+        using var limit = new CancellationTokenSource(Limit);
+        while (await worker.MetricAsync("dynamo_component_inflight_requests", "generate") > 0 || await worker.MetricAsync("vllm:num_requests_running") > 0)
+        {
+            await Task.Delay(50, limit.Token); // scraped, as an operator would
+        }
+
+        Assert.Equal(2, await worker.MetricAsync("dynamo_component_cancellation_total", "generate"));
+        await client.DisposeAsync();
+    }
+
+    [Theory]
+    [InlineData("""[1,2]""", "not a map")]
+    [InlineData("""{"token_ids":["x"]}""", "token_ids[0]")]
+    [InlineData("""{}""", "token_ids is missing")]
+    [InlineData("""{"token_ids":[1],"multi_modal_data":{"image_url":[]}}""", "multimodal processing is not enabled")]
+    [InlineData("""{"token_ids":[1],"prompt_embeds":"AA=="}""", "--enable-prompt-embeds")]
+    [InlineData("""{"token_ids":[1],"sampling_options":{"guided_decoding":{"json":{"$ref":"#"}}}}""", "non-progressing local $ref cycle")]
+    public async Task A_request_that_cannot_be_served_is_answered(string body, string message)
+    {
+        await using var worker = await StartAsync();
+        await using var client = await ConnectAsync();
+        await using var call = await client.CallAsync(System.Text.Encoding.UTF8.GetBytes(body), default);
+        var items = new List<JsonObject>();
+        await foreach (var item in call.ReadAsync(default))
+        {
+            items.Add(item);
+        }
+
+        Assert.Contains(message, Assert.Single(items)["error"]!["message"]!.GetValue<string>(), StringComparison.Ordinal);
+        Assert.True(call.IsComplete);
+    }
+
+    [Fact]
+    public async Task Endpoints_beside_generate_answer_in_both_codecs()
+    {
+        await using var worker = await StartAsync();
+        foreach (var codec in new[] { PayloadCodec.Json, PayloadCodec.MessagePack })
+        {
+            await using var client = await WorkerClient.ConnectAsync(FileDirectoryReader.FindTcp(_store.Path, "clear_kv_blocks")[0], codec, default);
+            await using var call = await client.CallAsync("{}"u8.ToArray(), default);
+            await foreach (var item in call.ReadAsync(default))
+            {
+                Assert.Equal("KV cache cleared", item["data"]!["message"]!.GetValue<string>());
+            }
+
+            Assert.True(call.IsComplete);
+        }
+    }
+
+    [Fact]
+    public async Task The_canary_proves_the_endpoint_before_it_is_ready()
+    {
+        await using var worker = WorkerProcess.StartSimulated(_store.Path, [], new Dictionary<string, string>
+        {
+            ["DYN_HEALTH_CHECK_ENABLED"] = "true",
+            ["DYN_CANARY_WAIT_TIME"] = "1",
+        });
+        await worker.ReadyAsync(Limit);
+        Assert.Equal(503, await worker.StatusAsync("/health"));
+        using var limit = new CancellationTokenSource(Limit);
+        while (await worker.StatusAsync("/health") != 200)
+        {
+            await Task.Delay(50, limit.Token); // polled, as a kubelet would
+        }
+    }
+
+    [Fact]
+    public async Task Sleep_withdraws_the_instance_and_wake_up_brings_it_back()
+    {
+        await using var worker = await StartAsync();
+        Assert.Equal("Engine slept (level=1)", await ControlAsync(worker, "control/sleep"));
+        Assert.Empty(FileDirectoryReader.FindTcp(_store.Path, "generate"));
+        Assert.Equal("Engine already sleeping", await ControlAsync(worker, "control/sleep"));
+        Assert.Equal("Engine woke", await ControlAsync(worker, "control/wake_up"));
+        Assert.Single(FileDirectoryReader.FindTcp(_store.Path, "generate"));
+        await using var client = await ConnectAsync();
+        Assert.Equal(5, await CountAsync(await client.CallAsync(Body(1, 5), default)));
+    }
+
+    [Theory]
+    [InlineData(new[] { "--model", "/nonexistent" }, 1, "/nonexistent")]
+    [InlineData(new[] { "--no-such-flag" }, 2, "unrecognized arguments: --no-such-flag")]
+    [InlineData(new[] { "--disaggregation-mode", "sideways" }, 2, "invalid choice: 'sideways'")]
+    [InlineData(new[] { "--disaggregation-mode", "prefill" }, 1, "--kv-transfer-config")]
+    [InlineData(new[] { "--realtime" }, 1, "realtime workers are not supported yet")]
+    [InlineData(new[] { "--python", "/nonexistent/python" }, 1, "/nonexistent/python does not exist")]
+    [InlineData(new[] { "--response-plane", "quic" }, 1, "quic is not supported")]
+    public async Task A_mistake_on_the_command_line_is_one_clear_line_and_its_exit_code(string[] arguments, int code, string message)
+    {
+        await using var worker = WorkerProcess.StartSimulated(_store.Path, arguments);
+        Assert.Equal(code, await worker.Process.ExitCodeAsync(Limit));
+        Assert.Contains(worker.Process.Lines, line => line.Contains(message, StringComparison.Ordinal));
+        Assert.Empty(Records());
+    }
+
+    private async Task<WorkerProcess> StartAsync(string[]? arguments = null)
+    {
+        var worker = WorkerProcess.StartSimulated(
+            _store.Path, ["--simulated-step-time-ms", "5", .. arguments ?? []], new Dictionary<string, string> { ["DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS"] = "0.2" });
+        await worker.ReadyAsync(Limit);
+        return worker;
+    }
+
+    private Task<WorkerClient> ConnectAsync() =>
+        WorkerClient.ConnectAsync(FileDirectoryReader.FindTcp(_store.Path, "generate")[0], PayloadCodec.MessagePack, default);
+
+    private string[] Records() => Directory.Exists(Path.Combine(_store.Path, "v1")) ? Directory.GetFiles(Path.Combine(_store.Path, "v1"), "*", SearchOption.AllDirectories) : [];
+
+    private static byte[] Body(int seed, int maxTokens) => System.Text.Encoding.UTF8.GetBytes(
+        $$$"""{"token_ids":[{{{seed}}},2,3],"stop_conditions":{"max_tokens":{{{maxTokens}}},"ignore_eos":true},"sampling_options":{"temperature":0}}""");
+
+    private static async Task<int> CountAsync(WorkerCall call)
+    {
+        var tokens = 0;
+        await foreach (var item in call.ReadAsync(default))
+        {
+            tokens += item["data"]?["token_ids"]?.AsArray().Count ?? throw new InvalidOperationException(item.ToJsonString());
+        }
+
+        return tokens;
+    }
+
+    private static async Task FirstAsync(WorkerCall call)
+    {
+        await using var items = call.ReadAsync(default).GetAsyncEnumerator();
+        Assert.True(await items.MoveNextAsync());
+    }
+
+    private static async Task<string> ControlAsync(WorkerProcess worker, string path)
+    {
+        using var response = await worker.Http.PostAsync($"/engine/{path}", null);
+        return JsonNode.Parse(await response.Content.ReadAsStringAsync())!["message"]!.GetValue<string>();
+    }
+
+    private static int FindEngineCore(WorkerProcess worker) =>
+        ChildProcesses.Descendants(worker.Process.Id).First(id => File.ReadAllText($"/proc/{id}/comm").StartsWith("VLLM::EngineCor", StringComparison.Ordinal));
+
+    private static bool IsAlive(int id)
+    {
+        try
+        {
+            var stat = File.ReadAllText($"/proc/{id}/stat");
+            return stat[stat.LastIndexOf(')') + 2] != 'Z';
+        }
+        catch (IOException)
+        {
+            return false;
+        }
+    }
+
+    private static void AssertGone(int id) => Assert.False(IsAlive(id), $"process {id} is still there");
+}

@@ -1,0 +1,27 @@
+using System.Net;
+using System.Net.Sockets;
+
+namespace Dynamo.Vllm.Testing;
+
+/// <summary>Ports that are free now. Only for servers that cannot report the port they chose.</summary>
+public static class FreePorts
+{
+    public static int Next()
+    {
+        // The reference reads its system port as a signed 16-bit number, so only ports below 32768 will do.
+        while (true)
+        {
+            var port = Random.Shared.Next(20_000, 32_000);
+            try
+            {
+                using var listener = new TcpListener(IPAddress.Loopback, port);
+                listener.Start();
+                return port;
+            }
+            catch (SocketException)
+            {
+                // Taken: the next one.
+            }
+        }
+    }
+}

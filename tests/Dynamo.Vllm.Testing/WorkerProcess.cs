@@ -1,0 +1,72 @@
+namespace Dynamo.Vllm.Testing;
+
+/// <summary>Our worker as a process, with its status server.</summary>
+public sealed class WorkerProcess : IAsyncDisposable
+{
+    private WorkerProcess(ChildProcess process, int port)
+    {
+        Process = process;
+        Http = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}"), Timeout = TimeSpan.FromSeconds(10) };
+    }
+
+    public ChildProcess Process { get; }
+
+    public HttpClient Http { get; }
+
+    /// <summary>Instance id in hexadecimal, once it has joined.</summary>
+    public string Instance { get; private set; } = "";
+
+    /// <param name="store">Folder of the file discovery store.</param>
+    /// <param name="arguments">Beside those that every worker here gets.</param>
+    /// <param name="environment">Beside what keeps it on loopback.</param>
+    public static WorkerProcess Start(string store, IEnumerable<string> arguments, IReadOnlyDictionary<string, string>? environment = null)
+    {
+        var port = FreePorts.Next();
+        var variables = new Dictionary<string, string>(environment ?? new Dictionary<string, string>())
+        {
+            ["DYN_FILE_KV"] = store,
+            ["DYN_TCP_RPC_HOST"] = "127.0.0.1",
+            ["DYN_EVENT_PLANE_HOST"] = "127.0.0.1",
+            ["DYN_SYSTEM_HOST"] = "127.0.0.1",
+            ["DYN_SYSTEM_PORT"] = port.ToString(System.Globalization.CultureInfo.InvariantCulture),
+        };
+        variables.TryAdd("DYN_DISCOVERY_BACKEND", "file");
+        var assembly = Path.Combine(AppContext.BaseDirectory, "Dynamo.Vllm.Worker.dll");
+        return new WorkerProcess(new ChildProcess("dynamo-vllm", "dotnet", [assembly, .. arguments], variables), port);
+    }
+
+    /// <summary>On the simulated engine, which is up in a second.</summary>
+    public static WorkerProcess StartSimulated(string store, IEnumerable<string>? arguments = null, IReadOnlyDictionary<string, string>? environment = null) =>
+        Start(
+            store,
+            ["--simulated-engine", "--model", Path.Combine(SimulatedPaths.SimulatedEngine, "model"), "--served-model-name", "tiny", "--max-model-len", "1024", .. arguments ?? []],
+            environment);
+
+    public async Task ReadyAsync(TimeSpan limit)
+    {
+        await Process.LineAsync("Ready: serving", limit);
+        var joined = Process.Lines.First(line => line.Contains("discovery as instance ", StringComparison.Ordinal));
+        Instance = joined[(joined.LastIndexOf(' ') + 1)..];
+    }
+
+    public async Task<int> StatusAsync(string path)
+    {
+        using var response = await Http.GetAsync(path);
+        return (int)response.StatusCode;
+    }
+
+    /// <summary>Sum over the samples of a family whose labels hold the text.</summary>
+    public async Task<double> MetricAsync(string family, string labels = "")
+    {
+        var text = await Http.GetStringAsync("/metrics");
+        return text.Split('\n')
+            .Where(line => line.StartsWith(family, StringComparison.Ordinal) && (line[family.Length] is '{' or ' ') && line.Contains(labels, StringComparison.Ordinal))
+            .Sum(line => double.Parse(line[(line.LastIndexOf(' ') + 1)..], System.Globalization.CultureInfo.InvariantCulture));
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        Http.Dispose();
+        await Process.DisposeAsync();
+    }
+}
