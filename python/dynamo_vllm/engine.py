@@ -59,8 +59,9 @@ class Engine:
             engine_args.kv_events_config = KVEventsConfig(**overrides["kv_events_config"])
         context = UsageContext.OPENAI_API_SERVER
         config = engine_args.create_engine_config(usage_context=context)
-        if settings.get("disable_hybrid_kv_cache_manager"):
-            config.scheduler_config.disable_hybrid_kv_cache_manager = True
+        transfer = getattr(config, "kv_transfer_config", None)
+        if getattr(transfer, "kv_connector", None) == "PdConnector" and not _children_support_hybrid_cache(transfer):
+            config.scheduler_config.disable_hybrid_kv_cache_manager = True  # before vLLM builds its cache groups
         self._defaults = dict(config.model_config.get_diff_sampling_param())
         config.additional_config["consolidator_endpoints"] = None
         if self._drive == "collector":
@@ -108,6 +109,7 @@ class Engine:
             "kv_connector": getattr(transfer, "kv_connector", None),
             "kv_connector_extra_config": getattr(transfer, "kv_connector_extra_config", None),
             "kv_engine_id": getattr(transfer, "engine_id", None),
+            "mooncake_bootstrap": _mooncake_bootstrap(config, transfer),
             "kv_events": None
             if events is None
             else {"enabled": bool(events.enable_kv_cache_events), "publisher": events.publisher, "endpoint": events.endpoint, "topic": events.topic},
@@ -334,6 +336,24 @@ def load_settings(text: str) -> dict[str, Any]:
     """Settings of the host."""
     settings: dict[str, Any] = json.loads(text)
     return settings
+
+
+def _mooncake_bootstrap(config: Any, transfer: Any) -> str | None:
+    if transfer is None or "Mooncake" not in f"{transfer.kv_connector}{transfer.kv_connector_extra_config}":
+        return None
+    try:
+        from vllm.distributed.kv_transfer.kv_connector.v1.mooncake.mooncake_connector import get_mooncake_bootstrap_addr
+    except ImportError:
+        _LOGGER.warning("the Mooncake connector of this vLLM cannot be imported", exc_info=True)
+        return None
+    host, port = get_mooncake_bootstrap_addr(config)
+    return f"http://{host}:{port}"
+
+
+def _children_support_hybrid_cache(transfer: Any) -> bool:
+    from vllm.distributed.kv_transfer.kv_connector.v1.multi_connector import MultiConnector
+
+    return bool(MultiConnector.all_children_support_hma(transfer))
 
 
 def _speculative(config: Any) -> dict[str, Any] | None:

@@ -33,6 +33,7 @@ internal static class EngineFacts
             KvConnector = facts.GetProperty("kv_connector").GetString(),
             KvConnectorExtraConfig = facts.GetProperty("kv_connector_extra_config") is { ValueKind: JsonValueKind.Object } extra ? JsonObject.Create(extra.Clone()) : null,
             KvEngineId = facts.GetProperty("kv_engine_id").GetString(),
+            MooncakeBootstrapAddress = facts.GetProperty("mooncake_bootstrap").GetString(),
             KvEventsEndpoint = KvEventsEndpoint(facts, events),
             KvEventsTopic = events.ValueKind == JsonValueKind.Object ? events.GetProperty("topic").GetString() ?? "" : "",
             DefaultMaxTokens = facts.GetProperty("default_sampling").TryGetProperty("max_tokens", out var tokens) && tokens.ValueKind == JsonValueKind.Number ? tokens.GetInt32() : null,

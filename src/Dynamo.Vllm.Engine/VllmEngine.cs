@@ -84,11 +84,10 @@ public sealed partial class VllmEngine : IEngine
     /// <summary>Loads the model and starts the engine's processes. Takes as long as it takes; the interpreter is busy all the while.</summary>
     /// <param name="overrides">Engine arguments that the worker sets, over those parsed.</param>
     /// <param name="environment">Variables to set for vLLM and its children first; null removes.</param>
-    /// <param name="disableHybridKvCacheManager">For connectors that cannot do with it.</param>
     /// <param name="cancellationToken">Stops the wait, not the load.</param>
-    public async Task BuildAsync(JsonObject overrides, JsonObject environment, bool disableHybridKvCacheManager, CancellationToken cancellationToken)
+    public async Task BuildAsync(JsonObject overrides, JsonObject environment, CancellationToken cancellationToken)
     {
-        var body = new JsonObject { ["overrides"] = overrides, ["environment"] = environment, ["disable_hybrid_kv_cache_manager"] = disableHybridKvCacheManager };
+        var body = new JsonObject { ["overrides"] = overrides, ["environment"] = environment };
         var facts = await AskAsync(GuestOperation.Build, body, cancellationToken).ConfigureAwait(false);
         _description = EngineFacts.Read(facts);
         Touch();

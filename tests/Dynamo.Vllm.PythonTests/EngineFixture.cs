@@ -26,7 +26,7 @@ public sealed class EngineFixture : IAsyncLifetime
         EngineArguments = await Engine.ParseAsync(
             ["--model", Path.Combine(SimulatedPaths.SimulatedEngine, "model"), "--max-model-len", "1k", "--block-size", "16", "--num-gpu-blocks-override", "256", "--simulated-step-time-ms", "2", "--max-num-seqs", "64"],
             limit.Token);
-        await Engine.BuildAsync(new JsonObject { ["skip_tokenizer_init"] = false }, [], disableHybridKvCacheManager: false, limit.Token);
+        await Engine.BuildAsync(new JsonObject { ["skip_tokenizer_init"] = false }, [], limit.Token);
     }
 
     public async Task DisposeAsync()

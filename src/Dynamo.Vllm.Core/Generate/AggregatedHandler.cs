@@ -20,14 +20,14 @@ public class AggregatedHandler : GenerateHandler
         RequestContext context, PreprocessedRequest request, IResponseWriter responses, ReadOnlyMemory<byte>? kvTransferParams, bool holdAborts)
     {
         var engineRequest = BuildEngineRequest(context, request, ResolveMaxTokens(request), request.StopConditions.MinTokens, kvTransferParams);
-        if (context.IsCallerGone)
+        if (context.IsCallerGone && kvTransferParams is null)
         {
-            return;
+            return; // with blocks staged at a prefill worker it still runs: only the pull releases them there
         }
 
         var stream = Engine.Submit(engineRequest);
         var guard = new AbortGuard(stream, holdAborts);
-        var builder = new DeltaBuilder(request, hasTransferredKv: kvTransferParams is not null);
+        var builder = new DeltaBuilder(request, hasTransferredKv: kvTransferParams is not null, hasPrefillResult: request.HasPrefillResult);
         var isFirst = true;
         await PumpAsync(context, stream, guard, output =>
         {

@@ -18,6 +18,6 @@ public sealed class DecodeHandler : AggregatedHandler
     protected override Task ServeAsync(RequestContext context, PreprocessedRequest request, IResponseWriter responses)
     {
         var isBypassed = request.Annotations.Contains(BypassAnnotation);
-        return GenerateAsync(context, request, responses, request.KvTransferParamsJson, holdAborts: !isBypassed);
+        return GenerateAsync(context, request, responses, isBypassed ? null : request.KvTransferParamsJson, holdAborts: !isBypassed);
     }
 }

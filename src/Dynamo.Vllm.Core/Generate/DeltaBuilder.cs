@@ -15,6 +15,7 @@ internal sealed class DeltaBuilder
 
     private readonly PreprocessedRequest _request;
     private readonly bool _hasTransferredKv;
+    private readonly bool _hasPrefillResult;
     private readonly TokenDelta _delta = new();
     private readonly bool _collects;
     private ChoiceState[] _choices = [default];
@@ -23,11 +24,13 @@ internal sealed class DeltaBuilder
     private ReadOnlyMemory<byte>? _promptLogprobs;
 
     /// <param name="request">The request.</param>
-    /// <param name="hasTransferredKv">Its KV blocks came from a prefill worker.</param>
-    public DeltaBuilder(PreprocessedRequest request, bool hasTransferredKv)
+    /// <param name="hasTransferredKv">Its KV blocks came from a prefill worker, so cache hits mean nothing.</param>
+    /// <param name="hasPrefillResult">The usage details are those of the prefill worker.</param>
+    public DeltaBuilder(PreprocessedRequest request, bool hasTransferredKv, bool hasPrefillResult)
     {
         _request = request;
         _hasTransferredKv = hasTransferredKv;
+        _hasPrefillResult = hasPrefillResult;
         _collects = request.WantsEngineData;
     }
 
@@ -81,7 +84,7 @@ internal sealed class DeltaBuilder
     public CompletionUsage Usage(EngineOutput output)
     {
         ReadOnlyMemory<byte>? details = null;
-        if (_hasTransferredKv)
+        if (_hasPrefillResult)
         {
             details = _request.PrefillPromptTokensDetailsJson ?? JsonNull;
         }

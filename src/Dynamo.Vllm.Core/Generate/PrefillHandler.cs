@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Text.Json;
+using Dynamo.Vllm.Core.Disaggregation;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Requests;
@@ -12,9 +13,14 @@ namespace Dynamo.Vllm.Core.Generate;
 public sealed class PrefillHandler : GenerateHandler
 {
     private readonly IKvConnectorProtocol _connector;
+    private readonly HandOverLedger? _ledger;
 
-    public PrefillHandler(IEngine engine, GenerateOptions options, IAdapterTable? adapters, IKvConnectorProtocol connector)
-        : base(engine, options, adapters) => _connector = connector;
+    public PrefillHandler(IEngine engine, GenerateOptions options, IAdapterTable? adapters, IKvConnectorProtocol connector, HandOverLedger? ledger)
+        : base(engine, options, adapters)
+    {
+        _connector = connector;
+        _ledger = ledger;
+    }
 
     protected override async Task ServeAsync(RequestContext context, PreprocessedRequest request, IResponseWriter responses)
     {
@@ -26,7 +32,7 @@ public sealed class PrefillHandler : GenerateHandler
         }
 
         var stream = Engine.Submit(engineRequest);
-        var usage = new DeltaBuilder(request, hasTransferredKv: false);
+        var usage = new DeltaBuilder(request, hasTransferredKv: false, hasPrefillResult: false);
         var delta = new TokenDelta();
         await PumpAsync(context, stream, new AbortGuard(stream, holdUntilFirstOutput: false), output =>
         {
@@ -35,10 +41,16 @@ public sealed class PrefillHandler : GenerateHandler
                 return ValueTask.CompletedTask;
             }
 
+            var result = handOver?.Complete(output.KvTransferParamsJson);
+            if (handOver is { HoldsBlocks: true } && result is not null)
+            {
+                _ledger?.Add();
+            }
+
             usage.Build(output);
             delta.Clear();
             delta.TokenIds = output.Tokens;
-            delta.DisaggregatedParamsJson = Wrap(handOver?.Complete(output.KvTransferParamsJson));
+            delta.DisaggregatedParamsJson = Wrap(result);
             delta.Usage = usage.Usage(output);
             delta.EngineDataJson = CacheHit(output);
             return responses.WriteAsync(delta);

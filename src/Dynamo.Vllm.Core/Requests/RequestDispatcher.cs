@@ -171,6 +171,7 @@ public sealed partial class RequestDispatcher
         {
             endpoint.Metrics.Error("response_stream");
             LogCannotDial(_logger, context.Id, envelope.ResponseAddress, exception.Message);
+            await RunUnheardAsync(endpoint, context).ConfigureAwait(false);
             return;
         }
 
@@ -178,6 +179,7 @@ public sealed partial class RequestDispatcher
         {
             home.ItemSent = endpoint.NotifyResponded;
             home.Watch(context);
+            var isStarted = false;
             try
             {
                 if (problem is not null)
@@ -189,12 +191,18 @@ public sealed partial class RequestDispatcher
 
                 await home.AcceptAsync().ConfigureAwait(false);
                 _metrics.TimeToFirstResponse.Observe(_time.GetElapsedTime(started).TotalSeconds);
+                isStarted = true;
                 await RunHandlerAsync(endpoint, context, home).ConfigureAwait(false);
             }
             catch (Exception exception) when (exception is IOException or System.Net.Sockets.SocketException or ObjectDisposedException)
             {
-                context.Cancel(CancellationCause.Disconnect);
                 LogCallerGone(_logger, context.Id, exception.Message);
+                if (!isStarted)
+                {
+                    await RunUnheardAsync(endpoint, context).ConfigureAwait(false);
+                }
+
+                context.Cancel(CancellationCause.Disconnect);
             }
             finally
             {
@@ -205,6 +213,22 @@ public sealed partial class RequestDispatcher
                     LogCancelled(_logger, context.Id, context.Cause);
                 }
             }
+        }
+    }
+
+    /// <summary>
+    /// The caller left before it could be reached. The handler still decides: a decode worker has to pull blocks that nobody else releases.
+    /// </summary>
+    private async Task RunUnheardAsync(ServedEndpoint endpoint, RequestContext context)
+    {
+        context.Cancel(CancellationCause.Disconnect);
+        try
+        {
+            await endpoint.Handler.HandleAsync(context, DiscardedResponses.Instance).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is RequestFailedException or ProtocolException)
+        {
+            LogRequestFailed(_logger, context.Id, "transport.disconnected", exception.Message);
         }
     }
 

@@ -38,6 +38,9 @@ internal sealed partial class WorkerService
     [LoggerMessage(EventId = 5012, Level = LogLevel.Warning, Message = "Aborting {Running} requests that did not finish; their callers may migrate them")]
     private static partial void LogAborting(ILogger logger, int running);
 
+    [LoggerMessage(EventId = 5019, Level = LogLevel.Information, Message = "Waiting until decode workers have pulled the blocks of {Pending} hand-overs, for {Seconds} s at most")]
+    private static partial void LogHandOvers(ILogger logger, int pending, double seconds);
+
     [LoggerMessage(EventId = 5013, Level = LogLevel.Error, Message = "The engine does not stop: {Problem}")]
     private static partial void LogEngineDoesNotStop(ILogger logger, string problem);
 

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core;
+using Dynamo.Vllm.Core.Disaggregation;
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Generate;
@@ -157,7 +158,7 @@ internal sealed partial class WorkerService
         var started = _time.GetTimestamp();
         var overrides = new JsonObject(_configuration!.EngineOverrides.Select(pair => KeyValuePair.Create(pair.Key, pair.Value?.DeepClone())));
         var environment = new JsonObject(_configuration.EnvironmentChanges.Select(pair => KeyValuePair.Create(pair.Key, (JsonNode?)pair.Value)));
-        await _engine!.BuildAsync(overrides, environment, disableHybridKvCacheManager: false, cancellationToken).ConfigureAwait(false);
+        await _engine!.BuildAsync(overrides, environment, cancellationToken).ConfigureAwait(false);
         var facts = _engine.Description;
         var worker = new WorkerMetrics(_workerRegistry, _configuration.ServedModelName, _configuration.Component);
         worker.SetLoadTime(_time.GetElapsedTime(started));
@@ -263,10 +264,17 @@ internal sealed partial class WorkerService
         };
         return configuration.Mode switch
         {
-            DisaggregationMode.Prefill => new PrefillHandler(_engine!, options, adapters: null, new RemotePrefillProtocol()),
+            DisaggregationMode.Prefill => CreatePrefillHandler(options),
             DisaggregationMode.Decode => new DecodeHandler(_engine!, options, adapters: null, firstTokens: null),
             _ => new AggregatedHandler(_engine!, options, adapters: null, firstTokens: null),
         };
+    }
+
+    private PrefillHandler CreatePrefillHandler(GenerateOptions options)
+    {
+        _handOvers = new HandOverLedger(_engine!.Description.KvLease, _time, _workerRegistry);
+        _engine.LoadChanged += _handOvers.Observe;
+        return new PrefillHandler(_engine, options, adapters: null, KvConnectorProtocols.Resolve(_engine.Description), _handOvers);
     }
 
     private EngineMonitor CreateMonitor() => new(

@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Core.Disaggregation;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Engine.Processes;
 using Dynamo.Vllm.Worker.CommandLine;
@@ -71,6 +72,13 @@ internal sealed partial class WorkerService
             await DownAsync("drain", () => WhenIdleAsync(budget)).ConfigureAwait(false);
         }
 
+        if (_handOvers is { Pending: > 0 } handOvers)
+        {
+            // Their blocks live in this engine only: a decode worker that finds them gone fails its request.
+            LogHandOvers(_logger, handOvers.Pending, budget.TotalSeconds);
+            await DownAsync("hand-overs", () => HandOversAsync(handOvers, budget)).ConfigureAwait(false);
+        }
+
         running = InFlight();
         if (running > 0)
         {
@@ -82,6 +90,12 @@ internal sealed partial class WorkerService
 
             await DownAsync("abort", () => WhenIdleAsync(AbortTimeLimit)).ConfigureAwait(false);
         }
+    }
+
+    private async Task HandOversAsync(HandOverLedger handOvers, TimeSpan budget)
+    {
+        using var limit = new CancellationTokenSource(budget, _time);
+        await handOvers.WhenEmptyAsync(limit.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     private int InFlight() => _endpoints.Sum(endpoint => endpoint.InFlight);

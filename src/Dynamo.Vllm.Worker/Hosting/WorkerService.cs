@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Dynamo.Vllm.Core.Disaggregation;
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Core.Metrics;
@@ -48,6 +49,7 @@ internal sealed partial class WorkerService : IHostedService
     private VllmEngine? _engine;
     private EngineMetricsText? _engineMetrics;
     private ResolvedConfiguration? _configuration;
+    private HandOverLedger? _handOvers;
     private string? _prometheusFolder;
     private int _stopping;
 

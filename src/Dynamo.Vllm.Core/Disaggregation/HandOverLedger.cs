@@ -1,0 +1,99 @@
+using Dynamo.Vllm.Core.Engines;
+using Prometheus;
+
+namespace Dynamo.Vllm.Core.Disaggregation;
+
+/// <summary>Hand-overs of a prefill worker whose blocks the decode side may not have pulled yet. Thread-safe.</summary>
+/// <remarks>
+/// The engine tells nobody when blocks were pulled, so an entry ends with its lease, or when an engine step shows an empty cache with nothing
+/// running. Bounded by the lease: the engine's cache is full long before.
+/// </remarks>
+public sealed class HandOverLedger
+{
+    private readonly Lock _lock = new();
+    private readonly Queue<long> _started = new();
+    private readonly TimeSpan _lease;
+    private readonly TimeProvider _time;
+    private readonly Counter _total;
+
+    /// <param name="lease">How long the engine keeps blocks that nobody pulls.</param>
+    /// <param name="time">Clock.</param>
+    /// <param name="registry">Takes the count and age of pending hand-overs.</param>
+    public HandOverLedger(TimeSpan lease, TimeProvider time, CollectorRegistry registry)
+    {
+        _lease = lease;
+        _time = time;
+        var factory = Prometheus.Metrics.WithCustomRegistry(registry);
+        _total = factory.CreateCounter("dynamo_vllm_prefill_handovers_total", "Prefill results handed to a decode worker.");
+        var pending = factory.CreateGauge("dynamo_vllm_prefill_handovers_pending", "Prefill results whose blocks may still be held for the decode side.");
+        var age = factory.CreateGauge("dynamo_vllm_prefill_handover_oldest_seconds", "Age of the oldest pending hand-over.");
+        registry.AddBeforeCollectCallback(() =>
+        {
+            pending.Set(Pending);
+            age.Set(OldestAge.TotalSeconds);
+        });
+    }
+
+    public int Pending
+    {
+        get
+        {
+            lock (_lock)
+            {
+                Expire();
+                return _started.Count;
+            }
+        }
+    }
+
+    private TimeSpan OldestAge
+    {
+        get
+        {
+            lock (_lock)
+            {
+                Expire();
+                return _started.TryPeek(out var oldest) ? _time.GetElapsedTime(oldest) : TimeSpan.Zero;
+            }
+        }
+    }
+
+    public void Add()
+    {
+        _total.Inc();
+        lock (_lock)
+        {
+            Expire();
+            _started.Enqueue(_time.GetTimestamp());
+        }
+    }
+
+    /// <summary>Load of the engine after a step.</summary>
+    public void Observe(EngineLoad load)
+    {
+        if (load is { KvCacheUsage: 0, Running: 0, Waiting: 0 })
+        {
+            lock (_lock)
+            {
+                _started.Clear();
+            }
+        }
+    }
+
+    /// <summary>Returns when no hand-over is pending: all pulled, or every lease over.</summary>
+    public async Task WhenEmptyAsync(CancellationToken cancellationToken)
+    {
+        while (Pending > 0)
+        {
+            await Task.Delay(TimeSpan.FromMilliseconds(200), _time, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    private void Expire()
+    {
+        while (_started.TryPeek(out var oldest) && _time.GetElapsedTime(oldest) >= _lease)
+        {
+            _started.Dequeue();
+        }
+    }
+}

@@ -1,0 +1,91 @@
+using System.Globalization;
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Testing;
+
+namespace Dynamo.Vllm.PeerTests;
+
+/// <summary>Two of our workers and one official worker on real vLLM, behind official frontends, in one store.</summary>
+public sealed class MixedFleetFixture : IAsyncLifetime
+{
+    private static readonly TimeSpan StartLimit = TimeSpan.FromMinutes(5);
+
+    private TemporaryFolder? _store;
+
+    public Frontend RoundRobin { get; private set; } = null!;
+
+    public WorkerProcess First { get; private set; } = null!;
+
+    public WorkerProcess Second { get; private set; } = null!;
+
+    public ChildProcess Official { get; private set; } = null!;
+
+    public HttpClient OfficialHttp { get; private set; } = null!;
+
+    public string Store => _store!.Path;
+
+    public async Task InitializeAsync()
+    {
+        if (Peers.Folder is null && Environment.GetEnvironmentVariable("CI") != "true")
+        {
+            return; // every test of the class is skipped
+        }
+
+        _store = new TemporaryFolder();
+        var variables = Peers.Variables(Store);
+        RoundRobin = Frontend.Start(variables, "--router-mode", "round-robin");
+        // One after the other: each start imports torch three times, and this machine has two cores.
+        First = WorkerProcess.Start(Store, ["--python", Peers.Python, .. Peers.EngineArguments], variables);
+        await First.ReadyAsync(StartLimit);
+        var port = FreePorts.Next();
+        Official = new ChildProcess(
+            "official", Peers.Python, ["-m", "dynamo.vllm", .. Peers.EngineArguments],
+            new Dictionary<string, string>(variables) { ["DYN_SYSTEM_PORT"] = port.ToString(CultureInfo.InvariantCulture) });
+        OfficialHttp = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
+        await WaitForRecordsAsync("v1/mdc", 2);
+        Second = WorkerProcess.Start(Store, ["--python", Peers.Python, .. Peers.EngineArguments], variables);
+        await Second.ReadyAsync(StartLimit);
+        await RoundRobin.ServesAsync("tiny", StartLimit);
+    }
+
+    public async Task DisposeAsync()
+    {
+        if (_store is null)
+        {
+            return;
+        }
+
+        OfficialHttp.Dispose();
+        await Official.DisposeAsync();
+        await First.DisposeAsync();
+        await Second.DisposeAsync();
+        await RoundRobin.DisposeAsync();
+        _store.Dispose();
+    }
+
+    public IReadOnlyList<JsonObject> Records(string bucket)
+    {
+        var folder = Path.Combine(Store, bucket);
+        return Directory.Exists(folder)
+            ? [.. Directory.GetFiles(folder).Where(path => !Path.GetFileName(path).StartsWith('.')).Select(path => JsonNode.Parse(File.ReadAllText(path))!.AsObject())]
+            : [];
+    }
+
+    public ulong InstanceOf(WorkerProcess worker) => ulong.Parse(worker.Instance, NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+
+    public ulong OfficialInstance =>
+        Records("v1/mdc").Select(record => record["instance_id"]!.GetValue<ulong>()).First(id => id != InstanceOf(First) && id != InstanceOf(Second));
+
+    private async Task WaitForRecordsAsync(string bucket, int count)
+    {
+        using var limit = new CancellationTokenSource(StartLimit);
+        while (Records(bucket).Count < count)
+        {
+            if (Official.HasExited || limit.IsCancellationRequested)
+            {
+                throw new InvalidOperationException($"the official worker did not register\n{Official.Tail}");
+            }
+
+            await Task.Delay(200); // the store has no event to wait for
+        }
+    }
+}

@@ -1,0 +1,79 @@
+using System.Globalization;
+using System.Net.Http.Json;
+using System.Text.Json.Nodes;
+
+namespace Dynamo.Vllm.Testing;
+
+/// <summary>The official frontend as a process.</summary>
+public sealed class Frontend : IAsyncDisposable
+{
+    private Frontend(ChildProcess process, int port)
+    {
+        Process = process;
+        Http = new HttpClient(new SocketsHttpHandler { MaxConnectionsPerServer = 512 })
+        {
+            BaseAddress = new Uri($"http://127.0.0.1:{port}"),
+            Timeout = TimeSpan.FromMinutes(3),
+        };
+    }
+
+    public ChildProcess Process { get; }
+
+    public HttpClient Http { get; }
+
+    public static Frontend Start(IReadOnlyDictionary<string, string> environment, params string[] arguments)
+    {
+        var port = FreePorts.Next();
+        var process = new ChildProcess(
+            "frontend", Peers.Python, ["-m", "dynamo.frontend", "--http-host", "127.0.0.1", "--http-port", port.ToString(CultureInfo.InvariantCulture), .. arguments], environment);
+        return new Frontend(process, port);
+    }
+
+    /// <summary>Waits until the model is listed and a completion is answered.</summary>
+    public async Task ServesAsync(string model, TimeSpan limit)
+    {
+        using var waiting = new CancellationTokenSource(limit);
+        while (true)
+        {
+            try
+            {
+                using var response = await PostAsync("/v1/completions", new JsonObject { ["model"] = model, ["prompt"] = "hello", ["max_tokens"] = 1 });
+                if (response.IsSuccessStatusCode)
+                {
+                    return;
+                }
+            }
+            catch (HttpRequestException)
+            {
+                // Not listening yet.
+            }
+
+            try
+            {
+                await Task.Delay(200, waiting.Token); // the frontend has no event to wait for
+            }
+            catch (OperationCanceledException)
+            {
+                throw new InvalidOperationException($"'{model}' is not served within {limit.TotalSeconds} s\n{Process.Tail}");
+            }
+        }
+    }
+
+    public async Task<HttpResponseMessage> PostAsync(string path, JsonObject body, ulong? instance = null, CancellationToken cancellationToken = default)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Post, path) { Content = JsonContent.Create(body) };
+        if (instance is { } id)
+        {
+            request.Headers.Add("x-dynamo-worker-instance-id", id.ToString(CultureInfo.InvariantCulture));
+        }
+
+        return await Http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancellationToken);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        Http.Dispose();
+        Process.Signal("TERM");
+        await Process.DisposeAsync();
+    }
+}
