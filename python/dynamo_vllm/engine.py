@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import logging
 import os
@@ -44,6 +45,9 @@ class Engine:
         from vllm.v1.engine import async_llm
         from vllm.v1.metrics.prometheus import setup_multiprocess_prometheus
 
+        with contextlib.suppress(ImportError):
+            # Before the variables below are set: it decides at its import where values are kept.
+            import prometheus_client  # noqa: F401
         for name, value in (settings.get("environment") or {}).items():
             # os.environ also changes the C environment, which the children inherit.
             if value is None:

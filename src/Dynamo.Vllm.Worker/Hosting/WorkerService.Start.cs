@@ -138,12 +138,7 @@ internal sealed partial class WorkerService
             ProcessEnvironment.Set("PYTHONHASHSEED", "0"); // equal block hashes on every worker
         }
 
-        if (!_environment.TryGetValue("PROMETHEUS_MULTIPROC_DIR", out var folder))
-        {
-            _prometheusFolder = Directory.CreateTempSubdirectory("vllm_prometheus_").FullName;
-            ProcessEnvironment.Set("PROMETHEUS_MULTIPROC_DIR", _prometheusFolder);
-        }
-        else
+        if (_environment.TryGetValue("PROMETHEUS_MULTIPROC_DIR", out var folder))
         {
             Directory.CreateDirectory(folder);
         }
@@ -158,6 +153,14 @@ internal sealed partial class WorkerService
         var started = _time.GetTimestamp();
         var overrides = new JsonObject(_configuration!.EngineOverrides.Select(pair => KeyValuePair.Create(pair.Key, pair.Value?.DeepClone())));
         var environment = new JsonObject(_configuration.EnvironmentChanges.Select(pair => KeyValuePair.Create(pair.Key, (JsonNode?)pair.Value)));
+        if (!_environment.ContainsKey("PROMETHEUS_MULTIPROC_DIR"))
+        {
+            // Only now, when the metrics library is loaded: it then keeps this process's values in memory, with their _created series, as in the
+            // reference, while the engine's processes write theirs to files.
+            _prometheusFolder = Directory.CreateTempSubdirectory("vllm_prometheus_").FullName;
+            environment["PROMETHEUS_MULTIPROC_DIR"] = _prometheusFolder;
+        }
+
         await _engine!.BuildAsync(overrides, environment, cancellationToken).ConfigureAwait(false);
         var facts = _engine.Description;
         var worker = new WorkerMetrics(_workerRegistry, _configuration.ServedModelName, _configuration.Component);

@@ -1,0 +1,12 @@
+using System.CommandLine;
+using Dynamo.Vllm.Load;
+
+var rounds = new Option<int>("--rounds") { Description = "Alternating rounds", DefaultValueFactory = _ => 3 };
+var streams = new Option<int>("--streams") { Description = "Requests in flight", DefaultValueFactory = _ => 64 };
+var requests = new Option<int>("--requests") { Description = "Requests in a round", DefaultValueFactory = _ => 256 };
+var tokens = new Option<int>("--tokens") { Description = "Tokens a request generates", DefaultValueFactory = _ => 64 };
+var simulated = new Option<bool>("--simulated") { Description = "Our worker alone, on the simulated engine" };
+var root = new RootCommand("Load on our worker and on the official one behind the same official frontend, in alternating rounds.") { rounds, streams, requests, tokens, simulated };
+root.SetAction(async (result, _) => await LoadRun.RunAsync(new LoadOptions(
+    result.GetValue(rounds), result.GetValue(streams), result.GetValue(requests), result.GetValue(tokens), result.GetValue(simulated))));
+return await root.Parse(args).InvokeAsync();
