@@ -70,6 +70,12 @@ internal static class Pem
         return policy;
     }
 
+    /// <summary>For connections whose operator has asked for no verification (DYN_TCP_TLS_INSECURE, NATS_TLS_INSECURE).</summary>
+    public static void TrustAnybody(SslClientAuthenticationOptions options) =>
+#pragma warning disable CA5359 // the purpose of the setting, whose name says the risk
+        options.RemoteCertificateValidationCallback = static (_, _, _, _) => true;
+#pragma warning restore CA5359
+
     private static string ReadText(string value, string setting)
     {
         if (!IsPath(value))

@@ -67,7 +67,7 @@ public sealed partial class ServerProcess : IAsyncDisposable
         {
             var output = server.Output;
             await server.DisposeAsync();
-            throw new InvalidOperationException($"{program} did not say '{readyText}' within 30 s. It said:{Environment.NewLine}{output}");
+            throw new InvalidOperationException($"{program} ended, or did not say '{readyText}' within 30 s. It said:{Environment.NewLine}{output}");
         }
 
         return server;
