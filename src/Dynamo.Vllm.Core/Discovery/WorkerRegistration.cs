@@ -144,20 +144,32 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
                 Instance = instance;
                 foreach (var record in _records.Values)
                 {
-                    await _discovery.RegisterAsync(record(instance), CancellationToken.None).ConfigureAwait(false);
+                    await MoveOneAsync(instance, () => _discovery.RegisterAsync(record(instance), CancellationToken.None)).ConfigureAwait(false);
                 }
 
                 foreach (var endpoint in _endpoints.Where(endpoint => !_withdrawn.Contains(endpoint)))
                 {
-                    await PublishAsync(endpoint, CancellationToken.None).ConfigureAwait(false);
+                    await MoveOneAsync(instance, () => PublishAsync(endpoint, CancellationToken.None)).ConfigureAwait(false);
                 }
 
                 // Routes of the old identity stay: callers that still hold its address are served until they have seen the new one.
             }).ConfigureAwait(false);
         }
+        catch (ObjectDisposedException)
+        {
+            // The worker stops.
+        }
+    }
+
+    private async Task MoveOneAsync(InstanceId instance, Func<Task> move)
+    {
+        try
+        {
+            await move().ConfigureAwait(false);
+        }
         catch (Exception exception)
         {
-            // Loop supervision (style E3): the store reports again when it can, and the next identity tries again.
+            // Loop supervision (style E3): the others must be moved all the same. The store tries a record again that it could not write.
             LogCannotMove(_logger, instance.Hex, exception);
         }
     }

@@ -16,6 +16,7 @@ public sealed partial class TcpRequestPlane : IRequestPlane
     private readonly CancellationTokenSource _stopping = new();
     private readonly Lock _lock = new();
     private readonly HashSet<TcpRequestConnection> _connections = [];
+    private readonly HashSet<(ServedEndpoint Endpoint, string Path)> _bound = [];
     private Socket? _listener;
     private Task _accepting = Task.CompletedTask;
 
@@ -54,13 +55,31 @@ public sealed partial class TcpRequestPlane : IRequestPlane
 
     public Task<TransportAddress> BindAsync(ServedEndpoint endpoint, InstanceId instance, CancellationToken cancellationToken)
     {
-        _dispatcher.Add(TransportAddress.TcpPath(instance, endpoint.Id), endpoint);
+        var path = TransportAddress.TcpPath(instance, endpoint.Id);
+        lock (_lock)
+        {
+            _bound.Add((endpoint, path));
+        }
+
+        _dispatcher.Add(path, endpoint);
         return Task.FromResult(TransportAddress.Tcp(Address, instance, endpoint.Id));
     }
 
     public Task UnbindAsync(ServedEndpoint endpoint, InstanceId instance)
     {
-        _dispatcher.Remove(TransportAddress.TcpPath(instance, endpoint.Id));
+        // Paths of earlier identities, too: all of them lead to the endpoint that takes no more requests.
+        string[] paths;
+        lock (_lock)
+        {
+            paths = [.. _bound.Where(bound => bound.Endpoint == endpoint).Select(bound => bound.Path)];
+            _bound.RemoveWhere(bound => bound.Endpoint == endpoint);
+        }
+
+        foreach (var path in paths)
+        {
+            _dispatcher.Remove(path);
+        }
+
         return Task.CompletedTask;
     }
 

@@ -1,0 +1,13 @@
+using System.Text.Json.Nodes;
+
+namespace Dynamo.Vllm.IntegrationTests;
+
+/// <summary>Captures of real peers, copied next to the tests.</summary>
+internal static class Golden
+{
+    public static byte[] Bytes(string path) => File.ReadAllBytes(Path.Combine(AppContext.BaseDirectory, "golden", path));
+
+    public static string Text(string path) => File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "golden", path));
+
+    public static JsonObject Json(string path) => JsonNode.Parse(Text(path))!.AsObject();
+}
