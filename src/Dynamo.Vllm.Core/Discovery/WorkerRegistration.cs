@@ -20,6 +20,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     private readonly SemaphoreSlim _turn = new(1, 1);
     private readonly List<ServedEndpoint> _endpoints = [];
     private readonly HashSet<ServedEndpoint> _withdrawn = [];
+    private readonly Dictionary<ServedEndpoint, TransportAddress> _addresses = [];
     private readonly Dictionary<string, Func<InstanceId, DiscoveryRecord>> _records = [];
     private bool _isLeaving;
 
@@ -64,8 +65,12 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         }
 
         _withdrawn.Remove(endpoint);
+        await BindAsync(endpoint, cancellationToken).ConfigureAwait(false);
         await PublishAsync(endpoint, cancellationToken).ConfigureAwait(false);
     });
+
+    /// <summary>Value of a served endpoint's record under the current identity. Only for records that are put here: it is called in turn.</summary>
+    public System.Text.Json.Nodes.JsonObject EndpointValue(ServedEndpoint endpoint) => RecordOf(endpoint, _addresses[endpoint]).Value;
 
     /// <summary>Makes the endpoint invisible; requests that still arrive are served.</summary>
     public Task WithdrawAsync(ServedEndpoint endpoint, CancellationToken cancellationToken) => InTurnAsync(async () =>
@@ -117,9 +122,12 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         _turn.Dispose();
     }
 
+    private async Task BindAsync(ServedEndpoint endpoint, CancellationToken cancellationToken) =>
+        _addresses[endpoint] = await _requests.BindAsync(endpoint, Instance, cancellationToken).ConfigureAwait(false);
+
     private async Task PublishAsync(ServedEndpoint endpoint, CancellationToken cancellationToken)
     {
-        var address = await _requests.BindAsync(endpoint, Instance, cancellationToken).ConfigureAwait(false);
+        var address = _addresses[endpoint];
         await _discovery.RegisterAsync(RecordOf(endpoint, address), cancellationToken).ConfigureAwait(false);
         LogServing(_logger, endpoint.Id.ToString(), address.Value);
     }
@@ -142,12 +150,19 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
 
                 LogMoving(_logger, Instance.Hex, instance.Hex);
                 Instance = instance;
+                var visible = _endpoints.Where(endpoint => !_withdrawn.Contains(endpoint)).ToList();
+                foreach (var endpoint in visible)
+                {
+                    // First, since records may name the addresses of endpoints.
+                    await BindAsync(endpoint, CancellationToken.None).ConfigureAwait(false);
+                }
+
                 foreach (var record in _records.Values)
                 {
                     await MoveOneAsync(instance, () => _discovery.RegisterAsync(record(instance), CancellationToken.None)).ConfigureAwait(false);
                 }
 
-                foreach (var endpoint in _endpoints.Where(endpoint => !_withdrawn.Contains(endpoint)))
+                foreach (var endpoint in visible)
                 {
                     await MoveOneAsync(instance, () => PublishAsync(endpoint, CancellationToken.None)).ConfigureAwait(false);
                 }

@@ -136,5 +136,7 @@ public sealed partial class Canary
             _first.TrySetResult(null);
             return ValueTask.CompletedTask;
         }
+
+        public ValueTask WriteBareAsync(ReadOnlyMemory<byte> messagePack) => WriteAsync(messagePack);
     }
 }

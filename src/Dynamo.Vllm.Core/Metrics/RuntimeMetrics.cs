@@ -11,11 +11,9 @@ public sealed class RuntimeMetrics
     private static readonly string[] EndpointLabels =
         ["dynamo_component", "dynamo_endpoint", "dynamo_namespace", "model", "model_name", "worker_id"];
 
-    private readonly string _workerId;
-
     public RuntimeMetrics(CollectorRegistry registry, string workerId)
     {
-        _workerId = workerId;
+        WorkerId = workerId;
         Registry = registry;
         var factory = Prometheus.Metrics.WithCustomRegistry(registry);
         Requests = factory.CreateCounter("dynamo_component_requests_total", "Total number of requests processed by work handler", EndpointLabels);
@@ -32,6 +30,9 @@ public sealed class RuntimeMetrics
     }
 
     public CollectorRegistry Registry { get; }
+
+    /// <summary>Value of the <c>worker_id</c> label.</summary>
+    public string WorkerId { get; }
 
     public DispatcherMetrics Dispatcher { get; }
 
@@ -53,5 +54,5 @@ public sealed class RuntimeMetrics
     internal Counter Errors { get; }
 
     public EndpointMetrics ForEndpoint(Protocol.Discovery.EndpointId endpoint, string model) =>
-        new(this, [endpoint.Component, endpoint.Name, endpoint.Namespace, model, model, _workerId]);
+        new(this, [endpoint.Component, endpoint.Name, endpoint.Namespace, model, model, WorkerId]);
 }

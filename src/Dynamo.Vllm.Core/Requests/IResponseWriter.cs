@@ -10,4 +10,7 @@ public interface IResponseWriter
 
     /// <summary>An item that is any JSON value.</summary>
     ValueTask WriteAsync(ReadOnlyMemory<byte> json);
+
+    /// <summary>An item that is one MessagePack value, without the wrapper that the items of generate have.</summary>
+    ValueTask WriteBareAsync(ReadOnlyMemory<byte> messagePack);
 }

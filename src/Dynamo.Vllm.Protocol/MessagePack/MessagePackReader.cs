@@ -118,6 +118,46 @@ public ref struct MessagePackReader
         return value >= 0 ? (ulong)value : throw new ProtocolException($"integer {value} is below the limit 0");
     }
 
+    /// <summary>The bit pattern of a 64-bit integer, signed or not: hashes come in both forms.</summary>
+    public ulong ReadHashBits() => PeekByte() == 0xcf ? ReadUInt64() : unchecked((ulong)ReadInt64());
+
+    /// <summary>Integers of 0 to 2^32 - 1, as many as <paramref name="values"/> has room for. Token lists are the bulk of what is read.</summary>
+    public void ReadUInt32s(Span<uint> values)
+    {
+        var data = _data;
+        var position = _position;
+        for (var i = 0; i < values.Length; i++)
+        {
+            var left = data.Length - position;
+            var code = left > 0 ? data[position] : (byte)0xc1;
+            if (code <= 0x7f && left > 0)
+            {
+                values[i] = code;
+                position++;
+            }
+            else if (code == 0xcd && left >= 3)
+            {
+                values[i] = BinaryPrimitives.ReadUInt16BigEndian(data[(position + 1)..]);
+                position += 3;
+            }
+            else if (code == 0xce && left >= 5)
+            {
+                values[i] = BinaryPrimitives.ReadUInt32BigEndian(data[(position + 1)..]);
+                position += 5;
+            }
+            else
+            {
+                // Every rarer form, and every fault.
+                _position = position;
+                var value = ReadUInt64();
+                values[i] = value <= uint.MaxValue ? (uint)value : throw new ProtocolException($"integer {value} is above the limit {uint.MaxValue}");
+                position = _position;
+            }
+        }
+
+        _position = position;
+    }
+
     /// <summary>A float, or an integer, which is a valid way to write a whole number.</summary>
     public double ReadDouble()
     {

@@ -33,6 +33,16 @@ public static class ResponseEncoder
         EndItem(writer);
     }
 
+    /// <summary>An item whose data is the value itself, not wrapped once more: answers to recovery queries (kv-and-load.md, 8).</summary>
+    public static void WriteBareValue(IBufferWriter<byte> output, ReadOnlySpan<byte> messagePack)
+    {
+        var writer = new MessagePackWriter(output);
+        writer.WriteMapHeader(2);
+        writer.WriteString("data"u8);
+        output.Write(messagePack);
+        EndItem(writer);
+    }
+
     public static void WriteError(IBufferWriter<byte> output, DynamoError error)
     {
         var writer = new MessagePackWriter(output);

@@ -96,6 +96,13 @@ internal sealed class TcpCallHome : ICallHome
         return SendItemAsync();
     }
 
+    public ValueTask WriteBareAsync(ReadOnlyMemory<byte> messagePack)
+    {
+        ResponseEncoder.WriteBareValue(_frames.BeginBody(_codec), messagePack.Span);
+        BodyBytes += _frames.EndBody(_codec);
+        return SendItemAsync();
+    }
+
     public ValueTask WriteErrorAsync(DynamoError error)
     {
         ResponseEncoder.WriteError(_frames.BeginBody(_codec), error);

@@ -1,0 +1,7 @@
+namespace Dynamo.Vllm.Core.KvEvents;
+
+/// <summary>One message of the engine's publisher; valid until the call that brought it has completed.</summary>
+/// <param name="Frames">Number of frames. Three are right: topic, sequence, payload.</param>
+/// <param name="Sequence">Second frame.</param>
+/// <param name="Payload">Third frame.</param>
+public readonly record struct EngineMessage(int Frames, ReadOnlyMemory<byte> Sequence, ReadOnlyMemory<byte> Payload);

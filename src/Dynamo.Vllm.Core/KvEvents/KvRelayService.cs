@@ -1,0 +1,282 @@
+using System.Globalization;
+using Dynamo.Vllm.Core.Discovery;
+using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Core.Generate;
+using Dynamo.Vllm.Core.Metrics;
+using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Protocol.Discovery;
+using Dynamo.Vllm.Protocol.KvEvents;
+using Microsoft.Extensions.Logging;
+
+namespace Dynamo.Vllm.Core.KvEvents;
+
+/// <summary>Everything that KV-aware routers need of this worker: cache events, recovery, load, first tokens.</summary>
+/// <remarks>
+/// Start it when the engine is ready, the request plane is up and the store is joined, before the first request can arrive: events of earlier
+/// requests are lost. For each rank: 1. open the channel and register it; 2. serve the recovery endpoint; 3. register the source; 4. subscribe.
+/// Stop undoes that in reverse. A failure of the relay never fails a request. One caller for start and stop; the rest is thread-safe.
+/// </remarks>
+public sealed partial class KvRelayService : IAsyncDisposable
+{
+    private readonly KvRelayOptions _options;
+    private readonly IEngine _engine;
+    private readonly EndpointId _endpoint;
+    private readonly WorkerRegistration _registration;
+    private readonly IEventPlane _plane;
+    private readonly IEngineEventFeed _feed;
+    private readonly RuntimeMetrics _runtimeMetrics;
+    private readonly KvRelayMetrics _metrics;
+    private readonly TimeProvider _time;
+    private readonly ILogger<KvRelayService> _logger;
+    private readonly FirstTokenPublisher _firstTokens;
+    private readonly SemaphoreSlim _queryTurns = new(KvRelayLimits.DumpsAtOnceMax, KvRelayLimits.DumpsAtOnceMax);
+    private readonly CancellationTokenSource _stopping = new();
+    private readonly Stack<Func<CancellationToken, Task>> _undo = new();
+    private readonly List<EventStream> _streams = [];
+    private readonly List<Task> _loops = [];
+    private readonly List<KvRankRelay> _relays = [];
+    private readonly List<RankSelfTest> _selfTests = [];
+    private LoadPublisher?[] _loads = [];
+    private int _rankStart;
+    private bool _isStopped;
+
+    public KvRelayService(
+        KvRelayOptions options, IEngine engine, EndpointId generate, WorkerRegistration registration, IEventPlane plane, IEngineEventFeed feed,
+        RuntimeMetrics metrics, TimeProvider time, ILogger<KvRelayService> logger)
+    {
+        _options = options;
+        _engine = engine;
+        _endpoint = generate;
+        _registration = registration;
+        _plane = plane;
+        _feed = feed;
+        _runtimeMetrics = metrics;
+        _metrics = new KvRelayMetrics(metrics, generate);
+        _time = time;
+        _logger = logger;
+        _firstTokens = new FirstTokenPublisher(registration, _metrics, time);
+    }
+
+    /// <summary>For the generate handler; null where this role sends no first-token events. May be used before the start.</summary>
+    public IFirstTokenSink? FirstTokens => _options.PublishesFirstTokens ? _firstTokens : null;
+
+    /// <exception cref="InvalidOperationException">The event plane or the store cannot be used. Stop cleans up what was started.</exception>
+    public async Task StartAsync(CancellationToken cancellationToken)
+    {
+        var description = _engine.Description;
+        _rankStart = description.DataParallelStart;
+        var ranks = Math.Max(1, description.DataParallelSize);
+        _loads = new LoadPublisher?[ranks];
+        if (_options.RelaysKvEvents && description.KvEventsEndpoint is { } endpoint)
+        {
+            for (var rank = _rankStart; rank < _rankStart + ranks; rank++)
+            {
+                await StartRankAsync(rank, endpoint, description, cancellationToken).ConfigureAwait(false);
+            }
+        }
+
+        for (var i = 0; _options.PublishesLoad && i < ranks; i++)
+        {
+            await StartLoadAsync(i, description.BlocksPerRank, cancellationToken).ConfigureAwait(false);
+        }
+
+        if (_options.PublishesFirstTokens)
+        {
+            var stream = await OpenAsync(EventTopics.ActiveSequences, cancellationToken).ConfigureAwait(false);
+            Run("first tokens", token => _firstTokens.RunAsync(stream, _plane.BatchesSequences, token));
+        }
+
+        _engine.LoadChanged += OnLoadChanged;
+        Run("self-test", WatchAsync);
+        LogStarted(
+            _logger, _relays.Count == 0 ? "nothing" : string.Join(", ", _relays.Select(relay => relay.Endpoint)),
+            string.Join(", ", _streams.Select(stream => stream.Topic.Name).Distinct()), _plane.Name, ranks);
+        await WaitForEngineAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>Withdraws every record, then ends the loops and closes the sockets. Goes on after a failure; may be called more than once.</summary>
+    public async Task StopAsync(CancellationToken cancellationToken)
+    {
+        if (_isStopped)
+        {
+            return;
+        }
+
+        _isStopped = true;
+        _engine.LoadChanged -= OnLoadChanged;
+        while (_undo.TryPop(out var undo))
+        {
+            try
+            {
+                await undo(cancellationToken).ConfigureAwait(false);
+            }
+            catch (Exception exception) when (exception is not OutOfMemoryException)
+            {
+                // Best-effort cleanup (style E3): an unreachable store must not keep the rest from ending.
+                LogCannotWithdraw(_logger, exception);
+            }
+        }
+
+        await _stopping.CancelAsync().ConfigureAwait(false);
+        await Task.WhenAll(_loops).ConfigureAwait(false);
+        foreach (var stream in _streams)
+        {
+            await stream.DisposeAsync().ConfigureAwait(false);
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await StopAsync(CancellationToken.None).ConfigureAwait(false);
+        _stopping.Dispose();
+        _queryTurns.Dispose();
+    }
+
+    private async Task StartRankAsync(int rank, string engineEndpoint, EngineDescription description, CancellationToken cancellationToken)
+    {
+        var conversion = new KvEventConversion(description.KvEventBlockSize, _options.ImageToken, _options.VideoToken);
+        var stream = await OpenAsync(EventTopics.KvEvents, cancellationToken).ConfigureAwait(false);
+        var blocksMax = (int)Math.Clamp(description.BlocksPerRank * 8, KvRelayLimits.IndexBlocksMin, int.MaxValue);
+        var metrics = _metrics.ForRank(rank);
+        var log = new RankEventLog(rank, blocksMax);
+        var recovery = await ServeQueriesAsync(rank, log, metrics, stream.Topic.Publisher, cancellationToken).ConfigureAwait(false);
+        await PutAsync(
+            $"kv-source-{stream.Topic.Publisher.Hex}",
+            instance => EventRecords.Source(stream.Topic, instance, rank, recovery is null ? null : _registration.EndpointValue(recovery)),
+            cancellationToken).ConfigureAwait(false);
+        var relay = new KvRankRelay(
+            rank, EngineEventEndpoint.OfRank(engineEndpoint, rank), conversion, log, _registration, stream, metrics, _time, _logger);
+        _relays.Add(relay);
+        _selfTests.Add(new RankSelfTest(relay, _time));
+        Run($"relay of rank {rank.ToString(CultureInfo.InvariantCulture)}", token => _feed.RunAsync(relay.Endpoint, relay, token));
+    }
+
+    /// <summary>Null when the endpoint cannot be served: routers then use the live events alone, as with the reference.</summary>
+    private async Task<ServedEndpoint?> ServeQueriesAsync(
+        int rank, RankEventLog log, KvRelayMetrics.RankMetrics metrics, PublisherId publisher, CancellationToken cancellationToken)
+    {
+        var id = _endpoint with { Name = KvQueryHandler.EndpointName(publisher) };
+        var handler = new KvQueryHandler(rank, log, _registration, metrics, _queryTurns, _logger);
+        var endpoint = new ServedEndpoint(id, handler, _runtimeMetrics.ForEndpoint(id, ""));
+        _undo.Push(token => _registration.WithdrawAsync(endpoint, token));
+        try
+        {
+            await _registration.ServeAsync(endpoint, cancellationToken).ConfigureAwait(false);
+            return endpoint;
+        }
+        catch (Exception exception) when (exception is not (OutOfMemoryException or OperationCanceledException))
+        {
+            // Boundary mapping (style E3): recovery is an aid; without it the worker still serves.
+            LogNoRecovery(_logger, rank, exception);
+            return null;
+        }
+    }
+
+    private async Task StartLoadAsync(int index, long blocks, CancellationToken cancellationToken)
+    {
+        var stream = await OpenAsync(EventTopics.KvMetrics, cancellationToken).ConfigureAwait(false);
+        var load = new LoadPublisher(_rankStart + index, blocks, _registration, stream, _time);
+        _loads[index] = load;
+        Run("load", load.RunAsync);
+    }
+
+    /// <summary>Opens a publisher and registers its channel.</summary>
+    private async Task<EventStream> OpenAsync(string name, CancellationToken cancellationToken)
+    {
+        var topic = new EventTopic(_endpoint, name, PublisherId.FromRandom(_options.NextRandom()));
+        var publisher = await _plane.OpenAsync(topic, cancellationToken).ConfigureAwait(false);
+        var stream = new EventStream(topic, publisher, _metrics, _time, _logger);
+        _streams.Add(stream);
+        if (publisher.Transport is not null)
+        {
+            await PutAsync($"kv-channel-{topic.Publisher.Hex}", _ => EventRecords.Channel(topic, publisher.Transport!), cancellationToken).ConfigureAwait(false);
+        }
+
+        return stream;
+    }
+
+    private async Task PutAsync(string name, Func<InstanceId, DiscoveryRecord> record, CancellationToken cancellationToken)
+    {
+        _undo.Push(token => _registration.RemoveAsync(name, token));
+        await _registration.PutAsync(name, record, cancellationToken).ConfigureAwait(false);
+    }
+
+    private async Task WaitForEngineAsync(CancellationToken cancellationToken)
+    {
+        foreach (var relay in _relays)
+        {
+            try
+            {
+                await relay.Connected.WaitAsync(_options.ConnectTimeout, _time, cancellationToken).ConfigureAwait(false);
+            }
+            catch (TimeoutException)
+            {
+                LogNotConnected(_logger, relay.Rank, relay.Endpoint, _options.ConnectTimeout.TotalSeconds);
+            }
+        }
+    }
+
+    /// <summary>On the engine's delivery loop: leaves the value and goes.</summary>
+    private void OnLoadChanged(EngineLoad load)
+    {
+        // vLLM gives the global rank where it manages several; an engine that counts from 0 is understood, too.
+        var index = load.Rank >= _rankStart && load.Rank < _rankStart + _loads.Length ? load.Rank - _rankStart : load.Rank;
+        if (index < 0 || index >= _loads.Length)
+        {
+            return;
+        }
+
+        _loads[index]?.Observe(load.KvCacheUsage);
+        if (index < _selfTests.Count)
+        {
+            _selfTests[index].Observe(load, _engine.Description.BlocksPerRank);
+        }
+    }
+
+    private async Task WatchAsync(CancellationToken cancellationToken)
+    {
+        using var timer = new PeriodicTimer(RankSelfTest.Interval, _time);
+        while (await timer.WaitForNextTickAsync(cancellationToken).ConfigureAwait(false))
+        {
+            foreach (var test in _selfTests)
+            {
+                test.Relay.Metrics.IndexBlocks.Set(test.Relay.Log.BlockCount);
+                if (test.IsSilent())
+                {
+                    test.Relay.Metrics.Silent.Inc();
+                    LogSilent(_logger, test.Relay.Rank, test.Relay.Endpoint);
+                }
+            }
+
+            foreach (var topic in _streams.GroupBy(stream => stream.Topic.Name))
+            {
+                _metrics.SubscriberDrops(topic.Key, topic.Sum(stream => stream.Dropped));
+            }
+        }
+    }
+
+    private void Run(string name, Func<CancellationToken, Task> loop) => _loops.Add(SuperviseAsync(name, loop));
+
+    private async Task SuperviseAsync(string name, Func<CancellationToken, Task> loop)
+    {
+        while (!_stopping.IsCancellationRequested)
+        {
+            try
+            {
+                await Task.Yield();
+                await loop(_stopping.Token).ConfigureAwait(false);
+                return;
+            }
+            catch (OperationCanceledException) when (_stopping.IsCancellationRequested)
+            {
+                return; // normal stop
+            }
+            catch (Exception exception) when (exception is not OutOfMemoryException)
+            {
+                // Loop supervision (style E3): routing gets worse without the loop, serving does not. The pause keeps a permanent fault from spinning.
+                LogLoopFailed(_logger, name, exception);
+                await Task.Delay(TimeSpan.FromSeconds(1), _time, _stopping.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
+using System.Text;
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core.KvEvents;
+using Dynamo.Vllm.Protocol;
+using Dynamo.Vllm.Protocol.KvEvents;
+using Microsoft.Extensions.Logging;
+
+namespace Dynamo.Vllm.Transports.Zmq;
+
+/// <summary>A publisher that listens on a port of its own; routers connect to it.</summary>
+internal sealed partial class ZmqBoundPublisher : IEventPublisher
+{
+    /// <summary>Routers and their replicas; far above any deployment. More are closed at once.</summary>
+    private const int SubscribersMax = 1024;
+
+    private readonly ZmqFanout _fanout;
+    private readonly Socket _listener;
+    private readonly string _endpoint;
+    private readonly TimeProvider _time;
+    private readonly ILogger _logger;
+    private readonly CancellationTokenSource _stopping = new();
+    private readonly Lock _lock = new();
+    private readonly HashSet<Task> _serving = [];
+    private readonly Task _accepting;
+
+    public ZmqBoundPublisher(EventTopic topic, IPAddress advertised, TimeProvider time, ILogger logger)
+    {
+        _fanout = new ZmqFanout(Encoding.UTF8.GetBytes(topic.Name), topic.Publisher);
+        _time = time;
+        _logger = logger;
+        var any = advertised.AddressFamily == AddressFamily.InterNetworkV6 ? IPAddress.IPv6Any : IPAddress.Any;
+        _listener = new Socket(any.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+        _listener.Bind(new IPEndPoint(any, 0));
+        _listener.Listen();
+        var port = ((IPEndPoint)_listener.LocalEndPoint!).Port;
+        _endpoint = string.Create(CultureInfo.InvariantCulture, $"tcp://{new IPEndPoint(advertised, port)}");
+        _accepting = Task.Run(AcceptAsync);
+    }
+
+    public JsonObject? Transport => new() { ["kind"] = "Zmq", ["config"] = new JsonObject { ["endpoint"] = _endpoint } };
+
+    public long Dropped => _fanout.Dropped;
+
+    /// <summary>Subscribers that are connected.</summary>
+    public int SubscriberCount => _fanout.Count;
+
+    public ValueTask PublishAsync(EventMessage message, CancellationToken cancellationToken)
+    {
+        _fanout.Publish(in message);
+        return ValueTask.CompletedTask;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _stopping.CancelAsync().ConfigureAwait(false);
+        _listener.Dispose();
+        await _accepting.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        _fanout.AbortAll();
+        Task[] serving;
+        lock (_lock)
+        {
+            serving = [.. _serving];
+        }
+
+        await Task.WhenAll(serving).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    }
+
+    private async Task AcceptAsync()
+    {
+        while (!_stopping.IsCancellationRequested)
+        {
+            try
+            {
+                var socket = await _listener.AcceptAsync(_stopping.Token).ConfigureAwait(false);
+                if (_fanout.Count >= SubscribersMax)
+                {
+                    LogTooMany(_logger, _endpoint, SubscribersMax);
+                    socket.Dispose();
+                    continue;
+                }
+
+                Track(ServeAsync(socket));
+            }
+            catch (Exception exception) when (exception is OperationCanceledException or ObjectDisposedException)
+            {
+                return; // normal stop
+            }
+            catch (SocketException exception)
+            {
+                // Out of descriptors, or the peer gave up: the listener lives on. The pause keeps a permanent fault from spinning.
+                LogAcceptFailed(_logger, _endpoint, exception.Message);
+                await Task.Delay(TimeSpan.FromMilliseconds(100), _time, _stopping.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
+        }
+    }
+
+    private void Track(Task serving)
+    {
+        lock (_lock)
+        {
+            _serving.Add(serving);
+        }
+
+        _ = serving.ContinueWith(
+            done =>
+            {
+                lock (_lock)
+                {
+                    _serving.Remove(done);
+                }
+            },
+            CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+    }
+
+    private async Task ServeAsync(Socket socket)
+    {
+        try
+        {
+            ZmqEndpoint.Prepare(socket);
+            var connection = await ZmtpConnection.OpenAsync(socket, "PUB"u8.ToArray(), ZmqSubscriberPeer.IsSubscriber, _time, _stopping.Token).ConfigureAwait(false);
+            var peer = _fanout.Add(connection);
+            try
+            {
+                var problem = await peer.RunAsync(_stopping.Token).ConfigureAwait(false);
+                LogSubscriberGone(_logger, _endpoint, problem);
+            }
+            finally
+            {
+                _fanout.Remove(peer);
+            }
+        }
+        catch (Exception exception) when (exception is IOException or SocketException or ProtocolException or ObjectDisposedException or OperationCanceledException)
+        {
+            LogSubscriberGone(_logger, _endpoint, exception.Message); // port scanners and probes come by, too
+        }
+    }
+
+    [LoggerMessage(EventId = 3301, Level = LogLevel.Debug, Message = "Event subscriber of {Endpoint} is gone: {Problem}")]
+    private static partial void LogSubscriberGone(ILogger logger, string endpoint, string problem);
+
+    [LoggerMessage(EventId = 3302, Level = LogLevel.Warning, Message = "Cannot accept an event subscriber at {Endpoint}: {Problem}")]
+    private static partial void LogAcceptFailed(ILogger logger, string endpoint, string problem);
+
+    [LoggerMessage(EventId = 3303, Level = LogLevel.Warning, Message = "Refused an event subscriber at {Endpoint}: the limit is {SubscribersMax}")]
+    private static partial void LogTooMany(ILogger logger, string endpoint, int subscribersMax);
+}

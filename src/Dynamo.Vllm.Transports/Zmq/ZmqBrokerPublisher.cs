@@ -1,0 +1,87 @@
+using System.Net.Sockets;
+using System.Text;
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core.KvEvents;
+using Dynamo.Vllm.Protocol;
+using Dynamo.Vllm.Protocol.KvEvents;
+using Microsoft.Extensions.Logging;
+
+namespace Dynamo.Vllm.Transports.Zmq;
+
+/// <summary>A publisher that connects to every broker; routers connect to the brokers' other side.</summary>
+/// <remarks>With several brokers each message is sent to all; subscribers drop what they have already (kv-and-load.md, 5.4).</remarks>
+internal sealed partial class ZmqBrokerPublisher : IEventPublisher
+{
+    private static readonly TimeSpan PauseMin = TimeSpan.FromMilliseconds(100);
+
+    private static readonly TimeSpan PauseMax = TimeSpan.FromSeconds(5);
+
+    private readonly ZmqFanout _fanout;
+    private readonly TimeProvider _time;
+    private readonly ILogger _logger;
+    private readonly CancellationTokenSource _stopping = new();
+    private readonly Task _links;
+
+    public ZmqBrokerPublisher(EventTopic topic, IReadOnlyList<string> brokers, TimeProvider time, ILogger logger)
+    {
+        _fanout = new ZmqFanout(Encoding.UTF8.GetBytes(topic.Subject), topic.Publisher);
+        _time = time;
+        _logger = logger;
+        _links = Task.WhenAll(brokers.Select(broker => Task.Run(() => LinkAsync(broker))));
+    }
+
+    public JsonObject? Transport => null;
+
+    public long Dropped => _fanout.Dropped;
+
+    public ValueTask PublishAsync(EventMessage message, CancellationToken cancellationToken)
+    {
+        _fanout.Publish(in message);
+        return ValueTask.CompletedTask;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _stopping.CancelAsync().ConfigureAwait(false);
+        _fanout.AbortAll();
+        await _links.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    }
+
+    private async Task LinkAsync(string broker)
+    {
+        var pause = PauseMin;
+        while (!_stopping.IsCancellationRequested)
+        {
+            string problem;
+            try
+            {
+                var socket = await ZmqEndpoint.ConnectAsync(broker, _stopping.Token).ConfigureAwait(false);
+                var connection = await ZmtpConnection.OpenAsync(socket, "PUB"u8.ToArray(), ZmqSubscriberPeer.IsSubscriber, _time, _stopping.Token).ConfigureAwait(false);
+                LogConnected(_logger, broker);
+                pause = PauseMin;
+                var peer = _fanout.Add(connection);
+                problem = await peer.RunAsync(_stopping.Token).ConfigureAwait(false);
+                _fanout.Remove(peer);
+            }
+            catch (Exception exception) when (exception is IOException or SocketException or ProtocolException or NotSupportedException or ObjectDisposedException or OperationCanceledException)
+            {
+                problem = exception.Message;
+            }
+
+            if (_stopping.IsCancellationRequested)
+            {
+                return;
+            }
+
+            LogDisconnected(_logger, broker, problem);
+            await Task.Delay(pause, _time, _stopping.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            pause = pause * 2 < PauseMax ? pause * 2 : PauseMax;
+        }
+    }
+
+    [LoggerMessage(EventId = 3304, Level = LogLevel.Information, Message = "Connected to the event broker {Broker}")]
+    private static partial void LogConnected(ILogger logger, string broker);
+
+    [LoggerMessage(EventId = 3305, Level = LogLevel.Warning, Message = "No connection to the event broker {Broker}: {Problem}. Events are lost until it is back")]
+    private static partial void LogDisconnected(ILogger logger, string broker, string problem);
+}

@@ -1,0 +1,99 @@
+using System.Buffers.Binary;
+using Dynamo.Vllm.Core.KvEvents;
+using Dynamo.Vllm.Protocol.KvEvents;
+
+namespace Dynamo.Vllm.Transports.Zmq;
+
+/// <summary>Encodes a message once and offers it to each subscriber. Peers come and go on other threads.</summary>
+/// <remarks>
+/// <code>message = topic or subject, publisher id u64be, sequence u64be, (01, length u32be, envelope)</code>
+/// kv-and-load.md, 5.3 and 5.4. Golden files: kv/zmq-direct-*.bin, kv/eventplane-zmq-broker.json.
+/// </remarks>
+internal sealed class ZmqFanout
+{
+    private const int IdBytes = sizeof(ulong);
+
+    private readonly Lock _lock = new();
+    private readonly ulong _publisherId;
+    private ZmqSubscriberPeer[] _peers = [];
+    private long _dropped;
+
+    public ZmqFanout(byte[] topic, PublisherId publisher)
+    {
+        Topic = topic;
+        _publisherId = publisher.Value;
+    }
+
+    public byte[] Topic { get; }
+
+    public long Dropped => Interlocked.Read(ref _dropped);
+
+    public int Count => _peers.Length;
+
+    public ZmqSubscriberPeer Add(ZmtpConnection connection)
+    {
+        var peer = new ZmqSubscriberPeer(connection, Topic, () => Interlocked.Increment(ref _dropped));
+        lock (_lock)
+        {
+            _peers = [.. _peers, peer];
+        }
+
+        return peer;
+    }
+
+    public void Remove(ZmqSubscriberPeer peer)
+    {
+        lock (_lock)
+        {
+            _peers = [.. _peers.Where(other => other != peer)];
+        }
+    }
+
+    public void AbortAll()
+    {
+        foreach (var peer in Volatile.Read(ref _peers))
+        {
+            peer.Abort();
+        }
+    }
+
+    public void Publish(in EventMessage message)
+    {
+        ZmqOutgoing? encoded = null;
+        foreach (var peer in Volatile.Read(ref _peers))
+        {
+            if (peer.Wants)
+            {
+                peer.Offer(encoded ??= Encode(in message));
+            }
+        }
+
+        encoded?.Release();
+    }
+
+    private ZmqOutgoing Encode(in EventMessage message)
+    {
+        var frameBytes = EventEnvelope.FrameHeaderBytes + message.Envelope.Length;
+        Span<byte> header = stackalloc byte[ZmtpCodec.FrameHeaderBytesMax];
+        var topicHeader = ZmtpCodec.WriteFrameHeader(header, ZmtpCodec.More, Topic.Length);
+        var lastHeader = ZmtpCodec.WriteFrameHeader(header, 0, frameBytes);
+        var outgoing = new ZmqOutgoing(topicHeader + Topic.Length + (2 * (2 + IdBytes)) + lastHeader + frameBytes);
+        var span = outgoing.Span;
+        span = span[ZmtpCodec.WriteFrameHeader(span, ZmtpCodec.More, Topic.Length)..];
+        Topic.CopyTo(span);
+        span = span[Topic.Length..];
+        span = WriteId(span, _publisherId);
+        span = WriteId(span, message.Sequence);
+        span = span[ZmtpCodec.WriteFrameHeader(span, 0, frameBytes)..];
+        EventEnvelope.WriteFrameHeader(span, message.Envelope.Length);
+        message.Envelope.Span.CopyTo(span[EventEnvelope.FrameHeaderBytes..]);
+        return outgoing;
+    }
+
+    private static Span<byte> WriteId(Span<byte> span, ulong id)
+    {
+        span = span[ZmtpCodec.WriteFrameHeader(span, ZmtpCodec.More, IdBytes)..];
+        BinaryPrimitives.WriteUInt64BigEndian(span, id);
+        return span[IdBytes..];
+    }
+}

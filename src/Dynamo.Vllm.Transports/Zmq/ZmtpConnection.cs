@@ -1,0 +1,140 @@
+using System.Buffers;
+using System.IO.Pipelines;
+using System.Net.Sockets;
+using Dynamo.Vllm.Protocol;
+
+namespace Dynamo.Vllm.Transports.Zmq;
+
+/// <summary>A socket after the ZMTP handshake.</summary>
+internal sealed class ZmtpConnection : IAsyncDisposable
+{
+    /// <summary>READY, subscriptions and heartbeats. Peers send nothing larger as a command.</summary>
+    public const int CommandBytesMax = 64 * 1024;
+
+    /// <summary>A peer that connects and then says nothing does not keep the slot.</summary>
+    private static readonly TimeSpan HandshakeTimeLimit = TimeSpan.FromSeconds(5);
+
+    private readonly NetworkStream _stream;
+
+    private ZmtpConnection(NetworkStream stream)
+    {
+        _stream = stream;
+        Input = PipeReader.Create(stream, new StreamPipeReaderOptions(bufferSize: 64 * 1024, leaveOpen: true));
+        Output = PipeWriter.Create(stream, new StreamPipeWriterOptions(minimumBufferSize: 16 * 1024, leaveOpen: true));
+    }
+
+    public PipeReader Input { get; }
+
+    public PipeWriter Output { get; }
+
+    /// <summary>Greets and introduces itself; takes ownership of the socket.</summary>
+    /// <exception cref="ProtocolException">The peer is none that can be talked to.</exception>
+    /// <exception cref="IOException">The connection ended, or the peer took too long.</exception>
+    public static async Task<ZmtpConnection> OpenAsync(
+        Socket socket, byte[] socketType, Func<byte[], bool> isPeerType, TimeProvider time, CancellationToken cancellationToken)
+    {
+        var connection = new ZmtpConnection(new NetworkStream(socket, ownsSocket: true));
+        try
+        {
+            using var limit = new CancellationTokenSource(HandshakeTimeLimit, time);
+            using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, limit.Token);
+            try
+            {
+                await connection.GreetAsync(socketType, isPeerType, linked.Token).ConfigureAwait(false);
+            }
+            catch (OperationCanceledException) when (limit.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
+            {
+                throw new IOException($"no ZMTP handshake within {HandshakeTimeLimit.TotalSeconds} s");
+            }
+
+            return connection;
+        }
+        catch
+        {
+            await connection.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    /// <summary>Ends pending reads and writes.</summary>
+    public void Abort() => _stream.Dispose();
+
+    public async ValueTask DisposeAsync()
+    {
+        await _stream.DisposeAsync().ConfigureAwait(false);
+        await Input.CompleteAsync().ConfigureAwait(false);
+        try
+        {
+            await Output.CompleteAsync().ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is IOException or ObjectDisposedException or SocketException)
+        {
+            // Best-effort cleanup (style E3): unsent bytes have nowhere to go.
+        }
+    }
+
+    private async Task GreetAsync(byte[] socketType, Func<byte[], bool> isPeerType, CancellationToken cancellationToken)
+    {
+        // Greeting and READY at once: the NULL mechanism has nothing to wait for.
+        Output.Write(ZmtpCodec.Greeting());
+        Output.Write(ZmtpCodec.Ready(socketType));
+        await Output.FlushAsync(cancellationToken).ConfigureAwait(false);
+        var greeting = await Input.ReadAtLeastAsync(ZmtpCodec.GreetingBytes, cancellationToken).ConfigureAwait(false);
+        if (greeting.Buffer.Length < ZmtpCodec.GreetingBytes)
+        {
+            throw new IOException("the peer closed the connection before its greeting");
+        }
+
+        var head = greeting.Buffer.Slice(0, ZmtpCodec.GreetingBytes);
+        ZmtpCodec.CheckGreeting(head.ToArray());
+        Input.AdvanceTo(head.End);
+        var ready = await ReadCommandAsync(cancellationToken).ConfigureAwait(false);
+        CheckReady(ready, isPeerType);
+    }
+
+    private static void CheckReady(byte[] command, Func<byte[], bool> isPeerType)
+    {
+        var name = ZmtpCodec.SplitCommand(command, out var data);
+        if (name.SequenceEqual("ERROR"u8))
+        {
+            throw new ProtocolException("the peer refused the ZMTP handshake");
+        }
+
+        if (!name.SequenceEqual("READY"u8))
+        {
+            throw new ProtocolException("the peer's first ZMTP command is not READY");
+        }
+
+        var type = ZmtpCodec.SocketType(data).ToArray();
+        if (!isPeerType(type))
+        {
+            throw new ProtocolException($"the peer is a {System.Text.Encoding.ASCII.GetString(type)} socket, which does not fit ours");
+        }
+    }
+
+    private async Task<byte[]> ReadCommandAsync(CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            var result = await Input.ReadAsync(cancellationToken).ConfigureAwait(false);
+            var buffer = result.Buffer;
+            if (ZmtpCodec.TryReadFrame(ref buffer, CommandBytesMax, out var flags, out var body))
+            {
+                if ((flags & ZmtpCodec.Command) == 0)
+                {
+                    throw new ProtocolException("the peer sent a message before READY");
+                }
+
+                var command = body.ToArray();
+                Input.AdvanceTo(buffer.Start);
+                return command;
+            }
+
+            Input.AdvanceTo(buffer.Start, buffer.End);
+            if (result.IsCompleted)
+            {
+                throw new IOException("the peer closed the connection during the handshake");
+            }
+        }
+    }
+}
