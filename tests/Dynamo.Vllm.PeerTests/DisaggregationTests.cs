@@ -23,6 +23,7 @@ public sealed class DisaggregationTests
 
     private static async Task RunAsync(bool isPrefillOurs, bool isDecodeOurs)
     {
+        var expected = await AggregatedAnswersAsync();
         using var store = new TemporaryFolder();
         var variables = Peers.Variables(store.Path);
         variables["UCX_TLS"] = "tcp,self,sm,cma";
@@ -30,8 +31,6 @@ public sealed class DisaggregationTests
         await using var prefill = await StartAsync(store.Path, "prefill", isPrefillOurs, variables);
         await using var decode = await StartAsync(store.Path, "decode", isDecodeOurs, variables);
         await frontend.ServesAsync("tiny", StartLimit);
-
-        var expected = await AggregatedAnswersAsync();
         for (var i = 0; i < Prompts.Count; i++)
         {
             Assert.Equal(expected[i], await AnswerAsync(frontend, Prompts[i]));

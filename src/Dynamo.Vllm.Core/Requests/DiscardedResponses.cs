@@ -10,4 +10,6 @@ internal sealed class DiscardedResponses : IResponseWriter
     public ValueTask WriteAsync(TokenDelta delta) => ValueTask.CompletedTask;
 
     public ValueTask WriteAsync(ReadOnlyMemory<byte> json) => ValueTask.CompletedTask;
+
+    public ValueTask WriteBareAsync(ReadOnlyMemory<byte> item) => ValueTask.CompletedTask;
 }

@@ -1,41 +1,130 @@
 using Dynamo.Vllm.Core.Discovery;
+using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Transports.Discovery;
+using Dynamo.Vllm.Transports.Etcd;
+using Dynamo.Vllm.Transports.Nats;
 using Dynamo.Vllm.Transports.Tcp;
+using Dynamo.Vllm.Transports.Zmq;
 using Dynamo.Vllm.Worker.CommandLine;
 
 namespace Dynamo.Vllm.Worker.Hosting;
 
-/// <summary>The transports that the options name.</summary>
-internal static class PlaneFactory
+/// <summary>The transports that the options name. Owns the one NATS connection, which request and event plane share.</summary>
+internal sealed class PlaneFactory : IAsyncDisposable
 {
-    public static IDiscovery CreateDiscovery(RuntimePlanes planes, RuntimeEnvironment environment, TimeProvider time, ILoggerFactory loggers) => planes.Discovery switch
-    {
-        DiscoveryBackend.File => new FileDiscovery(environment.FileStoreRoot, time, loggers.CreateLogger<FileDiscovery>()),
-        DiscoveryBackend.Memory => new MemoryDiscovery(),
-        _ => throw new ConfigurationException($"--discovery-backend {planes.Discovery.ToString().ToLowerInvariant()} is not supported yet; use file"),
-    };
+    private readonly RuntimePlanes _planes;
+    private readonly RuntimeEnvironment _environment;
+    private readonly TimeProvider _time;
+    private readonly ILoggerFactory _loggers;
+    private readonly Lazy<NatsLink> _nats;
 
-    public static IRequestPlane CreateRequestPlane(
-        RuntimePlanes planes, RuntimeEnvironment environment, RequestDispatcher dispatcher, IConnectionSecurity security, ILoggerFactory loggers)
+    public PlaneFactory(RuntimePlanes planes, RuntimeEnvironment environment, TimeProvider time, ILoggerFactory loggers)
     {
+        _planes = planes;
+        _environment = environment;
+        _time = time;
+        _loggers = loggers;
+        _nats = new Lazy<NatsLink>(() => new NatsLink(NatsOptions(environment.Nats), time, loggers.CreateLogger<NatsLink>()));
         if (planes.Response == ResponsePlane.Quic)
         {
             throw new ConfigurationException("--response-plane quic is not supported; use tcp here and on the frontend (DYN_RESPONSE_PLANE=tcp)");
         }
-
-        return planes.Request switch
-        {
-            RequestPlane.Tcp => new TcpRequestPlane(TcpOptions(environment.Tcp), dispatcher, security, loggers.CreateLogger<TcpRequestPlane>()),
-            _ => throw new ConfigurationException("--request-plane nats is not supported yet; use tcp"),
-        };
     }
 
-    public static AdmissionLimits Admission(TcpEnvironment tcp) => new(tcp.RequestsMax, tcp.QueueDepthMax);
+    public IDiscovery CreateDiscovery() => _planes.Discovery switch
+    {
+        DiscoveryBackend.File => new FileDiscovery(_environment.FileStoreRoot, _time, _loggers.CreateLogger<FileDiscovery>()),
+        DiscoveryBackend.Memory => new MemoryDiscovery(),
+        DiscoveryBackend.Etcd => new EtcdDiscovery(EtcdOptions(_environment.Etcd), _time, _loggers.CreateLogger<EtcdDiscovery>()),
+        _ => throw new ConfigurationException("--discovery-backend kubernetes is not supported yet; use etcd or file"),
+    };
+
+    public IConnectionSecurity CreateSecurity()
+    {
+        var tls = TlsOptions(_environment.Tcp.Tls);
+        return tls.ListensWithTls || tls.DialsWithTls ? new TlsConnections(tls, _time, _loggers.CreateLogger<TlsConnections>()) : new PlainConnections();
+    }
+
+    public IRequestPlane CreateRequestPlane(RequestDispatcher dispatcher, IConnectionSecurity security) => _planes.Request switch
+    {
+        RequestPlane.Tcp => new TcpRequestPlane(TcpOptions(_environment.Tcp), dispatcher, security, _loggers.CreateLogger<TcpRequestPlane>()),
+        _ => new NatsRequestPlane(_nats.Value, dispatcher, _time, _loggers.CreateLogger<NatsRequestPlane>()),
+    };
+
+    public IEventPlane CreateEventPlane()
+    {
+        if (_planes.Event == EventPlane.Nats)
+        {
+            return new NatsEventPlane(_nats.Value);
+        }
+
+        var broker = Environment.GetEnvironmentVariable("DYN_ZMQ_BROKER_URL");
+        try
+        {
+            var brokers = string.IsNullOrEmpty(broker) ? null : ZmqBrokerAddresses.Parse(broker);
+            return new ZmqEventPlane(_environment.EventPlaneHost, brokers, _time, _loggers.CreateLogger<ZmqEventPlane>());
+        }
+        catch (FormatException exception)
+        {
+            throw new ConfigurationException(exception.Message);
+        }
+    }
+
+    /// <summary>Connects to NATS if any plane, or the mere presence of its address, asks for it (runtime.md, 3.1).</summary>
+    public Task ConnectAsync(CancellationToken cancellationToken) =>
+        _environment.NeedsNats(_planes) ? _nats.Value.ConnectAsync(cancellationToken) : Task.CompletedTask;
+
+    public AdmissionLimits CreateAdmission() => new(_environment.Tcp.RequestsMax, _environment.Tcp.QueueDepthMax);
+
+    public ValueTask DisposeAsync() => _nats.IsValueCreated ? _nats.Value.DisposeAsync() : ValueTask.CompletedTask;
 
     private static TcpPlaneOptions TcpOptions(TcpEnvironment tcp)
     {
         var (bind, advertised) = NetworkAddresses.Resolve(tcp.Host);
         return new TcpPlaneOptions { BindAddress = bind, AdvertisedAddress = advertised, Port = tcp.Port, FrameBytesMax = tcp.FrameBytesMax };
     }
+
+    private static TlsOptions TlsOptions(TlsEnvironment tls) => new()
+    {
+        CertificatePath = tls.CertificatePath,
+        KeyPath = tls.KeyPath,
+        ClientAuthorityPath = tls.ClientCertificateAuthorityPath,
+        AuthorityPath = tls.CertificateAuthorityPath,
+        Insecure = tls.Insecure,
+        ServerName = tls.ServerName,
+        ClientCertificatePath = tls.ClientCertificatePath,
+        ClientKeyPath = tls.ClientKeyPath,
+        HandshakeTimeLimit = tls.HandshakeTimeout,
+    };
+
+    private static EtcdOptions EtcdOptions(EtcdEnvironment etcd) => new()
+    {
+        Endpoints = etcd.Endpoints,
+        LeaseLifetime = etcd.LeaseLifetime,
+        StartupTimeLimit = etcd.StartupConnectTimeout,
+        PingInterval = etcd.KeepAliveInterval,
+        PingTimeLimit = etcd.KeepAliveTimeout,
+        Login = etcd.Login is { } login ? new EtcdLogin(login.User, login.Password) : null,
+        Tls = etcd.Tls is { } tls ? new EtcdTls(tls.Authority, tls.Certificate, tls.Key) : null,
+    };
+
+    private static NatsOptions NatsOptions(NatsEnvironment nats) => new()
+    {
+        Server = nats.Server,
+        Login = new NatsLogin(
+            nats.Credentials.Kind switch
+            {
+                NatsCredentialKind.Token => NatsLoginKind.Token,
+                NatsCredentialKind.NKey => NatsLoginKind.NKey,
+                NatsCredentialKind.CredentialsFile => NatsLoginKind.CredentialsFile,
+                _ => NatsLoginKind.UserAndPassword,
+            },
+            nats.Credentials.Value, nats.Credentials.Password),
+        StartupTimeLimit = nats.StartupConnectTimeout,
+        AuthorityPath = nats.CertificateAuthorityPath,
+        ClientCertificatePath = nats.ClientCertificatePath,
+        ClientKeyPath = nats.ClientKeyPath,
+        Insecure = nats.Insecure,
+    };
 }

@@ -6,6 +6,7 @@ using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Generate;
 using Dynamo.Vllm.Core.Health;
+using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Engine;
@@ -15,6 +16,7 @@ using Dynamo.Vllm.Python;
 using Dynamo.Vllm.Python.Locating;
 using Dynamo.Vllm.Transports.SystemServer;
 using Dynamo.Vllm.Transports.Tcp;
+using Dynamo.Vllm.Transports.Zmq;
 using Dynamo.Vllm.Worker.CommandLine;
 using Dynamo.Vllm.Worker.Control;
 using Dynamo.Vllm.Worker.Models;
@@ -56,13 +58,15 @@ internal sealed partial class WorkerService
 
     private async Task StartPlanesAsync(CancellationToken cancellationToken)
     {
-        _security = new PlainConnections();
-        _discovery = PlaneFactory.CreateDiscovery(_planes, _runtime, _time, _loggers);
+        _factory = new PlaneFactory(_planes, _runtime, _time, _loggers);
+        var security = _factory.CreateSecurity();
+        _discovery = _factory.CreateDiscovery();
+        await _factory.ConnectAsync(cancellationToken).ConfigureAwait(false);
         var instance = await _discovery.JoinAsync(cancellationToken).ConfigureAwait(false);
         _metrics = new RuntimeMetrics(_runtimeRegistry, instance.Hex);
-        _dispatcher = new RequestDispatcher(
-            new TcpCallHomeDialer(_security, _time), PlaneFactory.Admission(_runtime.Tcp), _metrics.Dispatcher, _time, _loggers.CreateLogger<RequestDispatcher>());
-        _requests = PlaneFactory.CreateRequestPlane(_planes, _runtime, _dispatcher, _security, _loggers);
+        var dispatcher = new RequestDispatcher(
+            new TcpCallHomeDialer(security, _time), _factory.CreateAdmission(), _metrics.Dispatcher, _time, _loggers.CreateLogger<RequestDispatcher>());
+        _requests = _factory.CreateRequestPlane(dispatcher, security);
         await _requests.StartAsync(cancellationToken).ConfigureAwait(false);
         _registration = new WorkerRegistration(
             _discovery, instance, _requests, _runtime.DeviceType, _runtime.RequestPlaneCodec, _loggers.CreateLogger<WorkerRegistration>());
@@ -190,6 +194,7 @@ internal sealed partial class WorkerService
         var configuration = _configuration!;
         var card = await CreateCardAsync(configuration, cancellationToken).ConfigureAwait(false);
         var endpoint = new EndpointId(configuration.Namespace, configuration.Component, configuration.Endpoint);
+        await StartRelayAsync(configuration, endpoint, cancellationToken).ConfigureAwait(false);
         var generate = AddEndpoint(endpoint.Name, CreateGenerateHandler(configuration));
         var clear = AddEndpoint("clear_kv_blocks", new ClearKvBlocksHandler(_engine!));
         var perf = AddEndpoint("get_perf_metrics", new PerfMetricsHandler());
@@ -206,6 +211,16 @@ internal sealed partial class WorkerService
 
         _health.Hold(false);
         StartWatching(generate, payload, monitor);
+    }
+
+    /// <summary>Cache events, load and first tokens for routers: before the first request, whose events would be lost.</summary>
+    private async Task StartRelayAsync(ResolvedConfiguration configuration, EndpointId endpoint, CancellationToken cancellationToken)
+    {
+        _events = _factory!.CreateEventPlane();
+        _relay = new KvRelayService(
+            new KvRelayOptions { RelaysKvEvents = configuration.UseKvEvents, PublishesFirstTokens = configuration.Mode != DisaggregationMode.Prefill },
+            _engine!, endpoint, _registration, _events, new ZmqEventFeed(_time), _metrics, _time, _loggers.CreateLogger<KvRelayService>());
+        await _relay.StartAsync(cancellationToken).ConfigureAwait(false);
     }
 
     private async Task<ModelCard> CreateCardAsync(ResolvedConfiguration configuration, CancellationToken cancellationToken)
@@ -268,8 +283,8 @@ internal sealed partial class WorkerService
         return configuration.Mode switch
         {
             DisaggregationMode.Prefill => CreatePrefillHandler(options),
-            DisaggregationMode.Decode => new DecodeHandler(_engine!, options, adapters: null, firstTokens: null),
-            _ => new AggregatedHandler(_engine!, options, adapters: null, firstTokens: null),
+            DisaggregationMode.Decode => new DecodeHandler(_engine!, options, adapters: null, _relay?.FirstTokens),
+            _ => new AggregatedHandler(_engine!, options, adapters: null, _relay?.FirstTokens),
         };
     }
 

@@ -37,6 +37,12 @@ internal sealed partial class WorkerService
             await DrainAsync().ConfigureAwait(false);
         }
 
+        if (_relay is not null)
+        {
+            await DownAsync("KV relay", () => BoundedAsync(_relay.StopAsync)).ConfigureAwait(false);
+            await DownAsync("event plane", () => _events!.DisposeAsync().AsTask()).ConfigureAwait(false);
+        }
+
         if (_registration is not null)
         {
             await DownAsync("leave discovery", () => BoundedAsync(_registration.LeaveAsync)).ConfigureAwait(false);
@@ -47,6 +53,11 @@ internal sealed partial class WorkerService
         if (_requests is not null)
         {
             await DownAsync("request plane", () => _requests.DisposeAsync().AsTask()).ConfigureAwait(false);
+        }
+
+        if (_factory is not null)
+        {
+            await DownAsync("connections", () => _factory.DisposeAsync().AsTask()).ConfigureAwait(false);
         }
 
         if (_server is not null)

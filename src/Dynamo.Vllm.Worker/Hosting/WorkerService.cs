@@ -2,11 +2,11 @@ using System.Diagnostics;
 using Dynamo.Vllm.Core.Disaggregation;
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.Health;
+using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Engine;
 using Dynamo.Vllm.Transports.SystemServer;
-using Dynamo.Vllm.Transports.Tcp;
 using Dynamo.Vllm.Worker.CommandLine;
 using Microsoft.Extensions.Hosting;
 using Prometheus;
@@ -39,9 +39,7 @@ internal sealed partial class WorkerService : IHostedService
     private readonly List<ServedEndpoint> _endpoints = [];
     private readonly TaskCompletionSource<string> _fatal = new(TaskCreationOptions.RunContinuationsAsynchronously); // not on the reporter's stack
 
-    private IConnectionSecurity _security = null!;
     private RuntimeMetrics _metrics = null!;
-    private RequestDispatcher _dispatcher = null!;
     private IDiscovery _discovery = null!;
     private IRequestPlane _requests = null!;
     private WorkerRegistration _registration = null!;
@@ -49,6 +47,9 @@ internal sealed partial class WorkerService : IHostedService
     private VllmEngine? _engine;
     private EngineMetricsText? _engineMetrics;
     private ResolvedConfiguration? _configuration;
+    private PlaneFactory? _factory;
+    private IEventPlane? _events;
+    private KvRelayService? _relay;
     private HandOverLedger? _handOvers;
     private string? _prometheusFolder;
     private int _stopping;
