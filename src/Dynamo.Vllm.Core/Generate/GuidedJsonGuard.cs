@@ -7,7 +7,7 @@ namespace Dynamo.Vllm.Core.Generate;
 /// behaviour.md, 12. Nodes are pairs of a schema object and its resource (the nearest enclosing object with a string <c>$id</c>).
 /// Edges stay on the same JSON value: a local <c>$ref</c> and each object in <c>allOf</c>. Other keywords are walked but are no edge.
 /// </remarks>
-internal sealed class GuidedJsonGuard
+public sealed class GuidedJsonGuard
 {
     private static readonly string[] MapKeywords = ["properties", "patternProperties", "dependentSchemas", "dependencies"];
 

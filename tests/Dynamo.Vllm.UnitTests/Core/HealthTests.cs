@@ -1,0 +1,93 @@
+using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Core.Health;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
+
+namespace Dynamo.Vllm.UnitTests.Core;
+
+public sealed class HealthTests
+{
+    private readonly FakeTimeProvider _time = new();
+
+    [Fact]
+    public void An_endpoint_with_a_payload_is_ready_at_once_without_canary_and_after_proof_with_it()
+    {
+        var plain = new HealthState(canaryEnabled: false, startsReady: false, _time);
+        plain.AddEndpoint("generate", hasPayload: true);
+        Assert.True(plain.IsReady);
+        var proven = new HealthState(canaryEnabled: true, startsReady: false, _time);
+        proven.AddEndpoint("generate", hasPayload: true);
+        Assert.False(proven.IsReady);
+        proven.Report("generate", isReady: true);
+        Assert.True(proven.IsReady);
+    }
+
+    [Fact]
+    public void Without_payloads_the_starting_status_counts() =>
+        Assert.Equal([false, true], new[] { false, true }.Select(startsReady => new HealthState(canaryEnabled: false, startsReady, _time).IsReady));
+
+    [Fact]
+    public void A_hold_is_not_ready_but_live_and_a_fault_is_neither()
+    {
+        var health = new HealthState(canaryEnabled: false, startsReady: true, _time);
+        health.Hold(true);
+        Assert.False(health.IsReady);
+        Assert.True(health.IsLive);
+        health.Hold(false);
+        health.Fault = "stalled";
+        Assert.False(health.IsReady);
+        Assert.False(health.IsLive);
+    }
+
+    [Fact]
+    public async Task A_stall_is_reported_and_then_fatal_and_a_pause_is_no_stall()
+    {
+        var engine = new EngineFake { RunningRequests = 1, LastProgress = _time.GetTimestamp() };
+        var health = new HealthState(canaryEnabled: false, startsReady: true, _time);
+        var options = new EngineMonitorOptions { Interval = TimeSpan.FromSeconds(1), StallTimeout = TimeSpan.FromSeconds(5) };
+        var monitor = new EngineMonitor(engine, options, health, _time, NullLogger<EngineMonitor>.Instance) { IsPaused = true };
+        var run = monitor.RunAsync(default);
+        _time.Advance(TimeSpan.FromSeconds(30));
+        Assert.True(health.IsLive);
+        engine.LastProgress = _time.GetTimestamp();
+        monitor.IsPaused = false;
+        await AdvanceUntil(() => !health.IsLive, TimeSpan.FromSeconds(7));
+        Assert.False(run.IsCompleted);
+        engine.LastProgress = _time.GetTimestamp();
+        await AdvanceUntil(() => health.IsLive, TimeSpan.FromSeconds(3));
+        await AdvanceUntil(() => run.IsCompleted, TimeSpan.FromSeconds(12));
+        Assert.Contains("made no step", await run, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_dead_engine_ends_the_monitor_with_its_reason()
+    {
+        var engine = new EngineFake();
+        var monitor = new EngineMonitor(engine, new EngineMonitorOptions(), new HealthState(false, true, _time), _time, NullLogger<EngineMonitor>.Instance);
+        var run = monitor.RunAsync(default);
+        engine.Die("core died");
+        Assert.Equal("core died", await run);
+    }
+
+    [Fact]
+    public async Task A_failed_health_check_is_fatal()
+    {
+        var engine = new EngineFake { OnCall = _ => throw new EngineCallException("engine_dead", "EngineDeadError", "gone") };
+        var monitor = new EngineMonitor(engine, new EngineMonitorOptions(), new HealthState(false, true, _time), _time, NullLogger<EngineMonitor>.Instance);
+        Assert.Contains("EngineDeadError", await monitor.RunAsync(default), StringComparison.Ordinal);
+    }
+
+    private async Task AdvanceUntil(Func<bool> condition, TimeSpan limit)
+    {
+        for (var left = limit; left > TimeSpan.Zero && !condition(); left -= TimeSpan.FromSeconds(1))
+        {
+            _time.Advance(TimeSpan.FromSeconds(1));
+            for (var i = 0; i < 200 && !condition(); i++)
+            {
+                await Task.Yield(); // the loop under test continues on the pool
+            }
+        }
+
+        Assert.True(condition());
+    }
+}
