@@ -37,6 +37,11 @@ internal sealed partial class ZmqBoundPublisher : IEventPublisher
         _listener.Listen();
         var port = ((IPEndPoint)_listener.LocalEndPoint!).Port;
         _endpoint = string.Create(CultureInfo.InvariantCulture, $"tcp://{new IPEndPoint(advertised, port)}");
+        _fanout.Subscribed += () =>
+        {
+            LogSubscribed(_logger, topic.Name, _endpoint);
+            Subscribed?.Invoke();
+        };
         _accepting = Task.Run(AcceptAsync);
     }
 
@@ -46,6 +51,9 @@ internal sealed partial class ZmqBoundPublisher : IEventPublisher
 
     /// <summary>Subscribers that are connected.</summary>
     public int SubscriberCount => _fanout.Count;
+
+    /// <summary>A subscriber now wants the topic.</summary>
+    public event Action? Subscribed;
 
     public ValueTask PublishAsync(EventMessage message, CancellationToken cancellationToken)
     {
@@ -137,6 +145,9 @@ internal sealed partial class ZmqBoundPublisher : IEventPublisher
             LogSubscriberGone(_logger, _endpoint, exception.Message); // port scanners and probes come by, too
         }
     }
+
+    [LoggerMessage(EventId = 3307, Level = LogLevel.Debug, Message = "A subscriber wants {Topic} at {Endpoint}")]
+    private static partial void LogSubscribed(ILogger logger, string topic, string endpoint);
 
     [LoggerMessage(EventId = 3301, Level = LogLevel.Debug, Message = "Event subscriber of {Endpoint} is gone: {Problem}")]
     private static partial void LogSubscriberGone(ILogger logger, string endpoint, string problem);

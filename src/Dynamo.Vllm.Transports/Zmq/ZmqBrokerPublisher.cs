@@ -25,6 +25,7 @@ internal sealed partial class ZmqBrokerPublisher : IEventPublisher
     public ZmqBrokerPublisher(EventTopic topic, IReadOnlyList<string> brokers, TimeProvider time, ILogger logger)
     {
         _fanout = new ZmqFanout(Encoding.UTF8.GetBytes(topic.Subject), topic.Publisher);
+        _fanout.Subscribed += () => Subscribed?.Invoke();
         _time = time;
         _logger = logger;
         _links = Task.WhenAll(brokers.Select(broker => Task.Run(() => LinkAsync(broker))));
@@ -33,6 +34,9 @@ internal sealed partial class ZmqBrokerPublisher : IEventPublisher
     public JsonObject? Transport => null;
 
     public long Dropped => _fanout.Dropped;
+
+    /// <summary>A broker now wants the topic: somebody behind it subscribed.</summary>
+    public event Action? Subscribed;
 
     public ValueTask PublishAsync(EventMessage message, CancellationToken cancellationToken)
     {

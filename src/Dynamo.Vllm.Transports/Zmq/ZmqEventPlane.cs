@@ -31,12 +31,24 @@ public sealed partial class ZmqEventPlane : IEventPlane
         }
     }
 
+    /// <summary>A subscriber wants a topic; the argument is the key of the topic's records.</summary>
+    internal event Action<string>? Subscribed;
+
     public string Name => _brokers is null ? "zmq" : "zmq-broker";
 
     public bool BatchesSequences => true;
 
-    public ValueTask<IEventPublisher> OpenAsync(EventTopic topic, CancellationToken cancellationToken) => new(
-        _brokers is null ? new ZmqBoundPublisher(topic, _advertised, _time, _logger) : new ZmqBrokerPublisher(topic, _brokers.Publish, _time, _logger));
+    public ValueTask<IEventPublisher> OpenAsync(EventTopic topic, CancellationToken cancellationToken)
+    {
+        if (_brokers is not null)
+        {
+            return new(new ZmqBrokerPublisher(topic, _brokers.Publish, _time, _logger));
+        }
+
+        var publisher = new ZmqBoundPublisher(topic, _advertised, _time, _logger);
+        publisher.Subscribed += () => Subscribed?.Invoke(topic.Key);
+        return new(publisher);
+    }
 
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 

@@ -30,9 +30,12 @@ internal sealed class ZmqFanout
 
     public int Count => _peers.Length;
 
+    /// <summary>A subscriber now wants the topic. On that subscriber's loop.</summary>
+    public event Action? Subscribed;
+
     public ZmqSubscriberPeer Add(ZmtpConnection connection)
     {
-        var peer = new ZmqSubscriberPeer(connection, Topic, () => Interlocked.Increment(ref _dropped));
+        var peer = new ZmqSubscriberPeer(connection, Topic, () => Interlocked.Increment(ref _dropped), () => Subscribed?.Invoke());
         lock (_lock)
         {
             _peers = [.. _peers, peer];

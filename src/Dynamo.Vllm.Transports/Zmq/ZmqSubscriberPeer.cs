@@ -25,6 +25,7 @@ internal sealed class ZmqSubscriberPeer
     private readonly ZmtpConnection _connection;
     private readonly byte[] _topic;
     private readonly Action _dropped;
+    private readonly Action _subscribed;
     private readonly List<byte[]> _subscriptions = [];
     private readonly Channel<ZmqOutgoing> _queue = Channel.CreateBounded<ZmqOutgoing>(
         // Full means the subscriber does not read; the message is dropped for it. Wait mode so that TryWrite tells.
@@ -36,11 +37,13 @@ internal sealed class ZmqSubscriberPeer
     /// <param name="connection">After the handshake.</param>
     /// <param name="topic">First frame of every message that will be offered.</param>
     /// <param name="dropped">Called for each message that did not fit.</param>
-    public ZmqSubscriberPeer(ZmtpConnection connection, byte[] topic, Action dropped)
+    /// <param name="subscribed">Called when the topic begins to match.</param>
+    public ZmqSubscriberPeer(ZmtpConnection connection, byte[] topic, Action dropped, Action subscribed)
     {
         _connection = connection;
         _topic = topic;
         _dropped = dropped;
+        _subscribed = subscribed;
     }
 
     /// <summary>The topic matches a subscription.</summary>
@@ -176,7 +179,12 @@ internal sealed class ZmqSubscriberPeer
             }
         }
 
+        var wanted = _wants;
         _wants = _subscriptions.Exists(subscription => _topic.AsSpan().StartsWith(subscription));
+        if (_wants && !wanted)
+        {
+            _subscribed();
+        }
     }
 
     private async Task WriteAsync(CancellationToken cancellationToken)

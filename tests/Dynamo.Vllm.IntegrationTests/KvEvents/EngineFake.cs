@@ -1,0 +1,28 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core.Engines;
+
+namespace Dynamo.Vllm.IntegrationTests.KvEvents;
+
+/// <summary>An engine that only describes itself and reports load.</summary>
+internal sealed class EngineFake : IEngine
+{
+    public EngineFake(EngineDescription description) => Description = description;
+
+    public EngineDescription Description { get; }
+
+    public int RunningRequests => 0;
+
+    public long LastProgress => 0;
+
+    public Task<string> Died { get; } = new TaskCompletionSource<string>().Task;
+
+    public event Action<EngineLoad>? LoadChanged;
+
+    public void Report(EngineLoad load) => LoadChanged?.Invoke(load);
+
+    public IEngineStream Submit(EngineRequest request) => throw new NotSupportedException("this engine generates nothing");
+
+    public Task<JsonElement> CallAsync(string method, JsonObject? arguments, CancellationToken cancellationToken) =>
+        throw new NotSupportedException("this engine has no controls");
+}

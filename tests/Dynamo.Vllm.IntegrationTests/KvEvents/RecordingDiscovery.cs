@@ -1,0 +1,50 @@
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core.Discovery;
+using Dynamo.Vllm.Protocol.Discovery;
+
+namespace Dynamo.Vllm.IntegrationTests.KvEvents;
+
+/// <summary>A store that remembers what was done to it, and can give a new identity.</summary>
+internal sealed class RecordingDiscovery : IDiscovery
+{
+    public string Name => "recording";
+
+    public JsonObject? Metadata => null;
+
+    /// <summary><c>+key</c> for a registration, <c>-key</c> for a removal.</summary>
+    public List<string> Steps { get; } = [];
+
+    public Dictionary<string, DiscoveryRecord> Records { get; } = [];
+
+    public event Action<InstanceId>? IdentityChanged;
+
+    public void Lose(InstanceId next) => IdentityChanged?.Invoke(next);
+
+    public Task<InstanceId> JoinAsync(CancellationToken cancellationToken) => Task.FromResult(new InstanceId(11952163485983143320));
+
+    public Task RegisterAsync(DiscoveryRecord record, CancellationToken cancellationToken)
+    {
+        lock (Steps)
+        {
+            Steps.Add($"+{record.FullKey}");
+            Records[record.FullKey] = record;
+        }
+
+        return Task.CompletedTask;
+    }
+
+    public Task UnregisterAsync(DiscoveryRecord record, CancellationToken cancellationToken)
+    {
+        lock (Steps)
+        {
+            Steps.Add($"-{record.FullKey}");
+            Records.Remove(record.FullKey);
+        }
+
+        return Task.CompletedTask;
+    }
+
+    public Task LeaveAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+}
