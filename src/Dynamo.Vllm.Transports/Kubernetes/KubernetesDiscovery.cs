@@ -1,0 +1,190 @@
+using System.Net;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core.Discovery;
+using Dynamo.Vllm.Protocol.Discovery;
+using k8s;
+using k8s.Autorest;
+using k8s.Models;
+using Microsoft.Extensions.Logging;
+
+namespace Dynamo.Vllm.Transports.Kubernetes;
+
+/// <summary>Records in one custom resource, which is applied as a whole on each change (discovery.md, 5).</summary>
+/// <remarks>
+/// What routers see is gated by the readiness of the pod; the resource goes with the pod, so nothing expires and nothing is renewed here.
+/// A change that cannot be applied is undone locally and fails. Golden file: captures/runtime/kube_requests.jsonl.
+/// </remarks>
+public sealed partial class KubernetesDiscovery : IDiscovery
+{
+    private const string FieldManager = "dynamo-worker";
+
+    private readonly KubernetesOptions _options;
+    private readonly TimeProvider _time;
+    private readonly ILogger<KubernetesDiscovery> _logger;
+    private readonly SemaphoreSlim _writing = new(1, 1);
+    private k8s.Kubernetes? _client;
+    private volatile WorkerMetadata _applied = WorkerMetadata.Empty;
+
+    public KubernetesDiscovery(KubernetesOptions options, TimeProvider time, ILogger<KubernetesDiscovery> logger)
+    {
+        _options = options;
+        _time = time;
+        _logger = logger;
+    }
+
+    public event Action<InstanceId>? IdentityChanged
+    {
+        add { }
+        remove { } // the identity is the name of the pod
+    }
+
+    public string Name => "kubernetes";
+
+    public JsonObject? Metadata => _applied.ToJson();
+
+    private PodIdentity Pod => _options.Pod;
+
+    private k8s.Kubernetes Client => _client ?? throw new InvalidOperationException("not joined");
+
+    public async Task<InstanceId> JoinAsync(CancellationToken cancellationToken)
+    {
+        _client = Connect();
+        if (Pod.NamespaceIsDefault)
+        {
+            LogDefaultNamespace(_logger);
+        }
+
+        if (Pod.IsContainerMode)
+        {
+            // A container that restarts in its pod finds the resource of its former life, which would still be believed.
+            await RetryAsync("delete the former", DeleteAsync, cancellationToken).ConfigureAwait(false);
+        }
+
+        var instance = WorkerMetadata.InstanceOf(Pod.ResourceName);
+        LogJoined(_logger, Pod.ResourceName, Pod.Namespace, Client.BaseUri, instance.Hex);
+        return instance;
+    }
+
+    public Task RegisterAsync(DiscoveryRecord record, CancellationToken cancellationToken) =>
+        ChangeAsync(applied => applied.With(record), cancellationToken);
+
+    public Task UnregisterAsync(DiscoveryRecord record, CancellationToken cancellationToken) =>
+        ChangeAsync(applied => applied.Without(record), cancellationToken);
+
+    public async Task LeaveAsync(CancellationToken cancellationToken)
+    {
+        if (_client is null || _applied.IsEmpty)
+        {
+            return;
+        }
+
+        try
+        {
+            // One try: the pod is about to go, and the resource with it.
+            await ApplyAsync(WorkerMetadata.Empty, cancellationToken).ConfigureAwait(false);
+            _applied = WorkerMetadata.Empty;
+        }
+        catch (Exception exception) when (IsApiFailure(exception, cancellationToken))
+        {
+            LogCannotLeave(_logger, Pod.ResourceName, Explain("apply", exception));
+        }
+    }
+
+    public ValueTask DisposeAsync()
+    {
+        _client?.Dispose();
+        return ValueTask.CompletedTask;
+    }
+
+    private async Task ChangeAsync(Func<WorkerMetadata, WorkerMetadata> change, CancellationToken cancellationToken)
+    {
+        await _writing.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            var next = change(_applied);
+            await RetryAsync("apply", token => ApplyAsync(next, token), cancellationToken).ConfigureAwait(false);
+            _applied = next; // only now: a change that failed was never made
+        }
+        finally
+        {
+            _writing.Release();
+        }
+    }
+
+    private Task ApplyAsync(WorkerMetadata metadata, CancellationToken cancellationToken)
+    {
+        var body = metadata.ToResource(Pod.ResourceName, Pod.PodName, Pod.PodUid);
+        // Forced: the resource is ours alone, whoever touched it by hand.
+        return Client.CustomObjects.PatchNamespacedCustomObjectAsync<JsonElement>(
+            new V1Patch(body, V1Patch.PatchType.ApplyPatch), WorkerMetadata.Group, WorkerMetadata.Version, Pod.Namespace, WorkerMetadata.Plural,
+            Pod.ResourceName, fieldManager: FieldManager, force: true, cancellationToken: cancellationToken);
+    }
+
+    private async Task DeleteAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            await Client.CustomObjects.DeleteNamespacedCustomObjectAsync<JsonElement>(
+                WorkerMetadata.Group, WorkerMetadata.Version, Pod.Namespace, WorkerMetadata.Plural, Pod.ResourceName,
+                cancellationToken: cancellationToken).ConfigureAwait(false);
+            LogDeletedFormer(_logger, Pod.ResourceName);
+        }
+        catch (HttpOperationException exception) when (exception.Response.StatusCode == HttpStatusCode.NotFound)
+        {
+            // The usual case: there was none.
+        }
+    }
+
+    private async Task RetryAsync(string what, Func<CancellationToken, Task> call, CancellationToken cancellationToken)
+    {
+        var started = _time.GetTimestamp();
+        for (var wait = _options.RetryWaitMax / 20; ; wait = wait * 2 < _options.RetryWaitMax ? wait * 2 : _options.RetryWaitMax)
+        {
+            try
+            {
+                await call(cancellationToken).ConfigureAwait(false);
+                return;
+            }
+            catch (Exception exception) when (IsApiFailure(exception, cancellationToken))
+            {
+                var problem = Explain(what, exception);
+                if (!IsWorthAnotherTry(exception) || _time.GetElapsedTime(started) + wait > _options.RetryTimeLimit)
+                {
+                    throw new IOException(problem, exception);
+                }
+
+                LogRetrying(_logger, problem, wait.TotalSeconds);
+                await Task.Delay(wait, _time, cancellationToken).ConfigureAwait(false);
+            }
+        }
+    }
+
+    private k8s.Kubernetes Connect()
+    {
+        try
+        {
+            var configuration = LoadConfiguration();
+            configuration.HttpClientTimeout = _options.CallTimeLimit;
+            return new k8s.Kubernetes(configuration);
+        }
+        catch (Exception exception) when (exception is k8s.Exceptions.KubeConfigException or IOException or UnauthorizedAccessException or YamlDotNet.Core.YamlException)
+        {
+            throw new InvalidOperationException(
+                $"kubernetes discovery has no access to an API server ({exception.Message}); run in a pod with a service account, or set KUBECONFIG", exception);
+        }
+    }
+
+    private KubernetesClientConfiguration LoadConfiguration()
+    {
+        var path = _options.KubeconfigPath ?? Environment.GetEnvironmentVariable("KUBECONFIG");
+        if (!string.IsNullOrEmpty(path))
+        {
+            return KubernetesClientConfiguration.BuildConfigFromConfigFile(path);
+        }
+
+        return KubernetesClientConfiguration.IsInCluster()
+            ? KubernetesClientConfiguration.InClusterConfig()
+            : KubernetesClientConfiguration.BuildConfigFromConfigFile();
+    }
+}
