@@ -3,6 +3,7 @@ using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Transports.Discovery;
 using Dynamo.Vllm.Transports.Etcd;
+using Dynamo.Vllm.Transports.Kubernetes;
 using Dynamo.Vllm.Transports.Nats;
 using Dynamo.Vllm.Transports.Tcp;
 using Dynamo.Vllm.Transports.Zmq;
@@ -15,12 +16,15 @@ internal sealed class PlaneFactory : IAsyncDisposable
 {
     private readonly RuntimePlanes _planes;
     private readonly RuntimeEnvironment _environment;
+    private readonly IReadOnlyDictionary<string, string> _variables;
     private readonly TimeProvider _time;
     private readonly ILoggerFactory _loggers;
     private readonly Lazy<NatsLink> _nats;
 
-    public PlaneFactory(RuntimePlanes planes, RuntimeEnvironment environment, TimeProvider time, ILoggerFactory loggers)
+    public PlaneFactory(
+        RuntimePlanes planes, RuntimeEnvironment environment, IReadOnlyDictionary<string, string> variables, TimeProvider time, ILoggerFactory loggers)
     {
+        _variables = variables;
         _planes = planes;
         _environment = environment;
         _time = time;
@@ -37,7 +41,7 @@ internal sealed class PlaneFactory : IAsyncDisposable
         DiscoveryBackend.File => new FileDiscovery(_environment.FileStoreRoot, _time, _loggers.CreateLogger<FileDiscovery>()),
         DiscoveryBackend.Memory => new MemoryDiscovery(),
         DiscoveryBackend.Etcd => new EtcdDiscovery(EtcdOptions(_environment.Etcd), _time, _loggers.CreateLogger<EtcdDiscovery>()),
-        _ => throw new ConfigurationException("--discovery-backend kubernetes is not supported yet; use etcd or file"),
+        _ => new KubernetesDiscovery(new KubernetesOptions { Pod = PodIdentity.Read(_variables) }, _time, _loggers.CreateLogger<KubernetesDiscovery>()),
     };
 
     public IConnectionSecurity CreateSecurity()
@@ -59,7 +63,7 @@ internal sealed class PlaneFactory : IAsyncDisposable
             return new NatsEventPlane(_nats.Value);
         }
 
-        var broker = Environment.GetEnvironmentVariable("DYN_ZMQ_BROKER_URL");
+        var broker = _variables.GetValueOrDefault("DYN_ZMQ_BROKER_URL");
         try
         {
             var brokers = string.IsNullOrEmpty(broker) ? null : ZmqBrokerAddresses.Parse(broker);

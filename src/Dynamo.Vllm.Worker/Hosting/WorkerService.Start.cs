@@ -58,7 +58,7 @@ internal sealed partial class WorkerService
 
     private async Task StartPlanesAsync(CancellationToken cancellationToken)
     {
-        _factory = new PlaneFactory(_planes, _runtime, _time, _loggers);
+        _factory = new PlaneFactory(_planes, _runtime, _environment, _time, _loggers);
         var security = _factory.CreateSecurity();
         _discovery = _factory.CreateDiscovery();
         await _factory.ConnectAsync(cancellationToken).ConfigureAwait(false);
