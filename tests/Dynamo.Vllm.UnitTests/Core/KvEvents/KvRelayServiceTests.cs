@@ -154,7 +154,7 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
             new RuntimeMetrics(_registry, "abc"), _time, NullLogger<KvRelayService>.Instance);
     }
 
-    /// <summary>Lets time pass in steps and the loops run after each.</summary>
+    /// <summary>Lets time pass in steps, and the loops run on the pool after each. They give no sign when nothing happens (against style T2).</summary>
     private async Task PassAsync(int seconds)
     {
         for (var i = 0; i < seconds * 10; i++)
