@@ -20,7 +20,8 @@ public static class EngineEventEndpoint
         }
 
         var colon = local.LastIndexOf(':');
-        return local.StartsWith("tcp://", StringComparison.Ordinal) && int.TryParse(local.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var port) && port != 0
+        var hasPort = int.TryParse(local.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var port);
+        return local.StartsWith("tcp://", StringComparison.Ordinal) && hasPort && port != 0
             ? string.Create(CultureInfo.InvariantCulture, $"{local[..colon]}:{port + rank}")
             : local;
     }

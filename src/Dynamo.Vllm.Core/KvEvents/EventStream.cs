@@ -10,6 +10,7 @@ internal sealed partial class EventStream : IAsyncDisposable
 {
     private readonly IEventPublisher _publisher;
     private readonly byte[] _topicName;
+    private readonly Prometheus.ICounter _published;
     private readonly TimeProvider _time;
     private readonly KvRelayMetrics _metrics;
     private readonly ILogger _logger;
@@ -23,6 +24,7 @@ internal sealed partial class EventStream : IAsyncDisposable
         _publisher = publisher;
         _topicName = Encoding.UTF8.GetBytes(topic.Name);
         _metrics = metrics;
+        _published = metrics.Published(topic.Name);
         _time = time;
         _logger = logger;
         _failures = new LogThrottle(time);
@@ -44,6 +46,7 @@ internal sealed partial class EventStream : IAsyncDisposable
         try
         {
             await _publisher.PublishAsync(new EventMessage(sequence, _envelope.WrittenMemory), cancellationToken).ConfigureAwait(false);
+            _published.Inc();
         }
         catch (Exception exception) when (exception is not (OutOfMemoryException or OperationCanceledException))
         {

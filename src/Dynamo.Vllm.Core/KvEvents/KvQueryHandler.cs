@@ -37,7 +37,7 @@ internal sealed partial class KvQueryHandler : IEndpointHandler
     {
         var query = KvQuery.Parse(context.Body.Span, context.Codec);
         var output = new ArrayBufferWriter<byte>(1024);
-        await _turns.WaitAsync(context.Cancelled).ConfigureAwait(false);
+        await _turns.WaitAsync().ConfigureAwait(false);
         QueryAnswerKind kind;
         try
         {

@@ -111,7 +111,8 @@ internal sealed partial class KvRankRelay : IEngineEventSink, IAsyncDisposable
     {
         if (message.Frames != 3 || message.Sequence.Length != sizeof(ulong))
         {
-            throw new ProtocolException($"engine message has {message.Frames} frames and a sequence of {message.Sequence.Length} bytes; 3 and 8 are needed");
+            throw new ProtocolException(
+                $"engine message has {message.Frames} frames and a sequence of {message.Sequence.Length} bytes; 3 and 8 are needed");
         }
 
         var payload = message.Payload.Span;

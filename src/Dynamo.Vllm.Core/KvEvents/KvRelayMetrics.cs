@@ -56,7 +56,8 @@ public sealed class KvRelayMetrics
 
     public RankMetrics ForRank(int rank) => new(this, rank.ToString(CultureInfo.InvariantCulture));
 
-    public void Published(string topic) => _published.WithLabels(topic).Inc();
+    /// <summary>Messages of a topic that the event plane took.</summary>
+    public ICounter Published(string topic) => _published.WithLabels(topic);
 
     public void PublishFailed(string topic) => _failed.WithLabels(topic).Inc();
 

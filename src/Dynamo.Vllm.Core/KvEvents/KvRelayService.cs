@@ -189,7 +189,8 @@ public sealed partial class KvRelayService : IAsyncDisposable
         _streams.Add(stream);
         if (publisher.Transport is not null)
         {
-            await PutAsync($"kv-channel-{topic.Publisher.Hex}", _ => EventRecords.Channel(topic, publisher.Transport!), cancellationToken).ConfigureAwait(false);
+            await PutAsync(
+                $"kv-channel-{topic.Publisher.Hex}", _ => EventRecords.Channel(topic, publisher.Transport!), cancellationToken).ConfigureAwait(false);
         }
 
         return stream;
@@ -273,7 +274,8 @@ public sealed partial class KvRelayService : IAsyncDisposable
             }
             catch (Exception exception) when (exception is not OutOfMemoryException)
             {
-                // Loop supervision (style E3): routing gets worse without the loop, serving does not. The pause keeps a permanent fault from spinning.
+                // Loop supervision (style E3): routing gets worse without the loop, serving does not.
+                // The pause keeps a permanent fault from spinning.
                 LogLoopFailed(_logger, name, exception);
                 await Task.Delay(TimeSpan.FromSeconds(1), _time, _stopping.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }

@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Threading.Channels;
 using Dynamo.Vllm.Core.Discovery;
+using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Protocol.KvEvents;
 
 namespace Dynamo.Vllm.Core.KvEvents;
@@ -50,15 +51,16 @@ internal sealed class LoadPublisher : IAsyncDisposable
 
     public async Task RunAsync(CancellationToken cancellationToken)
     {
-        var sent = -1L; // nothing yet, so the first value goes out whatever it is
+        // Nothing yet, so the first value goes out whatever it is; so does the first one after a new identity.
+        var sent = (Worker: default(InstanceId), Used: -1L);
         do
         {
-            var used = Interlocked.Read(ref _used);
-            if (used != sent)
+            var load = (Worker: _registration.Instance, Used: Interlocked.Read(ref _used));
+            if (load != sent)
             {
-                sent = used;
+                sent = load;
                 _payload.ResetWrittenCount();
-                ActiveLoadEncoder.Write(_payload, _registration.Instance.Value, (uint)_rank, used);
+                ActiveLoadEncoder.Write(_payload, load.Worker.Value, (uint)_rank, load.Used);
                 await _stream.PublishAsync(_payload.WrittenMemory, cancellationToken).ConfigureAwait(false);
             }
 

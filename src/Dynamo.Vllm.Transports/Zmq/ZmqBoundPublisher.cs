@@ -4,7 +4,6 @@ using System.Net.Sockets;
 using System.Text;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.KvEvents;
-using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.KvEvents;
 using Microsoft.Extensions.Logging;
 
@@ -128,7 +127,8 @@ internal sealed partial class ZmqBoundPublisher : IEventPublisher
         try
         {
             ZmqEndpoint.Prepare(socket);
-            var connection = await ZmtpConnection.OpenAsync(socket, "PUB"u8.ToArray(), ZmqSubscriberPeer.IsSubscriber, _time, _stopping.Token).ConfigureAwait(false);
+            var connection = await ZmtpConnection.OpenAsync(
+                socket, "PUB"u8.ToArray(), ZmqSubscriberPeer.IsSubscriber, _time, _stopping.Token).ConfigureAwait(false);
             var peer = _fanout.Add(connection);
             try
             {
@@ -140,7 +140,7 @@ internal sealed partial class ZmqBoundPublisher : IEventPublisher
                 _fanout.Remove(peer);
             }
         }
-        catch (Exception exception) when (exception is IOException or SocketException or ProtocolException or ObjectDisposedException or OperationCanceledException)
+        catch (Exception exception) when (ZmqFaults.EndsConnection(exception))
         {
             LogSubscriberGone(_logger, _endpoint, exception.Message); // port scanners and probes come by, too
         }

@@ -1,8 +1,6 @@
-using System.Net.Sockets;
 using System.Text;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.KvEvents;
-using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.KvEvents;
 using Microsoft.Extensions.Logging;
 
@@ -60,14 +58,15 @@ internal sealed partial class ZmqBrokerPublisher : IEventPublisher
             try
             {
                 var socket = await ZmqEndpoint.ConnectAsync(broker, _stopping.Token).ConfigureAwait(false);
-                var connection = await ZmtpConnection.OpenAsync(socket, "PUB"u8.ToArray(), ZmqSubscriberPeer.IsSubscriber, _time, _stopping.Token).ConfigureAwait(false);
+                var connection = await ZmtpConnection.OpenAsync(
+                    socket, "PUB"u8.ToArray(), ZmqSubscriberPeer.IsSubscriber, _time, _stopping.Token).ConfigureAwait(false);
                 LogConnected(_logger, broker);
                 pause = PauseMin;
                 var peer = _fanout.Add(connection);
                 problem = await peer.RunAsync(_stopping.Token).ConfigureAwait(false);
                 _fanout.Remove(peer);
             }
-            catch (Exception exception) when (exception is IOException or SocketException or ProtocolException or NotSupportedException or ObjectDisposedException or OperationCanceledException)
+            catch (Exception exception) when (ZmqFaults.EndsConnection(exception))
             {
                 problem = exception.Message;
             }

@@ -56,7 +56,8 @@ internal static class ZmqEndpoint
 
         var address = endpoint["tcp://".Length..];
         var colon = address.LastIndexOf(':');
-        if (colon <= 0 || !int.TryParse(address.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var port) || port is < 1 or > 65535)
+        var hasPort = int.TryParse(address.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var port);
+        if (colon <= 0 || !hasPort || port is < 1 or > 65535)
         {
             throw new NotSupportedException($"ZMQ endpoint '{endpoint}' has no port of 1 to 65535");
         }

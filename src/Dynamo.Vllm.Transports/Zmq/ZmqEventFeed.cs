@@ -1,7 +1,5 @@
 using System.Buffers;
-using System.Net.Sockets;
 using Dynamo.Vllm.Core.KvEvents;
-using Dynamo.Vllm.Protocol;
 
 namespace Dynamo.Vllm.Transports.Zmq;
 
@@ -44,7 +42,7 @@ public sealed class ZmqEventFeed : IEngineEventFeed
                     problem = "the engine closed the connection";
                 }
             }
-            catch (Exception exception) when (exception is IOException or SocketException or ProtocolException or NotSupportedException or ObjectDisposedException)
+            catch (Exception exception) when (ZmqFaults.EndsConnection(exception) && !cancellationToken.IsCancellationRequested)
             {
                 problem = exception.Message;
             }
@@ -60,8 +58,7 @@ public sealed class ZmqEventFeed : IEngineEventFeed
     private async Task<ZmtpConnection> ConnectAsync(string endpoint, CancellationToken cancellationToken)
     {
         var socket = await ZmqEndpoint.ConnectAsync(endpoint, cancellationToken).ConfigureAwait(false);
-        var connection = await ZmtpConnection.OpenAsync(
-            socket, "SUB"u8.ToArray(), static type => type.AsSpan().SequenceEqual("PUB"u8) || type.AsSpan().SequenceEqual("XPUB"u8), _time, cancellationToken).ConfigureAwait(false);
+        var connection = await ZmtpConnection.OpenAsync(socket, "SUB"u8.ToArray(), IsPublisher, _time, cancellationToken).ConfigureAwait(false);
         try
         {
             // A message of 01 and a prefix subscribes; the empty prefix is everything. Peers of 3.1 take this form, too.
@@ -76,6 +73,8 @@ public sealed class ZmqEventFeed : IEngineEventFeed
             throw;
         }
     }
+
+    private static bool IsPublisher(byte[] socketType) => socketType.AsSpan().SequenceEqual("PUB"u8) || socketType.AsSpan().SequenceEqual("XPUB"u8);
 
     private static async Task ReadAsync(ZmtpConnection connection, IEngineEventSink sink, CancellationToken cancellationToken)
     {

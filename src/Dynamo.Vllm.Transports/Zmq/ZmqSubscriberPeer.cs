@@ -83,7 +83,7 @@ internal sealed class ZmqSubscriberPeer
             await ReadAsync(ended.Token).ConfigureAwait(false);
             problem = "the subscriber closed the connection";
         }
-        catch (Exception exception) when (exception is IOException or SocketException or ProtocolException or ObjectDisposedException or OperationCanceledException)
+        catch (Exception exception) when (ZmqFaults.EndsConnection(exception))
         {
             problem = exception.Message;
         }

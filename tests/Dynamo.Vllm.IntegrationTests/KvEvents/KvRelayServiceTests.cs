@@ -9,6 +9,7 @@ using Dynamo.Vllm.IntegrationTests.Zmq;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Protocol.MessagePack;
+using Dynamo.Vllm.Testing.Relay;
 using Dynamo.Vllm.Transports.Zmq;
 using Microsoft.Extensions.Logging.Abstractions;
 using Prometheus;

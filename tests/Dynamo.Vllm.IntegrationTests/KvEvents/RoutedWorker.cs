@@ -12,6 +12,7 @@ using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Protocol.MessagePack;
 using Dynamo.Vllm.Protocol.Requests;
 using Dynamo.Vllm.Protocol.Responses;
+using Dynamo.Vllm.Testing.Relay;
 using Dynamo.Vllm.Transports.Discovery;
 using Dynamo.Vllm.Transports.Tcp;
 using Dynamo.Vllm.Transports.Zmq;

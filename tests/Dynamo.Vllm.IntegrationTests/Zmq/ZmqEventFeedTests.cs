@@ -3,6 +3,8 @@ using System.Buffers.Binary;
 using System.Net;
 using System.Net.Sockets;
 using System.Text.Json.Nodes;
+using Dynamo.Vllm.Protocol.KvEvents;
+using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Transports.Zmq;
 
 namespace Dynamo.Vllm.IntegrationTests.Zmq;
@@ -52,6 +54,32 @@ public sealed class ZmqEventFeedTests : IAsyncDisposable
         await publisher.ReadAsync("subscribed");
         await publisher.SendAsync([], Sequence(1), [7]);
         Assert.Equal("07", Convert.ToHexString((await _sink.NextAsync()).Payload));
+    }
+
+    [ZmqFact]
+    public async Task The_simulated_engine_is_understood()
+    {
+        int port;
+        using (var probe = Listen())
+        {
+            port = ((IPEndPoint)probe.LocalEndPoint!).Port;
+        }
+
+        await using var publisher = ZmqPeer.Start("simulated", SimulatedPaths.SimulatedEngine, $"{port}");
+        await publisher.ReadAsync("ready");
+        Run($"tcp://127.0.0.1:{port}");
+        await _sink.ConnectedAsync();
+        var arrived = _sink.NextAsync();
+        while (!arrived.IsCompleted)
+        {
+            // That publisher does not tell when it has taken the subscription, so it is asked again (against style T2).
+            await publisher.WriteAsync(new JsonObject { ["publish"] = new JsonArray(new JsonObject { ["type"] = "AllBlocksCleared" }) });
+            await Task.WhenAny(arrived, Task.Delay(50));
+        }
+
+        var batch = new EngineEventBatch();
+        batch.Decode((await arrived).Payload);
+        Assert.Equal(EngineEventKind.Cleared, Assert.Single(batch.Events.ToArray()).Kind);
     }
 
     [ZmqFact]

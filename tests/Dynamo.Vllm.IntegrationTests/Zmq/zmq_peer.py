@@ -2,6 +2,7 @@
 
 xpub            binds; out {"endpoint"}, {"subscribed": hex} for each subscription; in {"send": [hex, ...]}, {"close": true}, {"bind": endpoint}
 sub E T         connects to E, subscribes to T; out {"frames": [hex, ...]} for each message
+simulated D P   the simulated engine's own publisher (package in folder D) on port P; in {"publish": [event, ...]}
 proxy           XSUB/XPUB broker; out {"broker": {"xsub", "xpub"}}
 """
 
@@ -82,6 +83,16 @@ def proxy(context):
     zmq.proxy(front, back)
 
 
+def simulated(folder, port):
+    sys.path.insert(0, folder)
+    from vllm.simulation.kv_events import KVEventPublisher
+
+    publisher = KVEventPublisher({"topic": "", "endpoint": "tcp://*:" + port, "hwm": 1000}, 0)
+    say(ready=True)
+    for line in sys.stdin:
+        publisher.publish(json.loads(line)["publish"])
+
+
 def main():
     context = zmq.Context()
     kind = sys.argv[1]
@@ -89,6 +100,8 @@ def main():
         xpub(context, "heartbeat" in sys.argv)
     elif kind == "sub":
         sub(context, sys.argv[2], sys.argv[3])
+    elif kind == "simulated":
+        simulated(sys.argv[2], sys.argv[3])
     else:
         proxy(context)
 

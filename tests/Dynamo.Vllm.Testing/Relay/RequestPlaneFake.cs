@@ -3,10 +3,10 @@ using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Protocol.Errors;
 using Dynamo.Vllm.Protocol.Responses;
 
-namespace Dynamo.Vllm.IntegrationTests.KvEvents;
+namespace Dynamo.Vllm.Testing.Relay;
 
 /// <summary>A request plane within the test: endpoints are bound and can be called.</summary>
-internal sealed class RequestPlaneFake : IRequestPlane
+public sealed class RequestPlaneFake : IRequestPlane
 {
     public List<ServedEndpoint> Bound { get; } = [];
 
@@ -23,7 +23,7 @@ internal sealed class RequestPlaneFake : IRequestPlane
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 
     /// <summary>Collects the bare items of one answer.</summary>
-    internal sealed class Answer : IResponseWriter
+    public sealed class Answer : IResponseWriter
     {
         public List<byte[]> Items { get; } = [];
 

@@ -2,10 +2,10 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Engines;
 
-namespace Dynamo.Vllm.IntegrationTests.KvEvents;
+namespace Dynamo.Vllm.Testing.Relay;
 
 /// <summary>An engine that only describes itself and reports load.</summary>
-internal sealed class EngineFake : IEngine
+public sealed class EngineFake : IEngine
 {
     public EngineFake(EngineDescription description) => Description = description;
 

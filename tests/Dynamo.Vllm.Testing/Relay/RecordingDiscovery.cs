@@ -2,10 +2,10 @@ using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Protocol.Discovery;
 
-namespace Dynamo.Vllm.IntegrationTests.KvEvents;
+namespace Dynamo.Vllm.Testing.Relay;
 
 /// <summary>A store that remembers what was done to it, and can give a new identity.</summary>
-internal sealed class RecordingDiscovery : IDiscovery
+public sealed class RecordingDiscovery : IDiscovery
 {
     public string Name => "recording";
 
