@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
 import io
@@ -45,11 +46,12 @@ def values(engine_args: Any) -> dict[str, Any]:
 
 
 def help_text() -> str:
-    """Help of the engine options, without usage and description."""
-    text: str = _parser().format_help()
-    lines = text.splitlines()
-    start = next((index for index, line in enumerate(lines) if line and not line[0].isspace() and not line.startswith("usage")), 0)
-    return "\n".join(lines[start:])
+    """Help of the engine options as one group, which is how the reference prints it."""
+    formatter = argparse.RawTextHelpFormatter(prog="dynamo-vllm")
+    formatter.start_section("vLLM Engine Options. Please refer to vLLM documentation for more details.")
+    formatter.add_arguments([action for action in _parser()._actions if "--help" not in action.option_strings])
+    formatter.end_section()
+    return formatter.format_help()
 
 
 def _plain(value: Any) -> Any:

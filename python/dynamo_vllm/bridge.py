@@ -73,6 +73,7 @@ class Bridge:
             self._engine_args, values = arguments.parse(message.body["arguments"])
             return values
         if message.op == wire.OP_HELP:
+            sys.argv = ["dynamo-vllm", "--help"]  # vLLM collects its help texts on import, and only if this asks for them
             self._import_engine()
             return arguments.help_text()
         if message.op == wire.OP_BUILD:

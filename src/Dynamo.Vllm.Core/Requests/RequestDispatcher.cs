@@ -100,6 +100,7 @@ public sealed partial class RequestDispatcher
         {
             work.Release?.Invoke();
             _metrics.PoolActive.Dec();
+            _metrics.EngineRequests.Dec();
             Interlocked.Decrement(ref _admitted);
             _slots.Release();
         }
@@ -110,11 +111,14 @@ public sealed partial class RequestDispatcher
         if (!_slots.Wait(0, CancellationToken.None))
         {
             _metrics.QueueDepth.Inc();
+            _metrics.QueuedRequests.Inc();
             await _slots.WaitAsync().ConfigureAwait(false);
             _metrics.QueueDepth.Dec();
+            _metrics.QueuedRequests.Dec();
         }
 
         _metrics.PoolActive.Inc();
+        _metrics.EngineRequests.Inc();
     }
 
     private async Task ServeAsync(Work work, long started)
