@@ -11,6 +11,8 @@ namespace Dynamo.Vllm.Transports.Discovery;
 /// <remarks>
 /// A record appears by link or rename, never by writing its final name, since watchers read it at that moment. Every third of the lifetime own files
 /// are touched, others that are too old are removed, and own files that somebody removed are written again, which the reference does not do.
+/// A failure with one file never keeps the others from being touched. A bucket whose lock is held for too long (by a stopped peer, say) is written
+/// without it: link, rename and unlink are atomic, so that the lock only orders peers.
 /// Golden files: captures/runtime/file_store_contents.json, file_store_tree.txt.
 /// </remarks>
 public sealed partial class FileDiscovery : IDiscovery
@@ -22,8 +24,8 @@ public sealed partial class FileDiscovery : IDiscovery
     private readonly TimeProvider _time;
     private readonly ILogger<FileDiscovery> _logger;
     private readonly CancellationTokenSource _stopping = new();
-    private readonly Lock _lock = new();
-    private readonly Dictionary<string, byte[]> _owned = [];
+    private readonly SemaphoreSlim _writing = new(1, 1);
+    private readonly Dictionary<string, byte[]> _owned = []; // this and the next are guarded by _writing
     private readonly HashSet<string> _buckets = [];
     private Task _keepingAlive = Task.CompletedTask;
     private bool _isBroken;
@@ -60,42 +62,49 @@ public sealed partial class FileDiscovery : IDiscovery
         return Task.FromResult(MemoryDiscovery.RandomInstance());
     }
 
-    public async Task RegisterAsync(DiscoveryRecord record, CancellationToken cancellationToken)
+    public Task RegisterAsync(DiscoveryRecord record, CancellationToken cancellationToken)
     {
         var content = Encoding.UTF8.GetBytes(record.Value.ToJsonString());
         var path = PathOf(record);
-        await WriteAsync(path, content, cancellationToken).ConfigureAwait(false);
-        lock (_lock)
-        {
-            _owned[path] = content;
-        }
+        return InTurnAsync(
+            async () =>
+            {
+                await WriteAsync(path, content, cancellationToken).ConfigureAwait(false);
+                _owned[path] = content;
+            },
+            cancellationToken);
     }
 
-    public async Task UnregisterAsync(DiscoveryRecord record, CancellationToken cancellationToken)
+    public Task UnregisterAsync(DiscoveryRecord record, CancellationToken cancellationToken)
     {
         var path = PathOf(record);
-        lock (_lock)
-        {
-            _owned.Remove(path);
-        }
-
-        await DeleteAsync(path, cancellationToken).ConfigureAwait(false);
+        return InTurnAsync(
+            async () =>
+            {
+                _owned.Remove(path); // first: a file that cannot be deleted now must at least grow old
+                await DeleteAsync(path, cancellationToken).ConfigureAwait(false);
+            },
+            cancellationToken);
     }
 
-    public async Task LeaveAsync(CancellationToken cancellationToken)
-    {
-        string[] paths;
-        lock (_lock)
+    public Task LeaveAsync(CancellationToken cancellationToken) => InTurnAsync(
+        async () =>
         {
-            paths = [.. _owned.Keys];
+            string[] paths = [.. _owned.Keys];
             _owned.Clear();
-        }
-
-        foreach (var path in paths)
-        {
-            await DeleteAsync(path, cancellationToken).ConfigureAwait(false);
-        }
-    }
+            foreach (var path in paths)
+            {
+                try
+                {
+                    await DeleteAsync(path, cancellationToken).ConfigureAwait(false);
+                }
+                catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+                {
+                    LogCannotDelete(_logger, path, exception.Message); // best-effort cleanup (style E3): the rest must go, too
+                }
+            }
+        },
+        cancellationToken);
 
     public async ValueTask DisposeAsync()
     {
@@ -105,21 +114,30 @@ public sealed partial class FileDiscovery : IDiscovery
 
     private string PathOf(DiscoveryRecord record) => Path.Combine(_root, record.Bucket, FileNames.Escape(record.Key));
 
+    private async Task InTurnAsync(Func<Task> change, CancellationToken cancellationToken)
+    {
+        await _writing.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            await change().ConfigureAwait(false);
+        }
+        finally
+        {
+            _writing.Release();
+        }
+    }
+
     private async Task WriteAsync(string path, byte[] content, CancellationToken cancellationToken)
     {
         var bucket = Path.GetDirectoryName(path)!;
         Directory.CreateDirectory(bucket);
-        lock (_lock)
-        {
-            _buckets.Add(bucket);
-        }
-
-        using var held = await FileLock.TakeAsync(bucket, cancellationToken).ConfigureAwait(false);
+        _buckets.Add(bucket);
+        using var held = await LockAsync(bucket, cancellationToken).ConfigureAwait(false);
         var temporary = Path.Combine(bucket, $".tmp_{Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(8))}");
         try
         {
             // A full disk fails here, before anything is visible.
-            await File.WriteAllBytesAsync(temporary, content, cancellationToken).ConfigureAwait(false);
+            await WriteNewAsync(temporary, content, cancellationToken).ConfigureAwait(false);
             if (!FileLock.TryLink(temporary, path))
             {
                 File.Move(temporary, path, overwrite: true); // an own record with a new value
@@ -127,11 +145,20 @@ public sealed partial class FileDiscovery : IDiscovery
         }
         finally
         {
-            File.Delete(temporary);
+            TryDelete(temporary);
         }
     }
 
-    private static async Task DeleteAsync(string path, CancellationToken cancellationToken)
+    private static async Task WriteNewAsync(string path, byte[] content, CancellationToken cancellationToken)
+    {
+        var file = new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.Read, bufferSize: 0, useAsync: false);
+        await using (file.ConfigureAwait(false))
+        {
+            await file.WriteAsync(content, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    private async Task DeleteAsync(string path, CancellationToken cancellationToken)
     {
         var bucket = Path.GetDirectoryName(path)!;
         if (!Directory.Exists(bucket))
@@ -139,8 +166,31 @@ public sealed partial class FileDiscovery : IDiscovery
             return;
         }
 
-        using var held = await FileLock.TakeAsync(bucket, cancellationToken).ConfigureAwait(false);
+        using var held = await LockAsync(bucket, cancellationToken).ConfigureAwait(false);
         File.Delete(path);
+    }
+
+    private async Task<FileLock?> LockAsync(string bucket, CancellationToken cancellationToken)
+    {
+        var held = await FileLock.TryTakeAsync(bucket, cancellationToken).ConfigureAwait(false);
+        if (held is null)
+        {
+            LogLocked(_logger, bucket);
+        }
+
+        return held;
+    }
+
+    private static void TryDelete(string path)
+    {
+        try
+        {
+            File.Delete(path);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            // Best-effort cleanup (style E3): names with this prefix are invisible, and any peer removes them when they are old.
+        }
     }
 
     private async Task KeepAliveAsync(CancellationToken cancellationToken)
@@ -161,74 +211,82 @@ public sealed partial class FileDiscovery : IDiscovery
 
     private async Task TickAsync(CancellationToken cancellationToken)
     {
+        string? problem = null;
+        await InTurnAsync(
+            async () =>
+            {
+                foreach (var (path, content) in _owned.ToArray())
+                {
+                    problem = await TryAsync(() => TouchAsync(path, content, cancellationToken)).ConfigureAwait(false) ?? problem;
+                }
+
+                foreach (var bucket in _buckets.Where(Directory.Exists).ToArray())
+                {
+                    problem = await TryAsync(() => ExpireAsync(bucket, cancellationToken)).ConfigureAwait(false) ?? problem;
+                }
+            },
+            cancellationToken).ConfigureAwait(false);
+        Report(problem);
+    }
+
+    /// <summary>Runs one step; a store that is away for a while must find us when it is back (style E3, loop supervision).</summary>
+    private static async Task<string?> TryAsync(Func<Task> step)
+    {
         try
         {
-            await TouchAsync(cancellationToken).ConfigureAwait(false);
-            await ExpireAsync(cancellationToken).ConfigureAwait(false);
-            if (_isBroken)
-            {
-                _isBroken = false;
-                LogRecovered(_logger, _root);
-            }
+            await step().ConfigureAwait(false);
+            return null;
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            // Loop supervision (style E3): a store that is away for a while must find us when it is back.
-            if (!_isBroken)
-            {
-                _isBroken = true;
-                LogBroken(_logger, _root, exception.Message);
-            }
+            return exception.Message;
         }
     }
 
-    private async Task TouchAsync(CancellationToken cancellationToken)
+    /// <summary>Once for each outage, and once when it is over.</summary>
+    private void Report(string? problem)
     {
-        KeyValuePair<string, byte[]>[] owned;
-        lock (_lock)
+        if (problem is not null && !_isBroken)
         {
-            owned = [.. _owned];
+            LogBroken(_logger, _root, problem);
+        }
+        else if (problem is null && _isBroken)
+        {
+            LogRecovered(_logger, _root);
         }
 
-        foreach (var (path, content) in owned)
-        {
-            try
-            {
-                File.SetLastWriteTimeUtc(path, _time.GetUtcNow().UtcDateTime);
-            }
-            catch (Exception exception) when (exception is FileNotFoundException or DirectoryNotFoundException)
-            {
-                bool isOwned;
-                lock (_lock)
-                {
-                    isOwned = _owned.ContainsKey(path); // it may have been withdrawn in between
-                }
+        _isBroken = problem is not null;
+    }
 
-                if (isOwned)
-                {
-                    LogRestored(_logger, path);
-                    await WriteAsync(path, content, cancellationToken).ConfigureAwait(false);
-                }
-            }
+    private async Task TouchAsync(string path, byte[] content, CancellationToken cancellationToken)
+    {
+        try
+        {
+            File.SetLastWriteTimeUtc(path, _time.GetUtcNow().UtcDateTime);
+        }
+        catch (Exception exception) when (exception is FileNotFoundException or DirectoryNotFoundException)
+        {
+            LogRestored(_logger, path);
+            await WriteAsync(path, content, cancellationToken).ConfigureAwait(false);
         }
     }
 
-    private async Task ExpireAsync(CancellationToken cancellationToken)
+    private async Task ExpireAsync(string bucket, CancellationToken cancellationToken)
     {
-        string[] buckets;
-        lock (_lock)
+        using var held = await FileLock.TryTakeAsync(bucket, cancellationToken).ConfigureAwait(false);
+        if (held is null)
         {
-            buckets = [.. _buckets];
+            return; // somebody else is at it, or stopped; there is no hurry
         }
 
         var limit = _time.GetUtcNow().UtcDateTime - Lifetime;
-        foreach (var bucket in buckets.Where(Directory.Exists))
+        foreach (var file in new DirectoryInfo(bucket).EnumerateFiles())
         {
-            using var held = await FileLock.TakeAsync(bucket, cancellationToken).ConfigureAwait(false);
-            foreach (var path in Directory.EnumerateFiles(bucket).Where(path => File.GetLastWriteTimeUtc(path) < limit))
+            // A file that went while we were looking has the year 1601; that is not an age.
+            if (file.Exists && file.LastWriteTimeUtc < limit)
             {
-                File.Delete(path);
-                LogExpired(_logger, path);
+                TryDelete(file.FullName);
+                LogExpired(_logger, file.FullName);
             }
         }
     }
@@ -244,4 +302,10 @@ public sealed partial class FileDiscovery : IDiscovery
 
     [LoggerMessage(EventId = 3104, Level = LogLevel.Information, Message = "Removed expired discovery record {Path}")]
     private static partial void LogExpired(ILogger logger, string path);
+
+    [LoggerMessage(EventId = 3105, Level = LogLevel.Warning, Message = "{Bucket} is locked by another process for more than 1 s; changing it without the lock")]
+    private static partial void LogLocked(ILogger logger, string bucket);
+
+    [LoggerMessage(EventId = 3106, Level = LogLevel.Warning, Message = "Cannot delete discovery record {Path}, which will expire: {Problem}")]
+    private static partial void LogCannotDelete(ILogger logger, string path, string problem);
 }

@@ -9,31 +9,43 @@ internal sealed partial class FileLock : IDisposable
     private const int ReadOnlyDirectory = 0x10000 | 0x80000; // O_DIRECTORY | O_CLOEXEC
     private const int ExclusiveNonBlocking = 2 | 4; // LOCK_EX | LOCK_NB
 
+    private const int TriesMax = 100;
+
     private readonly SafeFileHandle _handle;
 
     private FileLock(SafeFileHandle handle) => _handle = handle;
 
-    /// <summary>Tries every 10 ms, 100 times, as the reference does, then fails.</summary>
-    public static async Task<FileLock> TakeAsync(string directory, CancellationToken cancellationToken)
+    /// <summary>Tries every 10 ms, 100 times, as the reference does, then gives up with null.</summary>
+    /// <exception cref="IOException">The directory cannot be opened.</exception>
+    public static async Task<FileLock?> TryTakeAsync(string directory, CancellationToken cancellationToken)
     {
         var handle = new SafeFileHandle(Open(directory, ReadOnlyDirectory), ownsHandle: true);
         if (handle.IsInvalid)
         {
-            throw new IOException($"cannot open {directory}");
+            throw new IOException($"cannot open {directory}: {Marshal.GetPInvokeErrorMessage(Marshal.GetLastPInvokeError())}");
         }
 
-        for (var tries = 0; tries < 100; tries++)
+        var taken = false;
+        try
         {
-            if (Flock((int)handle.DangerousGetHandle(), ExclusiveNonBlocking) == 0)
+            for (var tries = 0; tries < TriesMax && !taken; tries++)
             {
-                return new FileLock(handle);
+                taken = Flock((int)handle.DangerousGetHandle(), ExclusiveNonBlocking) == 0;
+                if (!taken)
+                {
+                    await Task.Delay(10, cancellationToken).ConfigureAwait(false);
+                }
             }
-
-            await Task.Delay(10, cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            if (!taken)
+            {
+                handle.Dispose();
+            }
         }
 
-        handle.Dispose();
-        throw new IOException($"{directory} is locked by another process for more than 1 s");
+        return taken ? new FileLock(handle) : null;
     }
 
     public void Dispose() => _handle.Dispose(); // closing releases the lock
@@ -41,7 +53,7 @@ internal sealed partial class FileLock : IDisposable
     /// <summary>Makes <paramref name="target"/> a name of <paramref name="source"/>; false if the name exists.</summary>
     public static bool TryLink(string source, string target) => Link(source, target) == 0;
 
-    [LibraryImport("libc.so.6", EntryPoint = "open", StringMarshalling = StringMarshalling.Utf8)]
+    [LibraryImport("libc.so.6", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Open(string path, int flags);
 
     [LibraryImport("libc.so.6", EntryPoint = "flock")]

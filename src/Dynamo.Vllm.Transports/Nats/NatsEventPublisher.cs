@@ -27,26 +27,30 @@ public sealed class NatsEventPublisher
 
     public Task StartAsync(CancellationToken cancellationToken) => _link.ConnectAsync(cancellationToken);
 
+    /// <summary>Sends a message to whoever listens.</summary>
+    /// <remarks>The payload is copied before the call completes.</remarks>
     /// <exception cref="ProtocolException">The payload is larger than the server takes.</exception>
     /// <exception cref="IOException">No connection within the limit.</exception>
-    public ValueTask PublishAsync(string subject, ReadOnlyMemory<byte> payload)
+    public ValueTask PublishAsync(string subject, ReadOnlyMemory<byte> payload, CancellationToken cancellationToken = default)
     {
         if (payload.Length > PayloadBytesMax)
         {
             throw new ProtocolException($"a NATS message of {payload.Length} bytes is above the server's limit {PayloadBytesMax} (max_payload)");
         }
 
-        var publish = _link.Connection.PublishAsync(subject, payload, serializer: NatsRawSerializer<ReadOnlyMemory<byte>>.Default);
-        return publish.IsCompletedSuccessfully ? ValueTask.CompletedTask : MapAsync(publish, subject);
+        var publish = _link.Connection.PublishAsync(
+            subject, payload, serializer: NatsRawSerializer<ReadOnlyMemory<byte>>.Default, cancellationToken: cancellationToken);
+        return publish.IsCompletedSuccessfully ? ValueTask.CompletedTask : MapAsync(publish, subject, cancellationToken);
     }
 
-    private static async ValueTask MapAsync(ValueTask publish, string subject)
+    private static async ValueTask MapAsync(ValueTask publish, string subject, CancellationToken cancellationToken)
     {
         try
         {
             await publish.ConfigureAwait(false);
         }
-        catch (Exception exception) when (exception is NatsException or OperationCanceledException or ObjectDisposedException or TimeoutException)
+        catch (Exception exception) when (exception is NatsException or ObjectDisposedException or TimeoutException
+            || (exception is OperationCanceledException && !cancellationToken.IsCancellationRequested))
         {
             throw new IOException($"NATS: cannot publish to {subject}: {exception.Message}", exception);
         }

@@ -33,6 +33,9 @@ public sealed partial class NatsLink : IAsyncDisposable
     /// <summary>Raised after each reconnect: what was published in between may be lost.</summary>
     public event Action? Reconnected;
 
+    /// <summary>Raised with the text of each error that the server sends, a refused subscription for one.</summary>
+    internal event Action<string>? Refused;
+
     public bool IsConnected => _connection is not null && !_isDown;
 
     /// <summary>Largest message that the server takes.</summary>
@@ -225,6 +228,7 @@ public sealed partial class NatsLink : IAsyncDisposable
         connection.ServerError += (_, args) =>
         {
             LogServerError(_logger, args.Error);
+            Refused?.Invoke(args.Error);
             return ValueTask.CompletedTask;
         };
     }

@@ -53,24 +53,28 @@ public sealed partial class NatsRequestPlane : IRequestPlane
         }
 
         _dispatcher.Add(address.Value, endpoint);
+        NatsEndpoint? bound = null;
         try
         {
-            var subscription = await _link.Connection.SubscribeCoreAsync(
-                address.Value, MicroService.QueueGroup, NatsPayload.Reader, cancellationToken: cancellationToken).ConfigureAwait(false);
-            var bound = new NatsEndpoint(endpoint, instance, subscription);
-            bound.Reading = Task.Run(() => ReadAsync(bound), CancellationToken.None);
-            lock (_lock)
-            {
-                _endpoints.Add(bound);
-            }
-
-            // The answer to a ping proves that the server knows the subscription, before anybody is told of it.
-            await _link.Connection.PingAsync(cancellationToken).ConfigureAwait(false);
+            bound = await SubscribeAsync(endpoint, instance, address.Value, cancellationToken).ConfigureAwait(false);
+            await ConfirmAsync(address.Value, cancellationToken).ConfigureAwait(false);
             await _services.AddAsync(bound, cancellationToken).ConfigureAwait(false);
         }
-        catch (NatsException exception)
+        catch (Exception exception)
         {
-            throw new IOException($"NATS: cannot subscribe to {address.Value}: {exception.Message}", exception);
+            // Undone and thrown on, so that the next try starts from nothing.
+            await AbandonAsync(address.Value, bound).ConfigureAwait(false);
+            if (exception is NatsException)
+            {
+                throw new IOException($"NATS: cannot subscribe to {address.Value}: {exception.Message}", exception);
+            }
+
+            throw;
+        }
+
+        lock (_lock)
+        {
+            _endpoints.Add(bound);
         }
 
         return address;
@@ -130,6 +134,57 @@ public sealed partial class NatsRequestPlane : IRequestPlane
         }
 
         return buffer.WrittenMemory;
+    }
+
+    /// <summary>The answer to a ping proves that the server has read the subscription, before anybody is told of it.</summary>
+    /// <remarks>A refusal was sent before that answer, but the library hands it on through a queue of its own; hence the second ping.</remarks>
+    private async Task ConfirmAsync(string subject, CancellationToken cancellationToken)
+    {
+        string? refusal = null;
+        void Look(string error)
+        {
+            if (error.Contains($"\"{subject}\"", StringComparison.OrdinalIgnoreCase))
+            {
+                refusal = error;
+            }
+        }
+
+        _link.Refused += Look;
+        try
+        {
+            await _link.Connection.PingAsync(cancellationToken).ConfigureAwait(false);
+            await _link.Connection.PingAsync(cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            _link.Refused -= Look;
+        }
+
+        if (refusal is not null)
+        {
+            throw new IOException($"NATS does not let this worker subscribe to {subject} ({refusal}); give its user the permission");
+        }
+    }
+
+    private async Task<NatsEndpoint> SubscribeAsync(ServedEndpoint endpoint, InstanceId instance, string subject, CancellationToken cancellationToken)
+    {
+        var subscription = await _link.Connection.SubscribeCoreAsync(
+            subject, MicroService.QueueGroup, NatsPayload.Reader, cancellationToken: cancellationToken).ConfigureAwait(false);
+        var bound = new NatsEndpoint(endpoint, instance, subscription);
+        bound.Reading = Task.Run(() => ReadAsync(bound), CancellationToken.None);
+        return bound;
+    }
+
+    private async Task AbandonAsync(string subject, NatsEndpoint? bound)
+    {
+        if (bound is null)
+        {
+            _dispatcher.Remove(subject);
+        }
+        else
+        {
+            await UnbindAsync(bound).ConfigureAwait(false);
+        }
     }
 
     private async Task UnbindAsync(NatsEndpoint bound)

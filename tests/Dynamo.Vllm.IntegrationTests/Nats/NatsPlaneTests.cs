@@ -162,6 +162,17 @@ public sealed class NatsPlaneTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_subject_that_the_user_may_not_subscribe_to_is_told_before_it_is_advertised()
+    {
+        await using var server = await NatsServer.StartAsync("authorization { users: [ { user: user, password: user, permissions: { subscribe: \"_INBOX.>\" } } ] }");
+        await using var link = new NatsLink(new NatsOptions { Server = server.Url }, TimeProvider.System, _log.For<NatsLink>());
+        await using var plane = CreatePlane(link: link);
+        await plane.StartAsync(default);
+        var exception = await Assert.ThrowsAsync<IOException>(() => plane.BindAsync(ServedEndpoints.Create(Generate), Instance, default));
+        Assert.Contains("does not let this worker subscribe to p1ns_backend.generate-12c8a2035590d12c", exception.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Events_are_published_up_to_the_limit_of_the_server()
     {
         var publisher = new NatsEventPublisher(_link);
@@ -218,13 +229,13 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         return answer.ToJsonString(); // keeps the order of the fields
     }
 
-    private NatsRequestPlane CreatePlane(AdmissionLimits? limits = null)
+    private NatsRequestPlane CreatePlane(AdmissionLimits? limits = null, NatsLink? link = null)
     {
         var metrics = new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1");
         var dispatcher = new RequestDispatcher(
             new TcpCallHomeDialer(new PlainConnections(), TimeProvider.System), limits ?? new AdmissionLimits(), metrics.Dispatcher, TimeProvider.System,
             _log.For<RequestDispatcher>());
-        return new NatsRequestPlane(_link, dispatcher, TimeProvider.System, _log.For<NatsRequestPlane>());
+        return new NatsRequestPlane(link ?? _link, dispatcher, TimeProvider.System, _log.For<NatsRequestPlane>());
     }
 
     private async Task<string> AskAsync(string subject, string id, NatsHeaders? headers = null)

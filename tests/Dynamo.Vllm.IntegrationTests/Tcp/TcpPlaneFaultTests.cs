@@ -1,0 +1,178 @@
+using System.Buffers.Binary;
+using System.Net;
+using System.Net.Sockets;
+using System.Text;
+using Dynamo.Vllm.Core.Metrics;
+using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Protocol.Discovery;
+using Dynamo.Vllm.Testing.Logs;
+using Dynamo.Vllm.Testing.Network;
+using Dynamo.Vllm.Testing.Servers;
+using Dynamo.Vllm.Transports.Tcp;
+
+namespace Dynamo.Vllm.IntegrationTests.Tcp;
+
+/// <summary>The TCP plane, plain and with TLS, behind a proxy that misbehaves.</summary>
+public sealed class TcpPlaneFaultTests : IAsyncLifetime
+{
+    private static readonly TimeSpan Soon = TimeSpan.FromSeconds(15);
+    private static readonly EndpointId Generate = new("p1ns", "backend", "generate");
+    private static readonly InstanceId Instance = new(0x4c7b147b073dc94b);
+
+    private readonly LogCapture _log = new();
+    private readonly CallHomeListener _home = new();
+    private readonly TestCertificates _certificates = new();
+    private readonly List<TcpRequestPlane> _planes = [];
+
+    public Task InitializeAsync() => Task.CompletedTask;
+
+    public async Task DisposeAsync()
+    {
+        foreach (var plane in _planes)
+        {
+            await plane.DisposeAsync();
+        }
+
+        _home.Dispose();
+        _certificates.Dispose();
+    }
+
+    [Fact]
+    public async Task A_frame_split_at_every_byte_is_acknowledged_and_answered()
+    {
+        await using var proxy = FaultProxy.Start(await StartAsync(new PlainConnections()));
+        proxy.ToTarget = new FaultPlan { PieceBytesMax = 1 };
+        var reading = _home.ReadAsync();
+        using var socket = await DialAsync(proxy.Port);
+        await using var stream = new NetworkStream(socket);
+        Assert.Equal("", await AskAsync(stream, Frame("split")));
+        Assert.Equal("\"sentinel\"", (await reading.WaitAsync(Soon))[^1]);
+    }
+
+    [Fact]
+    public async Task Connections_cut_anywhere_in_a_frame_do_no_harm_to_the_next_one()
+    {
+        await using var proxy = FaultProxy.Start(await StartAsync(new PlainConnections()));
+        var frame = Frame("cut");
+        foreach (var position in new[] { 0, 1, 2, 30, 41, 60, frame.Length - 1 })
+        {
+            proxy.ToTarget = new FaultPlan { CutAt = position };
+            using var socket = await DialAsync(proxy.Port);
+            await using var stream = new NetworkStream(socket);
+            await Assert.ThrowsAnyAsync<IOException>(() => AskAsync(stream, frame));
+        }
+
+        proxy.ToTarget = FaultPlan.None;
+        var reading = _home.ReadAsync();
+        using var last = await DialAsync(proxy.Port);
+        await using var good = new NetworkStream(last);
+        Assert.Equal("", await AskAsync(good, Frame("whole")));
+        await reading.WaitAsync(Soon);
+    }
+
+    [Fact]
+    public async Task A_caller_that_closes_its_half_after_the_frame_still_gets_the_acknowledgement()
+    {
+        await using var proxy = FaultProxy.Start(await StartAsync(new PlainConnections()));
+        var frame = Frame("half");
+        proxy.ToTarget = new FaultPlan { HalfCloseAt = frame.Length };
+        var reading = _home.ReadAsync();
+        using var socket = await DialAsync(proxy.Port);
+        await using var stream = new NetworkStream(socket);
+        Assert.Equal("", await AskAsync(stream, frame));
+        await reading.WaitAsync(Soon);
+    }
+
+    [Fact]
+    public async Task A_request_and_its_answer_travel_over_tls_in_both_directions()
+    {
+        var worker = _certificates.Issue("worker");
+        var caller = _certificates.Issue("caller");
+        var security = new TlsConnections(
+            new TlsOptions
+            {
+                CertificatePath = worker.Certificate, KeyPath = worker.Key, ClientAuthorityPath = _certificates.Authority, AuthorityPath = _certificates.Authority,
+                ClientCertificatePath = worker.Certificate, ClientKeyPath = worker.Key,
+            },
+            TimeProvider.System, _log.For<TlsConnections>());
+        var other = new TlsConnections(
+            new TlsOptions
+            {
+                CertificatePath = caller.Certificate, KeyPath = caller.Key, ClientAuthorityPath = _certificates.Authority, AuthorityPath = _certificates.Authority,
+                ClientCertificatePath = caller.Certificate, ClientKeyPath = caller.Key,
+            },
+            TimeProvider.System, _log.For<TlsConnections>());
+        var port = await StartAsync(security);
+        var reading = _home.ReadAsync(async socket => await other.SecureAcceptedAsync(socket, default));
+        using var socket = await DialAsync(port);
+        await using var stream = await other.SecureDialledAsync(socket, "127.0.0.1", default);
+        Assert.Equal("", await AskAsync(stream, Frame("secret")));
+        Assert.Equal("\"sentinel\"", (await reading.WaitAsync(Soon))[^1]);
+    }
+
+    [Fact]
+    public async Task Unbinding_closes_the_paths_of_earlier_identities_too()
+    {
+        var port = await StartAsync(new PlainConnections());
+        var endpoint = ServedEndpoints.Create(Generate with { Name = "other" });
+        await _planes[0].BindAsync(endpoint, new InstanceId(1), default);
+        await _planes[0].BindAsync(endpoint, new InstanceId(2), default);
+        await _planes[0].UnbindAsync(endpoint, new InstanceId(2));
+        using var socket = await DialAsync(port);
+        await using var stream = new NetworkStream(socket);
+        Assert.Equal("Server unavailable: unknown endpoint 1/p1ns/backend/other", await AskAsync(stream, Frame("x", "1/p1ns/backend/other")));
+    }
+
+    private static async Task<Socket> DialAsync(int port)
+    {
+        var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
+        await socket.ConnectAsync(IPAddress.Loopback, port);
+        return socket;
+    }
+
+    private static async Task<string> AskAsync(Stream stream, byte[] frame)
+    {
+        using var limit = new CancellationTokenSource(Soon);
+        await stream.WriteAsync(frame, limit.Token);
+        var length = new byte[4];
+        await stream.ReadExactlyAsync(length, limit.Token);
+        var text = new byte[BinaryPrimitives.ReadUInt32BigEndian(length)];
+        await stream.ReadExactlyAsync(text, limit.Token);
+        return Encoding.UTF8.GetString(text);
+    }
+
+    private byte[] Frame(string id, string? path = null)
+    {
+        var pathBytes = Encoding.UTF8.GetBytes(path ?? TransportAddress.TcpPath(Instance, Generate));
+        var headers = "{\"request-id\":\"x\"}"u8.ToArray();
+        var payload = _home.Request(id);
+        using var frame = new MemoryStream();
+        void Number(uint value, int bytes)
+        {
+            for (var shift = (bytes - 1) * 8; shift >= 0; shift -= 8)
+            {
+                frame.WriteByte((byte)(value >> shift));
+            }
+        }
+
+        Number((uint)pathBytes.Length, 2);
+        frame.Write(pathBytes);
+        Number((uint)headers.Length, 2);
+        frame.Write(headers);
+        Number((uint)payload.Length, 4);
+        frame.Write(payload);
+        return frame.ToArray();
+    }
+
+    private async Task<int> StartAsync(IConnectionSecurity security)
+    {
+        var metrics = new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1");
+        var dispatcher = new RequestDispatcher(
+            new TcpCallHomeDialer(security, TimeProvider.System), new AdmissionLimits(), metrics.Dispatcher, TimeProvider.System, _log.For<RequestDispatcher>());
+        var plane = new TcpRequestPlane(new TcpPlaneOptions(), dispatcher, security, _log.For<TcpRequestPlane>());
+        _planes.Add(plane);
+        await plane.StartAsync(default);
+        await plane.BindAsync(ServedEndpoints.Create(Generate), Instance, default);
+        return IPEndPoint.Parse(plane.Address).Port;
+    }
+}
