@@ -24,12 +24,17 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     private readonly Dictionary<string, Func<InstanceId, DiscoveryRecord>> _records = [];
     private bool _isLeaving;
 
-    /// <param name="discovery">Has joined as <paramref name="instance"/>; owned from here on.</param>
+    /// <param name="discovery">Owned from here on.</param>
+    /// <param name="requests">Where endpoints take their requests.</param>
+    /// <param name="deviceType">For the endpoint records: <c>cpu</c> or <c>cuda</c>.</param>
+    /// <param name="codec">Codec that the endpoint records advertise.</param>
+    /// <param name="logger">Log.</param>
+    /// <param name="joined">The identity, if <paramref name="discovery"/> has one already; else call <see cref="JoinAsync"/>.</param>
     public WorkerRegistration(
-        IDiscovery discovery, InstanceId instance, IRequestPlane requests, string deviceType, PayloadCodec codec, ILogger<WorkerRegistration> logger)
+        IDiscovery discovery, IRequestPlane requests, string deviceType, PayloadCodec codec, ILogger<WorkerRegistration> logger, InstanceId joined = default)
     {
         _discovery = discovery;
-        Instance = instance;
+        Instance = joined;
         _requests = requests;
         _deviceType = deviceType;
         _codec = codec;
@@ -39,6 +44,8 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
 
     /// <summary>The identity now; a lost lease changes it.</summary>
     public InstanceId Instance { get; private set; }
+
+    public async Task JoinAsync(CancellationToken cancellationToken) => Instance = await _discovery.JoinAsync(cancellationToken).ConfigureAwait(false);
 
     /// <summary>Puts or replaces a record of any kind under a name of the caller's.</summary>
     public Task PutAsync(string name, Func<InstanceId, DiscoveryRecord> record, CancellationToken cancellationToken) => InTurnAsync(async () =>

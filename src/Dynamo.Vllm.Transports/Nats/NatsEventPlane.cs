@@ -44,7 +44,7 @@ public sealed class NatsEventPlane : IEventPlane
         {
             try
             {
-                await _publisher.PublishAsync(_topic.Subject, message.Envelope).ConfigureAwait(false);
+                await _publisher.PublishAsync(_topic.Subject, message.Envelope, cancellationToken).ConfigureAwait(false);
             }
             catch (Exception exception) when (exception is NATS.Client.Core.NatsException or TimeoutException or OperationCanceledException)
             {

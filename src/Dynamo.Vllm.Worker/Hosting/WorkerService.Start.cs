@@ -69,7 +69,7 @@ internal sealed partial class WorkerService
         _requests = _factory.CreateRequestPlane(dispatcher, security);
         await _requests.StartAsync(cancellationToken).ConfigureAwait(false);
         _registration = new WorkerRegistration(
-            _discovery, instance, _requests, _runtime.DeviceType, _runtime.RequestPlaneCodec, _loggers.CreateLogger<WorkerRegistration>());
+            _discovery, _requests, _runtime.DeviceType, _runtime.RequestPlaneCodec, _loggers.CreateLogger<WorkerRegistration>(), instance);
         LogJoined(_logger, _discovery.Name, instance.Hex);
     }
 
