@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Testing.Relay;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Protocol;

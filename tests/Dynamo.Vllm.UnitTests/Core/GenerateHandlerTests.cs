@@ -20,7 +20,7 @@ public sealed class GenerateHandlerTests
 
     private static readonly GenerateOptions Options = new() { BaseModelNames = new HashSet<string> { "tiny" } };
 
-    private readonly EngineFake _engine = new();
+    private readonly ScriptedEngine _engine = new();
     private readonly ResponsesFake _responses = new();
 
     [Fact]

@@ -42,7 +42,7 @@ public sealed class HealthTests
     [Fact]
     public async Task A_stall_is_reported_and_then_fatal_and_a_pause_is_no_stall()
     {
-        var engine = new EngineFake { RunningRequests = 1, LastProgress = _time.GetTimestamp() };
+        var engine = new ScriptedEngine { RunningRequests = 1, LastProgress = _time.GetTimestamp() };
         var health = new HealthState(canaryEnabled: false, startsReady: true, _time);
         var options = new EngineMonitorOptions { Interval = TimeSpan.FromSeconds(1), StallTimeout = TimeSpan.FromSeconds(5) };
         var monitor = new EngineMonitor(engine, options, health, _time, NullLogger<EngineMonitor>.Instance) { IsPaused = true };
@@ -62,7 +62,7 @@ public sealed class HealthTests
     [Fact]
     public async Task A_dead_engine_ends_the_monitor_with_its_reason()
     {
-        var engine = new EngineFake();
+        var engine = new ScriptedEngine();
         var monitor = new EngineMonitor(engine, new EngineMonitorOptions(), new HealthState(false, true, _time), _time, NullLogger<EngineMonitor>.Instance);
         var run = monitor.RunAsync(default);
         engine.Die("core died");
@@ -72,7 +72,7 @@ public sealed class HealthTests
     [Fact]
     public async Task A_failed_health_check_is_fatal()
     {
-        var engine = new EngineFake { OnCall = _ => throw new EngineCallException("engine_dead", "EngineDeadError", "gone") };
+        var engine = new ScriptedEngine { OnCall = _ => throw new EngineCallException("engine_dead", "EngineDeadError", "gone") };
         var monitor = new EngineMonitor(engine, new EngineMonitorOptions(), new HealthState(false, true, _time), _time, NullLogger<EngineMonitor>.Instance);
         Assert.Contains("EngineDeadError", await monitor.RunAsync(default), StringComparison.Ordinal);
     }

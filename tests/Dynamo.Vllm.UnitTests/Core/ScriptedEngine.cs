@@ -6,7 +6,7 @@ using Dynamo.Vllm.Protocol.Errors;
 namespace Dynamo.Vllm.UnitTests.Core;
 
 /// <summary>An engine whose outputs a test pushes one by one. Keeps the contract of IEngine.</summary>
-internal sealed class EngineFake : IEngine
+internal sealed class ScriptedEngine : IEngine
 {
     private readonly TaskCompletionSource<string> _died = new();
 
@@ -29,7 +29,7 @@ internal sealed class EngineFake : IEngine
 
     public Task<string> Died => _died.Task;
 
-    public List<StreamFake> Streams { get; } = [];
+    public List<ScriptedStream> Streams { get; } = [];
 
     public List<EngineRequest> Requests { get; } = [];
 
@@ -42,15 +42,15 @@ internal sealed class EngineFake : IEngine
     public IEngineStream Submit(EngineRequest request)
     {
         Requests.Add(request);
-        Streams.Add(new StreamFake());
+        Streams.Add(new ScriptedStream());
         return Streams[^1];
     }
 
     public Task<JsonElement> CallAsync(string method, JsonObject? arguments, CancellationToken cancellationToken) => Task.FromResult(OnCall(method));
 }
 
-/// <summary>One stream of <see cref="EngineFake"/>. An abort ends it at once, as vLLM does.</summary>
-internal sealed class StreamFake : IEngineStream
+/// <summary>One stream of <see cref="ScriptedEngine"/>. An abort ends it at once, as vLLM does.</summary>
+internal sealed class ScriptedStream : IEngineStream
 {
     private readonly Queue<EngineOutput> _outputs = new();
     private readonly SemaphoreSlim _signal = new(0);
