@@ -4,7 +4,8 @@ using System.Numerics;
 namespace Dynamo.Vllm.Protocol.Hashing;
 
 /// <summary>SipHash with one round for each block and three at the end, both keys zero: the hasher of Rust's standard library.</summary>
-/// <remarks>Only for identities that both sides derive from the same name (discovery.md, 5); without a secret key it defends against nothing.</remarks>
+/// <remarks>Only for identities that both sides derive from the same name (discovery.md, 5); without a secret key it defends against
+/// nothing.</remarks>
 public static class SipHash13
 {
     private const int BlockBytes = 8;

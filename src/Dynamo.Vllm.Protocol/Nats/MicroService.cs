@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Globalization;
 using System.Text.Json;
 using Dynamo.Vllm.Protocol.Discovery;
 
@@ -52,7 +53,7 @@ public sealed record MicroService(string Namespace, string Component, string Id,
     {
         json.WriteString("version"u8, Version);
         // Nanoseconds by their digits; the clock has steps of a hundred.
-        json.WriteString("started"u8, Started.ToString("yyyy-MM-dd'T'HH:mm:ss.fffffff'00Z'", System.Globalization.CultureInfo.InvariantCulture));
+        json.WriteString("started"u8, Started.ToString("yyyy-MM-dd'T'HH:mm:ss.fffffff'00Z'", CultureInfo.InvariantCulture));
         json.WriteStartArray("endpoints"u8);
         foreach (var endpoint in endpoints)
         {

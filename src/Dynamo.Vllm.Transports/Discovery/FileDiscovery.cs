@@ -9,10 +9,10 @@ namespace Dynamo.Vllm.Transports.Discovery;
 
 /// <summary>Records as files under a shared directory (discovery.md, 4).</summary>
 /// <remarks>
-/// A record appears by link or rename, never by writing its final name, since watchers read it at that moment. Every third of the lifetime own files
-/// are touched, others that are too old are removed, and own files that somebody removed are written again, which the reference does not do.
-/// A failure with one file never keeps the others from being touched. A bucket whose lock is held for too long (by a stopped peer, say) is written
-/// without it: link, rename and unlink are atomic, so that the lock only orders peers.
+/// A record appears by link or rename, never by writing its final name, since watchers read it at that moment. Every third of the lifetime
+/// own files are touched, others that are too old are removed, and own files that somebody removed are written again, which the reference
+/// does not do. A failure with one file never keeps the others from being touched. A bucket whose lock is held for too long (by a stopped
+/// peer, say) is written without it: link, rename and unlink are atomic, so that the lock only orders peers.
 /// Golden files: captures/runtime/file_store_contents.json, file_store_tree.txt.
 /// </remarks>
 public sealed partial class FileDiscovery : IDiscovery
@@ -291,21 +291,25 @@ public sealed partial class FileDiscovery : IDiscovery
         }
     }
 
-    [LoggerMessage(EventId = 3101, Level = LogLevel.Error, Message = "File discovery at {Root} does not work: {Problem}. Trying again every 3 s")]
+    [LoggerMessage(EventId = 3101, Level = LogLevel.Error,
+        Message = "File discovery at {Root} does not work: {Problem}. Trying again every 3 s")]
     private static partial void LogBroken(ILogger logger, string root, string problem);
 
     [LoggerMessage(EventId = 3102, Level = LogLevel.Information, Message = "File discovery at {Root} works again")]
     private static partial void LogRecovered(ILogger logger, string root);
 
-    [LoggerMessage(EventId = 3103, Level = LogLevel.Warning, Message = "Discovery record {Path} was removed by somebody else; writing it again")]
+    [LoggerMessage(EventId = 3103, Level = LogLevel.Warning,
+        Message = "Discovery record {Path} was removed by somebody else; writing it again")]
     private static partial void LogRestored(ILogger logger, string path);
 
     [LoggerMessage(EventId = 3104, Level = LogLevel.Information, Message = "Removed expired discovery record {Path}")]
     private static partial void LogExpired(ILogger logger, string path);
 
-    [LoggerMessage(EventId = 3105, Level = LogLevel.Warning, Message = "{Bucket} is locked by another process for more than 1 s; changing it without the lock")]
+    [LoggerMessage(EventId = 3105, Level = LogLevel.Warning,
+        Message = "{Bucket} is locked by another process for more than 1 s; changing it without the lock")]
     private static partial void LogLocked(ILogger logger, string bucket);
 
-    [LoggerMessage(EventId = 3106, Level = LogLevel.Warning, Message = "Cannot delete discovery record {Path}, which will expire: {Problem}")]
+    [LoggerMessage(EventId = 3106, Level = LogLevel.Warning,
+        Message = "Cannot delete discovery record {Path}, which will expire: {Problem}")]
     private static partial void LogCannotDelete(ILogger logger, string path, string problem);
 }

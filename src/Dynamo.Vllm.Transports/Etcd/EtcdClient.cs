@@ -9,8 +9,8 @@ namespace Dynamo.Vllm.Transports.Etcd;
 
 /// <summary>Calls to one member of the cluster at a time, and the move to the next when it fails. Thread-safe.</summary>
 /// <remarks>
-/// A call is tried once on each member. Every call demands a member that sees a leader (metadata <c>hasleader</c>): a member cut off from the
-/// others then fails at once instead of keeping us waiting.
+/// A call is tried once on each member. Every call demands a member that sees a leader (metadata <c>hasleader</c>): a member cut off from
+/// the others then fails at once instead of keeping us waiting.
 /// </remarks>
 internal sealed partial class EtcdClient : IDisposable
 {
@@ -204,7 +204,8 @@ internal sealed partial class EtcdClient : IDisposable
             handler.SslOptions = _tls;
         }
 
-        return new Session(endpoint, GrpcChannel.ForAddress(endpoint, new GrpcChannelOptions { HttpHandler = handler, DisposeHttpClient = true }));
+        var channel = GrpcChannel.ForAddress(endpoint, new GrpcChannelOptions { HttpHandler = handler, DisposeHttpClient = true });
+        return new Session(endpoint, channel);
     }
 
     private static TimeSpan Max(TimeSpan one, TimeSpan other) => one > other ? one : other;
@@ -226,7 +227,8 @@ internal sealed partial class EtcdClient : IDisposable
             try
             {
                 var answer = await new Auth.AuthClient(session.Invoker).AuthenticateAsync(
-                    new AuthenticateRequest { Name = login.User, Password = login.Password }, Options(metadata, cancellationToken)).ConfigureAwait(false);
+                    new AuthenticateRequest { Name = login.User, Password = login.Password }, Options(metadata, cancellationToken))
+                    .ConfigureAwait(false);
                 session.Token = answer.Token;
             }
             catch (RpcException exception) when (exception.StatusCode == StatusCode.FailedPrecondition)
@@ -247,7 +249,8 @@ internal sealed partial class EtcdClient : IDisposable
     [LoggerMessage(EventId = 3401, Level = LogLevel.Warning, Message = "etcd member {Endpoint} failed ({Problem}); using the next one")]
     private static partial void LogLeft(ILogger logger, Uri endpoint, string problem);
 
-    [LoggerMessage(EventId = 3402, Level = LogLevel.Information, Message = "etcd member {Endpoint} has authentication switched off; ETCD_AUTH_USERNAME is not used")]
+    [LoggerMessage(EventId = 3402, Level = LogLevel.Information,
+        Message = "etcd member {Endpoint} has authentication switched off; ETCD_AUTH_USERNAME is not used")]
     private static partial void LogLoginNotNeeded(ILogger logger, Uri endpoint);
 
     private sealed class Session(Uri endpoint, GrpcChannel channel)

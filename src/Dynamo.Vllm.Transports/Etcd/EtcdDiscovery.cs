@@ -9,9 +9,10 @@ namespace Dynamo.Vllm.Transports.Etcd;
 
 /// <summary>Records in etcd, all on one lease whose id is the identity of this process (discovery.md, 3).</summary>
 /// <remarks>
-/// One loop holds the lease. When the server says that it is gone, the loop takes another and raises <see cref="IdentityChanged"/>; the reference
-/// shuts down instead. A record of an earlier identity that arrives in between is not written: its owner registers it again under the new one.
-/// A record that could not be written is tried again after each renewal. Golden files: captures/runtime/etcd_dump_tcp.txt, etcd_instances_nats.txt.
+/// One loop holds the lease. When the server says that it is gone, the loop takes another and raises <see cref="IdentityChanged"/>; the
+/// reference shuts down instead. A record of an earlier identity that arrives in between is not written: its owner registers it again under
+/// the new one. A record that could not be written is tried again after each renewal. Golden files: captures/runtime/etcd_dump_tcp.txt,
+/// etcd_instances_nats.txt.
 /// </remarks>
 public sealed partial class EtcdDiscovery : IDiscovery
 {

@@ -6,9 +6,9 @@ namespace Dynamo.Vllm.Transports.Etcd;
 
 /// <summary>One lease: granted, renewed until the server says that it is gone, revoked.</summary>
 /// <remarks>
-/// Renewed after half of what remains, so that a failed renewal leaves time for others. A stream that breaks in between is noticed by the read that
-/// is always pending on it, and the next member is asked at once. Whether a lease is lost is the server's word alone: a server that was away
-/// (a restart, an election) gives leases their full time again, and our records with them are still there. Owned by one loop.
+/// Renewed after half of what remains, so that a failed renewal leaves time for others. A stream that breaks in between is noticed by the
+/// read that is always pending on it, and the next member is asked at once. Whether a lease is lost is the server's word alone: a server
+/// that was away (a restart, an election) gives leases their full time again, and our records with them are still there. Owned by one loop.
 /// </remarks>
 internal sealed partial class EtcdLease
 {
@@ -44,7 +44,8 @@ internal sealed partial class EtcdLease
         var started = time.GetTimestamp();
         var seconds = Math.Max(1, (long)Math.Ceiling(options.LeaseLifetime.TotalSeconds));
         var answer = await client.CallAsync(
-            (invoker, call) => new Lease.LeaseClient(invoker).LeaseGrantAsync(new LeaseGrantRequest { TTL = seconds }, call), cancellationToken)
+            (invoker, call) => new Lease.LeaseClient(invoker).LeaseGrantAsync(new LeaseGrantRequest { TTL = seconds }, call),
+            cancellationToken)
             .ConfigureAwait(false);
         return answer.Error.Length > 0
             ? throw new RpcException(new Status(StatusCode.Unknown, answer.Error))
@@ -56,7 +57,8 @@ internal sealed partial class EtcdLease
         try
         {
             await client.CallAsync(
-                (invoker, call) => new Lease.LeaseClient(invoker).LeaseRevokeAsync(new LeaseRevokeRequest { ID = id }, call), cancellationToken)
+                (invoker, call) => new Lease.LeaseClient(invoker).LeaseRevokeAsync(new LeaseRevokeRequest { ID = id }, call),
+                cancellationToken)
                 .ConfigureAwait(false);
         }
         catch (RpcException exception) when (exception.StatusCode == StatusCode.NotFound)
@@ -84,7 +86,8 @@ internal sealed partial class EtcdLease
             {
                 return;
             }
-            catch (Exception exception) when (exception is RpcException or ObjectDisposedException && !cancellationToken.IsCancellationRequested)
+            catch (Exception exception)
+                when (exception is RpcException or ObjectDisposedException && !cancellationToken.IsCancellationRequested)
             {
                 failures++; // the client has said which member failed and why
             }
@@ -186,9 +189,11 @@ internal sealed partial class EtcdLease
     }
 
     [LoggerMessage(EventId = 3403, Level = LogLevel.Error,
-        Message = "etcd lease {Lease:x} could not be renewed before its deadline: routers may have lost this worker. Still trying {Addresses}")]
+        Message = "etcd lease {Lease:x} could not be renewed before its deadline: routers may have lost this worker. "
+            + "Still trying {Addresses}")]
     private static partial void LogOverdue(ILogger logger, long lease, string addresses);
 
-    [LoggerMessage(EventId = 3404, Level = LogLevel.Information, Message = "etcd lease {Lease:x} outlived the outage; its records are still there")]
+    [LoggerMessage(EventId = 3404, Level = LogLevel.Information,
+        Message = "etcd lease {Lease:x} outlived the outage; its records are still there")]
     private static partial void LogSurvived(ILogger logger, long lease);
 }

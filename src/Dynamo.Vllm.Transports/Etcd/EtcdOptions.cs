@@ -3,7 +3,9 @@ namespace Dynamo.Vllm.Transports.Etcd;
 /// <summary>The etcd connection and the lease on it (runtime.md, 3.4).</summary>
 public sealed record EtcdOptions
 {
-    /// <summary>Members of the cluster as URLs; without a scheme, http or https by <see cref="Tls"/>. The next one is used when one fails.</summary>
+    /// <summary>
+    /// Members of the cluster as URLs; without a scheme, http or https by <see cref="Tls"/>. The next one is used when one fails.
+    /// </summary>
     public required IReadOnlyList<string> Endpoints { get; init; }
 
     /// <summary>After this without a renewal the server removes every record of this process.</summary>
@@ -12,7 +14,9 @@ public sealed record EtcdOptions
     /// <summary>How long <see cref="EtcdDiscovery.JoinAsync"/> tries before it fails.</summary>
     public TimeSpan StartupTimeLimit { get; init; } = TimeSpan.FromSeconds(120);
 
-    /// <summary>HTTP/2 pings while the renewal stream is open. Zero: none. A server refuses pings more often than its own limit, 5 s by default.</summary>
+    /// <summary>
+    /// HTTP/2 pings while the renewal stream is open. Zero: none. A server refuses pings more often than its own limit, 5 s by default.
+    /// </summary>
     public TimeSpan PingInterval { get; init; } = TimeSpan.FromSeconds(15);
 
     /// <summary>A ping without an answer for this long ends the connection, and the next member is used.</summary>

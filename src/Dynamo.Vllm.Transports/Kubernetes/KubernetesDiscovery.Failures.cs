@@ -17,7 +17,8 @@ public sealed partial class KubernetesDiscovery
 
     private static bool IsWorthAnotherTry(Exception exception) => exception switch
     {
-        HttpOperationException { Response.StatusCode: HttpStatusCode.TooManyRequests or HttpStatusCode.Conflict or HttpStatusCode.RequestTimeout } => true,
+        HttpOperationException { Response.StatusCode: HttpStatusCode.TooManyRequests or HttpStatusCode.Conflict } => true,
+        HttpOperationException { Response.StatusCode: HttpStatusCode.RequestTimeout } => true,
         HttpOperationException refused => (int)refused.Response.StatusCode >= 500,
         HttpRequestException { InnerException: AuthenticationException } => false,
         _ => true,
@@ -25,17 +26,19 @@ public sealed partial class KubernetesDiscovery
 
     private string Explain(string what, Exception exception)
     {
-        var resource = $"kubernetes discovery cannot {what} {WorkerMetadata.Plural}.{WorkerMetadata.Group} '{Pod.ResourceName}' in namespace '{Pod.Namespace}'";
+        const string kind = $"{WorkerMetadata.Plural}.{WorkerMetadata.Group}";
+        var resource = $"kubernetes discovery cannot {what} {kind} '{Pod.ResourceName}' in namespace '{Pod.Namespace}'";
         return exception switch
         {
             HttpOperationException { Response.StatusCode: HttpStatusCode.Unauthorized } =>
-                $"{resource}: the API server does not accept the token (401); it has expired, or belongs to another cluster or a deleted service account",
+                $"{resource}: the API server does not accept the token (401); it has expired, or belongs to another cluster "
+                + "or a deleted service account",
             HttpOperationException { Response.StatusCode: HttpStatusCode.Forbidden } refused =>
-                $"{resource}: forbidden ({MessageOf(refused)}); bind the service account to a role with get, list, watch, create, patch and delete "
-                + $"on {WorkerMetadata.Plural}.{WorkerMetadata.Group}",
+                $"{resource}: forbidden ({MessageOf(refused)}); bind the service account to a role with "
+                + $"get, list, watch, create, patch and delete on {kind}",
             HttpOperationException { Response.StatusCode: HttpStatusCode.NotFound } refused =>
-                $"{resource}: not found ({MessageOf(refused)}); install the custom resource definition {WorkerMetadata.Plural}.{WorkerMetadata.Group}/"
-                + $"{WorkerMetadata.Version}, and check POD_NAMESPACE",
+                $"{resource}: not found ({MessageOf(refused)}); install the custom resource definition "
+                + $"{kind}/{WorkerMetadata.Version}, and check POD_NAMESPACE",
             HttpOperationException refused => $"{resource}: {(int)refused.Response.StatusCode} ({MessageOf(refused)})",
             OperationCanceledException => $"{resource}: no answer within {_options.CallTimeLimit.TotalSeconds:0.#} s",
             HttpRequestException { InnerException: { } inner } => $"{resource}: {inner.Message}",
@@ -67,12 +70,14 @@ public sealed partial class KubernetesDiscovery
     [LoggerMessage(EventId = 3702, Level = LogLevel.Warning, Message = "POD_NAMESPACE is not set; using 'default'")]
     private static partial void LogDefaultNamespace(ILogger logger);
 
-    [LoggerMessage(EventId = 3703, Level = LogLevel.Information, Message = "Deleted resource {Resource} of a former life of this container")]
+    [LoggerMessage(EventId = 3703, Level = LogLevel.Information,
+        Message = "Deleted resource {Resource} of a former life of this container")]
     private static partial void LogDeletedFormer(ILogger logger, string resource);
 
     [LoggerMessage(EventId = 3704, Level = LogLevel.Warning, Message = "{Problem}; trying again in {Seconds:0.0} s")]
     private static partial void LogRetrying(ILogger logger, string problem, double seconds);
 
-    [LoggerMessage(EventId = 3705, Level = LogLevel.Warning, Message = "Resource {Resource} keeps its records until its pod goes: {Problem}")]
+    [LoggerMessage(EventId = 3705, Level = LogLevel.Warning,
+        Message = "Resource {Resource} keeps its records until its pod goes: {Problem}")]
     private static partial void LogCannotLeave(ILogger logger, string resource, string problem);
 }

@@ -5,6 +5,7 @@ using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Protocol.Discovery;
 using k8s;
 using k8s.Autorest;
+using k8s.Exceptions;
 using k8s.Models;
 using Microsoft.Extensions.Logging;
 
@@ -117,8 +118,8 @@ public sealed partial class KubernetesDiscovery : IDiscovery
         var body = metadata.ToResource(Pod.ResourceName, Pod.PodName, Pod.PodUid);
         // Forced: the resource is ours alone, whoever touched it by hand.
         return Client.CustomObjects.PatchNamespacedCustomObjectAsync<JsonElement>(
-            new V1Patch(body, V1Patch.PatchType.ApplyPatch), WorkerMetadata.Group, WorkerMetadata.Version, Pod.Namespace, WorkerMetadata.Plural,
-            Pod.ResourceName, fieldManager: FieldManager, force: true, cancellationToken: cancellationToken);
+            new V1Patch(body, V1Patch.PatchType.ApplyPatch), WorkerMetadata.Group, WorkerMetadata.Version, Pod.Namespace,
+            WorkerMetadata.Plural, Pod.ResourceName, fieldManager: FieldManager, force: true, cancellationToken: cancellationToken);
     }
 
     private async Task DeleteAsync(CancellationToken cancellationToken)
@@ -168,10 +169,12 @@ public sealed partial class KubernetesDiscovery : IDiscovery
             configuration.HttpClientTimeout = _options.CallTimeLimit;
             return new k8s.Kubernetes(configuration);
         }
-        catch (Exception exception) when (exception is k8s.Exceptions.KubeConfigException or IOException or UnauthorizedAccessException or YamlDotNet.Core.YamlException)
+        catch (Exception exception)
+            when (exception is KubeConfigException or IOException or UnauthorizedAccessException or YamlDotNet.Core.YamlException)
         {
             throw new InvalidOperationException(
-                $"kubernetes discovery has no access to an API server ({exception.Message}); run in a pod with a service account, or set KUBECONFIG", exception);
+                $"kubernetes discovery has no access to an API server ({exception.Message}); run in a pod with a service account, "
+                + "or set KUBECONFIG", exception);
         }
     }
 

@@ -6,7 +6,8 @@ namespace Dynamo.Vllm.Transports.Nats;
 /// <summary>Publishes bytes to subjects over the shared connection, for an event plane.</summary>
 /// <remarks>
 /// NATS delivers at most once: what was accepted here shortly before a connection broke may be lost, so users resynchronise after
-/// <see cref="Reconnected"/>. While there is no connection a message waits for it, up to the limit in the options, and then fails. Thread-safe.
+/// <see cref="Reconnected"/>. While there is no connection a message waits for it, up to the limit in the options, and then fails.
+/// Thread-safe.
 /// </remarks>
 public sealed class NatsEventPublisher
 {
@@ -35,7 +36,8 @@ public sealed class NatsEventPublisher
     {
         if (payload.Length > PayloadBytesMax)
         {
-            throw new ProtocolException($"a NATS message of {payload.Length} bytes is above the server's limit {PayloadBytesMax} (max_payload)");
+            throw new ProtocolException(
+                $"a NATS message of {payload.Length} bytes is above the server's limit {PayloadBytesMax} (max_payload)");
         }
 
         var publish = _link.Connection.PublishAsync(

@@ -1,4 +1,5 @@
 using System.Net.Security;
+using System.Net.Sockets;
 using Dynamo.Vllm.Transports.Security;
 using Microsoft.Extensions.Logging;
 using NATS.Client.Core;
@@ -8,8 +9,9 @@ namespace Dynamo.Vllm.Transports.Nats;
 
 /// <summary>The one NATS connection of this process, shared by request plane and event publisher.</summary>
 /// <remarks>
-/// The first connection must succeed within a limit; a login that is refused fails at once. After that the connection is kept for ever: subscriptions
-/// are renewed by the client library after each reconnect. Owned by whoever created it; its users do not dispose it. Thread-safe.
+/// The first connection must succeed within a limit; a login that is refused fails at once. After that the connection is kept for ever:
+/// subscriptions are renewed by the client library after each reconnect. Owned by whoever created it; its users do not dispose it.
+/// Thread-safe.
 /// </remarks>
 public sealed partial class NatsLink : IAsyncDisposable
 {
@@ -77,12 +79,13 @@ public sealed partial class NatsLink : IAsyncDisposable
             var connection = new NatsConnection(options);
             try
             {
-                await connection.ConnectAsync().AsTask().WaitAsync(_options.ConnectTimeLimit * 2, _time, cancellationToken).ConfigureAwait(false);
+                await connection.ConnectAsync().AsTask()
+                    .WaitAsync(_options.ConnectTimeLimit * 2, _time, cancellationToken).ConfigureAwait(false);
                 Watch(connection);
                 LogConnected(_logger, _options.Server, connection.ServerInfo?.Version ?? "?", connection.ServerInfo?.MaxPayload ?? 0);
                 return connection;
             }
-            catch (Exception exception) when (exception is NatsException or TimeoutException or IOException or System.Net.Sockets.SocketException)
+            catch (Exception exception) when (exception is NatsException or TimeoutException or IOException or SocketException)
             {
                 await connection.DisposeAsync().ConfigureAwait(false);
                 ThrowIfRefused(exception);
@@ -90,8 +93,8 @@ public sealed partial class NatsLink : IAsyncDisposable
                 if (_time.GetElapsedTime(started) + wait > _options.StartupTimeLimit)
                 {
                     throw new InvalidOperationException(
-                        $"NATS at {_options.Server} could not be reached within {_options.StartupTimeLimit.TotalSeconds:0.#} s ({problem}); "
-                        + "check NATS_SERVER and that nats-server runs", exception);
+                        $"NATS at {_options.Server} could not be reached within {_options.StartupTimeLimit.TotalSeconds:0.#} s "
+                        + $"({problem}); check NATS_SERVER and that nats-server runs", exception);
                 }
 
                 LogWaiting(_logger, _options.Server, problem, wait.TotalSeconds);
@@ -112,18 +115,21 @@ public sealed partial class NatsLink : IAsyncDisposable
             if (inner is NatsServerException { IsAuthError: true } refused)
             {
                 throw new InvalidOperationException(
-                    $"NATS at {_options.Server} refused the login by {_options.Login.Kind} ({refused.Error}); check NATS_AUTH_*", exception);
+                    $"NATS at {_options.Server} refused the login by {_options.Login.Kind} ({refused.Error}); "
+                    + "check NATS_AUTH_*", exception);
             }
 
             if (inner is System.Security.Authentication.AuthenticationException)
             {
                 throw new InvalidOperationException(
-                    $"TLS to NATS at {_options.Server} failed ({inner.Message}); check NATS_TLS_CA_CERT_PATH and NATS_TLS_CLIENT_*", exception);
+                    $"TLS to NATS at {_options.Server} failed ({inner.Message}); "
+                    + "check NATS_TLS_CA_CERT_PATH and NATS_TLS_CLIENT_*", exception);
             }
         }
     }
 
-    private static string Describe(Exception exception) => exception.InnerException is { } inner ? $"{exception.Message}: {inner.Message}" : exception.Message;
+    private static string Describe(Exception exception) =>
+        exception.InnerException is { } inner ? $"{exception.Message}: {inner.Message}" : exception.Message;
 
     private NatsOpts BuildOptions() => NatsOpts.Default with
     {
@@ -256,19 +262,23 @@ public sealed partial class NatsLink : IAsyncDisposable
         return ValueTask.CompletedTask;
     }
 
-    [LoggerMessage(EventId = 3501, Level = LogLevel.Information, Message = "Connected to NATS at {Server}: version {Version}, messages up to {PayloadBytesMax} bytes")]
+    [LoggerMessage(EventId = 3501, Level = LogLevel.Information,
+        Message = "Connected to NATS at {Server}: version {Version}, messages up to {PayloadBytesMax} bytes")]
     private static partial void LogConnected(ILogger logger, string server, string version, int payloadBytesMax);
 
-    [LoggerMessage(EventId = 3502, Level = LogLevel.Warning, Message = "NATS at {Server} cannot be reached yet ({Problem}); trying again in {Seconds:0.0} s")]
+    [LoggerMessage(EventId = 3502, Level = LogLevel.Warning,
+        Message = "NATS at {Server} cannot be reached yet ({Problem}); trying again in {Seconds:0.0} s")]
     private static partial void LogWaiting(ILogger logger, string server, string problem, double seconds);
 
-    [LoggerMessage(EventId = 3503, Level = LogLevel.Warning, Message = "Lost the connection to NATS at {Server} ({Problem}); reconnecting until it works")]
+    [LoggerMessage(EventId = 3503, Level = LogLevel.Warning,
+        Message = "Lost the connection to NATS at {Server} ({Problem}); reconnecting until it works")]
     private static partial void LogDisconnected(ILogger logger, string server, string problem);
 
     [LoggerMessage(EventId = 3504, Level = LogLevel.Information, Message = "Connected to NATS again: {Server}")]
     private static partial void LogReconnected(ILogger logger, string server);
 
-    [LoggerMessage(EventId = 3505, Level = LogLevel.Warning, Message = "NATS server {Server} is about to stop (lame duck); it will close our connection, and we open another")]
+    [LoggerMessage(EventId = 3505, Level = LogLevel.Warning,
+        Message = "NATS server {Server} is about to stop (lame duck); it will close our connection, and we open another")]
     private static partial void LogLameDuck(ILogger logger, string server);
 
     [LoggerMessage(EventId = 3506, Level = LogLevel.Error, Message = "NATS server refused something that we do: {Problem}")]

@@ -27,7 +27,8 @@ internal sealed partial class NatsMicroServices : IAsyncDisposable
     public async Task AddAsync(NatsEndpoint endpoint, CancellationToken cancellationToken)
     {
         var id = endpoint.Endpoint.Id;
-        var description = new MicroService(id.Namespace, id.Component, RandomNumberGenerator.GetString(IdLetters, IdLength), _time.GetUtcNow().UtcDateTime);
+        var description = new MicroService(
+            id.Namespace, id.Component, RandomNumberGenerator.GetString(IdLetters, IdLength), _time.GetUtcNow().UtcDateTime);
         Service? added = null;
         lock (_lock)
         {
@@ -71,7 +72,8 @@ internal sealed partial class NatsMicroServices : IAsyncDisposable
             {
                 await subscription.UnsubscribeAsync().ConfigureAwait(false);
             }
-            catch (Exception exception) when (exception is NatsException or IOException or ObjectDisposedException or OperationCanceledException)
+            catch (Exception exception)
+                when (exception is NatsException or IOException or ObjectDisposedException or OperationCanceledException)
             {
                 // Best-effort cleanup (style E3): the connection ends anyway.
             }
@@ -80,12 +82,13 @@ internal sealed partial class NatsMicroServices : IAsyncDisposable
 
     private async Task SubscribeAsync(Service service, CancellationToken cancellationToken)
     {
+        var (name, id) = (service.Description.Name, service.Description.Id);
         foreach (var verb in new[] { "PING", "INFO", "STATS" })
         {
-            foreach (var subject in new[] { $"$SRV.{verb}", $"$SRV.{verb}.{service.Description.Name}", $"$SRV.{verb}.{service.Description.Name}.{service.Description.Id}" })
+            foreach (var subject in new[] { $"$SRV.{verb}", $"$SRV.{verb}.{name}", $"$SRV.{verb}.{name}.{id}" })
             {
-                var subscription = await _link.Connection.SubscribeCoreAsync(subject, null, NatsPayload.Reader, cancellationToken: cancellationToken)
-                    .ConfigureAwait(false);
+                var subscription = await _link.Connection.SubscribeCoreAsync(
+                    subject, null, NatsPayload.Reader, cancellationToken: cancellationToken).ConfigureAwait(false);
                 lock (_lock)
                 {
                     service.Subscriptions.Add(subscription);
@@ -109,9 +112,11 @@ internal sealed partial class NatsMicroServices : IAsyncDisposable
             try
             {
                 await _link.Connection.PublishAsync<ReadOnlyMemory<byte>>(
-                    question.ReplyTo, Answer(service, verb), serializer: NatsRawSerializer<ReadOnlyMemory<byte>>.Default).ConfigureAwait(false);
+                    question.ReplyTo, Answer(service, verb), serializer: NatsRawSerializer<ReadOnlyMemory<byte>>.Default)
+                    .ConfigureAwait(false);
             }
-            catch (Exception exception) when (exception is NatsException or IOException or ObjectDisposedException or OperationCanceledException)
+            catch (Exception exception)
+                when (exception is NatsException or IOException or ObjectDisposedException or OperationCanceledException)
             {
                 LogCannotAnswer(_logger, subscription.Subject, exception.Message);
             }

@@ -10,7 +10,9 @@ using NATS.Client.Core;
 
 namespace Dynamo.Vllm.Transports.Nats;
 
-/// <summary>One subject for each endpoint; requests are acknowledged at once and answered over call-home TCP (request-plane.md, 5).</summary>
+/// <summary>
+/// One subject for each endpoint; requests are acknowledged at once and answered over call-home TCP (request-plane.md, 5).
+/// </summary>
 /// <remarks>
 /// A subscription has one loop, which only hands requests to the dispatcher. Golden files: captures/runtime/nats_server_to_worker.bin,
 /// nats_worker_to_server.bin.
@@ -137,7 +139,8 @@ public sealed partial class NatsRequestPlane : IRequestPlane
     }
 
     /// <summary>The answer to a ping proves that the server has read the subscription, before anybody is told of it.</summary>
-    /// <remarks>A refusal was sent before that answer, but the library hands it on through a queue of its own; hence the second ping.</remarks>
+    /// <remarks>A refusal was sent before that answer, but the library hands it on through a queue of its own; hence the second
+    /// ping.</remarks>
     private async Task ConfirmAsync(string subject, CancellationToken cancellationToken)
     {
         string? refusal = null;
@@ -166,7 +169,8 @@ public sealed partial class NatsRequestPlane : IRequestPlane
         }
     }
 
-    private async Task<NatsEndpoint> SubscribeAsync(ServedEndpoint endpoint, InstanceId instance, string subject, CancellationToken cancellationToken)
+    private async Task<NatsEndpoint> SubscribeAsync(
+        ServedEndpoint endpoint, InstanceId instance, string subject, CancellationToken cancellationToken)
     {
         var subscription = await _link.Connection.SubscribeCoreAsync(
             subject, MicroService.QueueGroup, NatsPayload.Reader, cancellationToken: cancellationToken).ConfigureAwait(false);
@@ -195,7 +199,8 @@ public sealed partial class NatsRequestPlane : IRequestPlane
             await bound.Subscription.DrainAsync(CancellationToken.None).ConfigureAwait(false);
             await bound.Reading.ConfigureAwait(false);
         }
-        catch (Exception exception) when (exception is NatsException or IOException or OperationCanceledException or ObjectDisposedException)
+        catch (Exception exception)
+            when (exception is NatsException or IOException or OperationCanceledException or ObjectDisposedException)
         {
             // Best-effort cleanup (style E3): without a connection nothing arrives either.
             LogCannotUnsubscribe(_logger, bound.Subject, exception.Message);
@@ -239,15 +244,19 @@ public sealed partial class NatsRequestPlane : IRequestPlane
             }
 
             await _link.Connection.PublishAsync<ReadOnlyMemory<byte>>(
-                replyTo, Encoding.UTF8.GetBytes(refusal), serializer: NatsRawSerializer<ReadOnlyMemory<byte>>.Default).ConfigureAwait(false);
+                replyTo, Encoding.UTF8.GetBytes(refusal), serializer: NatsRawSerializer<ReadOnlyMemory<byte>>.Default)
+                .ConfigureAwait(false);
         }
-        catch (Exception exception) when (exception is NatsException or IOException or OperationCanceledException or ObjectDisposedException)
+        catch (Exception exception)
+            when (exception is NatsException or IOException or OperationCanceledException or ObjectDisposedException)
         {
             LogCannotAcknowledge(_logger, exception.Message); // the request runs all the same; its caller may have given up
         }
     }
 
-    /// <summary>Full means that requests come faster than they can be handed on: told to the caller, who would wait 10 s for nothing.</summary>
+    /// <summary>
+    /// Full means that requests come faster than they can be handed on: told to the caller, who would wait 10 s for nothing.
+    /// </summary>
     private async ValueTask OnDroppedAsync(object? sender, NatsMessageDroppedEventArgs args)
     {
         if (args.Data is NatsPayload payload)

@@ -29,7 +29,9 @@ internal static class Pem
             throw Unusable(setting, value, exception);
         }
 
-        return certificates.Count > 0 ? certificates : throw new InvalidOperationException($"{setting} ({NameOf(value)}) holds no certificate");
+        return certificates.Count > 0
+            ? certificates
+            : throw new InvalidOperationException($"{setting} ({NameOf(value)}) holds no certificate");
     }
 
     /// <summary>A certificate with its key, and whatever intermediate certificates follow it in the file.</summary>
@@ -53,7 +55,8 @@ internal static class Pem
         catch (Exception exception) when (exception is CryptographicException or ArgumentException)
         {
             throw new InvalidOperationException(
-                $"{certificateSetting} ({NameOf(certificate)}) and {keySetting} ({NameOf(key)}) are no usable pair: {exception.Message}", exception);
+                $"{certificateSetting} ({NameOf(certificate)}) and {keySetting} ({NameOf(key)}) are no usable pair: {exception.Message}",
+                exception);
         }
     }
 
@@ -87,7 +90,8 @@ internal static class Pem
         {
             return File.ReadAllText(value);
         }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
+        catch (Exception exception)
+            when (exception is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
         {
             throw new InvalidOperationException($"{setting} cannot be read: {exception.Message}", exception);
         }

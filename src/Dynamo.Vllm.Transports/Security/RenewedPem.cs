@@ -4,10 +4,12 @@ using Microsoft.Extensions.Logging;
 
 namespace Dynamo.Vllm.Transports.Security;
 
-/// <summary>Something made of PEM files that is made again when their content changes, so that renewed certificates need no restart.</summary>
+/// <summary>
+/// Something made of PEM files that is made again when their content changes, so that renewed certificates need no restart.
+/// </summary>
 /// <remarks>
-/// Looked at on use, once a second at most. Content is compared, not times: mounted secrets are links that are switched, and their own times stay.
-/// The first load must work; a later one that fails (half of a pair written, say) keeps the last good one. Thread-safe.
+/// Looked at on use, once a second at most. Content is compared, not times: mounted secrets are links that are switched, and their own
+/// times stay. The first load must work; a later one that fails (half of a pair written, say) keeps the last good one. Thread-safe.
 /// </remarks>
 internal sealed partial class RenewedPem<T>
     where T : class
@@ -87,7 +89,8 @@ internal sealed partial class RenewedPem<T>
             {
                 stamp.Append(Convert.ToHexString(SHA256.HashData(File.ReadAllBytes(value)))).Append(' ');
             }
-            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
+            catch (Exception exception)
+                when (exception is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
             {
                 stamp.Append("unreadable ");
             }
@@ -99,6 +102,7 @@ internal sealed partial class RenewedPem<T>
     [LoggerMessage(EventId = 3601, Level = LogLevel.Information, Message = "Certificates were renewed: {Paths}")]
     private static partial void LogRenewed(ILogger logger, string paths);
 
-    [LoggerMessage(EventId = 3602, Level = LogLevel.Warning, Message = "Certificate files changed but cannot be used; the previous ones stay in use. {Problem}")]
+    [LoggerMessage(EventId = 3602, Level = LogLevel.Warning,
+        Message = "Certificate files changed but cannot be used; the previous ones stay in use. {Problem}")]
     private static partial void LogKept(ILogger logger, string problem);
 }

@@ -7,7 +7,9 @@ using Microsoft.Extensions.Logging;
 
 namespace Dynamo.Vllm.Transports.Tcp;
 
-/// <summary>TLS 1.2 and 1.3 on the connections of the TCP plane, each direction as configured; a direction without TLS stays plain.</summary>
+/// <summary>
+/// TLS 1.2 and 1.3 on the connections of the TCP plane, each direction as configured; a direction without TLS stays plain.
+/// </summary>
 /// <remarks>Files are read at start, where a wrong one fails, and again when they change. Thread-safe.</remarks>
 public sealed partial class TlsConnections : IConnectionSecurity
 {
@@ -54,7 +56,8 @@ public sealed partial class TlsConnections : IConnectionSecurity
         var secure = new SslStream(plain);
         try
         {
-            await HandshakeAsync(token => secure.AuthenticateAsServerAsync(_accepting.Current, token), peer, cancellationToken).ConfigureAwait(false);
+            await HandshakeAsync(token => secure.AuthenticateAsServerAsync(_accepting.Current, token), peer, cancellationToken)
+                .ConfigureAwait(false);
             return secure;
         }
         catch (Exception exception) when (exception is AuthenticationException or IOException)
@@ -113,7 +116,8 @@ public sealed partial class TlsConnections : IConnectionSecurity
 
         if (options is { ClientCertificatePath: not null, AuthorityPath: null, Insecure: false })
         {
-            throw new InvalidOperationException("DYN_TCP_TLS_CLIENT_CERT_PATH needs DYN_TCP_TLS_CA_CERT_PATH (or DYN_TCP_TLS_INSECURE) to verify the peer");
+            throw new InvalidOperationException(
+                "DYN_TCP_TLS_CLIENT_CERT_PATH needs DYN_TCP_TLS_CA_CERT_PATH (or DYN_TCP_TLS_INSECURE) to verify the peer");
         }
 
         if (options is { ClientAuthorityPath: not null, ListensWithTls: false })
@@ -165,7 +169,8 @@ public sealed partial class TlsConnections : IConnectionSecurity
     {
         var last = Interlocked.Read(ref _reported);
         var now = _time.GetTimestamp();
-        if ((last == long.MinValue || _time.GetElapsedTime(last, now) >= ReportInterval) && Interlocked.CompareExchange(ref _reported, now, last) == last)
+        var isDue = last == long.MinValue || _time.GetElapsedTime(last, now) >= ReportInterval;
+        if (isDue && Interlocked.CompareExchange(ref _reported, now, last) == last)
         {
             LogRefused(_logger, peer, exception.InnerException is { } inner ? $"{exception.Message} {inner.Message}" : exception.Message);
         }

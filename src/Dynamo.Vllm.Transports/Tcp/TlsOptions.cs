@@ -1,6 +1,8 @@
 namespace Dynamo.Vllm.Transports.Tcp;
 
-/// <summary>TLS of the TCP request plane and of the calls home (runtime.md, 3.2). Every value is a path of a PEM file, or PEM text.</summary>
+/// <summary>
+/// TLS of the TCP request plane and of the calls home (runtime.md, 3.2). Every value is a path of a PEM file, or PEM text.
+/// </summary>
 public sealed record TlsOptions
 {
     /// <summary>With <see cref="KeyPath"/>: connections that callers open to us are TLS.</summary>

@@ -7,7 +7,9 @@ using Dynamo.Vllm.Transports.Discovery;
 
 namespace Dynamo.Vllm.IntegrationTests.Discovery;
 
-/// <summary>Records as files on a real disk. The keep-alive runs every 3.3 s by the reference's own constants, so some of these take as long.</summary>
+/// <summary>
+/// Records as files on a real disk. The keep-alive runs every 3.3 s by the reference's own constants, so some of these take as long.
+/// </summary>
 public sealed class FileDiscoveryTests : IDisposable
 {
     private const int Broken = 3101;

@@ -4,7 +4,8 @@ using System.Net.Sockets;
 namespace Dynamo.Vllm.Testing.Network;
 
 /// <summary>A TCP proxy on loopback that delays, splits, cuts, half-closes, freezes or flips what passes.</summary>
-/// <remarks>Plans apply to connections opened after they were set; <see cref="Freeze"/> and <see cref="CutAll"/> to those that are open, too.</remarks>
+/// <remarks>Plans apply to connections opened after they were set; <see cref="Freeze"/> and <see cref="CutAll"/> to those that are open,
+/// too.</remarks>
 public sealed class FaultProxy : IAsyncDisposable
 {
     private readonly Socket _listener;

@@ -63,9 +63,34 @@ public sealed class KubernetesServer : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
+        int[] servers = [.. Directory.GetFiles(_folder.Path, "*.pid").Select(
+            path => int.Parse(File.ReadAllText(path), System.Globalization.CultureInfo.InvariantCulture))];
         await RunAsync("stop");
+        await Task.WhenAll(servers.Select(WaitForEndAsync)); // else the folder is written to again while it is removed
         _http.Dispose();
         _folder.Dispose();
+    }
+
+    private static async Task WaitForEndAsync(int id)
+    {
+        try
+        {
+            using var process = Process.GetProcessById(id);
+            using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(10));
+            try
+            {
+                await process.WaitForExitAsync(limit.Token);
+            }
+            catch (OperationCanceledException)
+            {
+                process.Kill(); // the API server would take a minute to end its watches
+                await process.WaitForExitAsync(CancellationToken.None);
+            }
+        }
+        catch (ArgumentException)
+        {
+            // Gone already.
+        }
     }
 
     private static string Value(string variables, string name)

@@ -6,7 +6,9 @@ using System.Text;
 
 namespace Dynamo.Vllm.Testing.Servers;
 
-/// <summary>A real server as a child process on a free port in a folder of its own. A missing program fails the test; nothing is skipped.</summary>
+/// <summary>
+/// A real server as a child process on a free port in a folder of its own. A missing program fails the test; nothing is skipped.
+/// </summary>
 public sealed partial class ServerProcess : IAsyncDisposable
 {
     private const int SigKill = 9;
