@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Testing.Logs;
 using Dynamo.Vllm.Testing.Servers;
 using Dynamo.Vllm.Transports.Discovery;
@@ -15,7 +16,7 @@ public sealed class PlanesTests
 
     private readonly LogCapture _log = new();
 
-    [Fact]
+    [PeerFact]
     public async Task Etcd_and_nats_also_after_the_lease_was_revoked()
     {
         await using var etcd = await EtcdServer.StartAsync();
@@ -37,7 +38,7 @@ public sealed class PlanesTests
         await AssertServesAsync(frontend);
     }
 
-    [Fact]
+    [PeerFact]
     public async Task Files_and_tcp_with_tls_in_both_directions()
     {
         using var folder = new TestFolder();
@@ -61,7 +62,7 @@ public sealed class PlanesTests
         await AssertServesAsync(frontend);
     }
 
-    [Fact]
+    [PeerFact]
     public async Task Kubernetes_and_tcp()
     {
         await using var cluster = await KubernetesServer.StartAsync();

@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Testing.Relay;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Discovery;
@@ -24,7 +25,7 @@ public sealed class EtcdDiscoveryTests
 
     private readonly LogCapture _log = new();
 
-    [Fact]
+    [PeerFact]
     public async Task Records_lie_under_the_captured_keys_on_the_lease_that_is_the_identity()
     {
         await using var etcd = await EtcdServer.StartAsync();
@@ -47,7 +48,7 @@ public sealed class EtcdDiscoveryTests
         Assert.Empty(await etcd.ReadAsync());
     }
 
-    [Fact]
+    [PeerFact]
     public async Task An_own_record_is_replaced_also_when_somebody_else_has_changed_it()
     {
         await using var etcd = await EtcdServer.StartAsync();
@@ -62,7 +63,7 @@ public sealed class EtcdDiscoveryTests
         Assert.Equal(instance.Value, await etcd.LeaseOfAsync(Card().FullKey));
     }
 
-    [Fact]
+    [PeerFact]
     public async Task A_lease_revoked_from_outside_ends_in_the_same_records_under_a_new_identity()
     {
         await using var etcd = await EtcdServer.StartAsync();
@@ -88,7 +89,7 @@ public sealed class EtcdDiscoveryTests
         Assert.Empty(await etcd.ReadAsync());
     }
 
-    [Fact]
+    [PeerFact]
     public async Task A_frozen_member_is_left_for_the_next_one_and_the_lease_lives()
     {
         await using var etcd = await EtcdServer.StartAsync();
@@ -107,7 +108,7 @@ public sealed class EtcdDiscoveryTests
         Assert.False(changed);
     }
 
-    [Theory]
+    [PeerTheory]
     [InlineData(false)]
     [InlineData(true)]
     public async Task A_cluster_that_loses_the_member_in_use_keeps_identity_and_records(bool frozen)
@@ -148,7 +149,7 @@ public sealed class EtcdDiscoveryTests
         }
     }
 
-    [Fact]
+    [PeerFact]
     public async Task A_server_stopped_longer_than_the_lease_lives_gets_everything_again()
     {
         await using var etcd = await EtcdServer.StartAsync();
@@ -168,7 +169,7 @@ public sealed class EtcdDiscoveryTests
         Assert.Equal([$"v1/instances/p1ns/backend/generate/{registration.Instance.Hex}"], (await etcd.ReadAsync()).Keys);
     }
 
-    [Fact]
+    [PeerFact]
     public async Task A_server_that_is_killed_and_restarted_still_has_the_records_and_the_identity_stays()
     {
         await using var etcd = await EtcdServer.StartAsync();
@@ -187,7 +188,7 @@ public sealed class EtcdDiscoveryTests
         Assert.Equal([Endpoint(instance).FullKey], (await etcd.ReadAsync()).Keys);
     }
 
-    [Fact]
+    [PeerFact]
     public async Task A_record_that_could_not_be_written_is_written_when_the_server_is_back()
     {
         await using var etcd = await EtcdServer.StartAsync();
@@ -202,7 +203,7 @@ public sealed class EtcdDiscoveryTests
         Assert.Equal([Endpoint(instance).FullKey], (await etcd.ReadAsync()).Keys);
     }
 
-    [Fact]
+    [PeerFact]
     public async Task Start_waits_for_a_server_that_comes_late_and_says_so()
     {
         await using var etcd = await EtcdServer.StartAsync();
@@ -215,7 +216,7 @@ public sealed class EtcdDiscoveryTests
         Assert.NotEqual(0UL, (await joining.WaitAsync(Soon)).Value);
     }
 
-    [Fact]
+    [PeerFact]
     public async Task Start_fails_with_the_addresses_when_nobody_answers_in_time()
     {
         await using var discovery = new EtcdDiscovery(
@@ -226,7 +227,7 @@ public sealed class EtcdDiscoveryTests
         Assert.Contains(_log.Lines, line => line.EventId == Waiting);
     }
 
-    [Fact]
+    [PeerFact]
     public async Task A_wrong_password_ends_the_start_at_once_and_the_right_one_works()
     {
         await using var etcd = await EtcdServer.StartAsync();
@@ -250,7 +251,7 @@ public sealed class EtcdDiscoveryTests
         await right.LeaveAsync(default);
     }
 
-    [Theory]
+    [PeerTheory]
     [InlineData(true)]
     [InlineData(false)]
     public async Task Tls_with_a_client_certificate_works_from_files_and_from_text(bool fromFiles)

@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Testing;
 using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Protocol;
@@ -21,7 +22,7 @@ public sealed partial class KubernetesDiscoveryTests : IClassFixture<KubernetesD
 
     public KubernetesDiscoveryTests(Cluster cluster) => _server = cluster.Server;
 
-    [Fact]
+    [PeerFact]
     public async Task Records_appear_in_a_resource_that_belongs_to_the_pod_and_go_one_by_one()
     {
         await using var discovery = await CreateAsync("worker-0");
@@ -47,7 +48,7 @@ public sealed partial class KubernetesDiscoveryTests : IClassFixture<KubernetesD
         Assert.Empty(stored!["spec"]!["data"]?["model_cards"]?.AsObject() ?? []);
     }
 
-    [Fact]
+    [PeerFact]
     public async Task A_container_deletes_the_resource_of_its_former_life_and_keeps_those_of_its_neighbours()
     {
         await using (var former = await CreateAsync("pod-1", "engine-0"))
@@ -64,7 +65,7 @@ public sealed partial class KubernetesDiscoveryTests : IClassFixture<KubernetesD
         Assert.NotNull(await _server.ReadResourceAsync("pod-1"));
     }
 
-    [Fact]
+    [PeerFact]
     public async Task Missing_rights_are_named_in_one_line()
     {
         await using var discovery = await CreateAsync("worker-2");
@@ -81,7 +82,7 @@ public sealed partial class KubernetesDiscoveryTests : IClassFixture<KubernetesD
         Assert.NotNull(await _server.ReadResourceAsync("worker-2"));
     }
 
-    [Fact]
+    [PeerFact]
     public async Task A_token_that_is_not_accepted_is_explained()
     {
         var path = await _server.CreateWorkerConfigurationAsync();
@@ -94,7 +95,7 @@ public sealed partial class KubernetesDiscoveryTests : IClassFixture<KubernetesD
         Assert.Contains("does not accept the token (401)", exception.Message, StringComparison.Ordinal);
     }
 
-    [Fact]
+    [PeerFact]
     public async Task A_stopped_api_server_delays_a_change_until_it_goes_on()
     {
         await using var discovery = await CreateAsync("worker-4");

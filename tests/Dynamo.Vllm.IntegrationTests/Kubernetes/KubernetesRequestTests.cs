@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Testing;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Testing.Logs;
@@ -19,7 +20,7 @@ public sealed class KubernetesRequestTests : IDisposable
         _folder.Dispose();
     }
 
-    [Fact]
+    [PeerFact]
     public async Task The_captured_sequence_of_changes_gives_the_captured_requests()
     {
         var captured = Golden.Text("runtime/kube_requests.jsonl").Split('\n', StringSplitOptions.RemoveEmptyEntries)
@@ -55,7 +56,7 @@ public sealed class KubernetesRequestTests : IDisposable
         Assert.False(_server.Requests.TryRead(out _));
     }
 
-    [Fact]
+    [PeerFact]
     public async Task A_server_in_trouble_is_asked_again()
     {
         await using var discovery = Create();
@@ -67,7 +68,7 @@ public sealed class KubernetesRequestTests : IDisposable
         Assert.Single(discovery.Metadata!["endpoints"]!.AsObject());
     }
 
-    [Fact]
+    [PeerFact]
     public async Task A_change_that_fails_is_undone_and_not_part_of_the_next_one()
     {
         await using var discovery = Create();

@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Testing;
 using System.Text;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Metrics;
@@ -46,7 +47,7 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         _home.Dispose();
     }
 
-    [Fact]
+    [PeerFact]
     public async Task A_request_is_acknowledged_with_nothing_and_answered_over_tcp()
     {
         RequestContext? seen = null;
@@ -65,7 +66,7 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         Assert.Equal("id-1", seen.Headers["request-id"]);
     }
 
-    [Fact]
+    [PeerFact]
     public async Task A_worker_at_capacity_says_so_in_its_acknowledgement()
     {
         await using var plane = CreatePlane(new AdmissionLimits(1, 0));
@@ -79,7 +80,7 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         await reading.WaitAsync(Soon);
     }
 
-    [Fact]
+    [PeerFact]
     public async Task An_endpoint_that_is_unbound_has_no_responders_and_can_be_bound_again()
     {
         await using var plane = CreatePlane();
@@ -97,7 +98,7 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         await reading.WaitAsync(Soon);
     }
 
-    [Fact]
+    [PeerFact]
     public async Task A_restarted_server_finds_the_worker_subscribed_again_within_five_seconds()
     {
         await using var plane = CreatePlane();
@@ -117,7 +118,7 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         await reading.WaitAsync(Soon);
     }
 
-    [Fact]
+    [PeerFact]
     public async Task A_server_in_lame_duck_mode_is_announced_and_its_successor_is_used()
     {
         await using var plane = CreatePlane();
@@ -137,7 +138,7 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         await reading.WaitAsync(Soon);
     }
 
-    [Theory]
+    [PeerTheory]
     [InlineData("$SRV.PING")]
     [InlineData("$SRV.INFO.p1ns_backend")]
     [InlineData("$SRV.STATS")]
@@ -161,7 +162,7 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         Assert.Contains(id, byId.Data, StringComparison.Ordinal);
     }
 
-    [Fact]
+    [PeerFact]
     public async Task A_subject_that_the_user_may_not_subscribe_to_is_told_before_it_is_advertised()
     {
         await using var server = await NatsServer.StartAsync("authorization { users: [ { user: user, password: user, permissions: { subscribe: \"_INBOX.>\" } } ] }");
@@ -172,7 +173,7 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         Assert.Contains("does not let this worker subscribe to p1ns_backend.generate-12c8a2035590d12c", exception.Message, StringComparison.Ordinal);
     }
 
-    [Fact]
+    [PeerFact]
     public async Task Events_are_published_up_to_the_limit_of_the_server()
     {
         var publisher = new NatsEventPublisher(_link);
@@ -187,7 +188,7 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         Assert.Contains("above the server's limit 1048576", exception.Message, StringComparison.Ordinal);
     }
 
-    [Fact]
+    [PeerFact]
     public async Task An_event_that_cannot_leave_in_time_fails_and_a_reconnect_is_announced()
     {
         await using var link = new NatsLink(
