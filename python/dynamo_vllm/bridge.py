@@ -45,7 +45,9 @@ class Bridge:
             self._dispatch(message)
 
     def _dispatch(self, message: wire.Message) -> None:
-        if message.op == wire.OP_SUBMIT:
+        if message.op == wire.OP_SUBMIT and isinstance(message.body, Exception):
+            self._outbox.add(wire.pack_failure(message.id, failures.describe(message.body)))
+        elif message.op == wire.OP_SUBMIT:
             self._engine.submit(message.id, message.body, message.blob)
         elif message.op == wire.OP_ABORT:
             self._engine.abort(message.id)
@@ -68,6 +70,8 @@ class Bridge:
         self._outbox.add(record)
 
     async def _perform(self, message: wire.Message) -> Any:
+        if isinstance(message.body, Exception):
+            raise message.body
         if message.op == wire.OP_PARSE:
             self._import_engine()
             self._engine_args, values = arguments.parse(message.body["arguments"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import math
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -11,6 +12,8 @@ from . import failures, wire
 if TYPE_CHECKING:
     from .outbox import Outbox
 
+_LOGGER = logging.getLogger("dynamo_vllm.delivery")
+
 #: The stream that the running add_request call belongs to. The collector is made inside it, before any output can arrive.
 CURRENT_STREAM: contextvars.ContextVar["Stream | None"] = contextvars.ContextVar("current_stream", default=None)
 
@@ -18,11 +21,12 @@ CURRENT_STREAM: contextvars.ContextVar["Stream | None"] = contextvars.ContextVar
 class Stream:
     """One request of the host while it runs."""
 
-    __slots__ = ("id", "internal_id", "cancelled", "done")
+    __slots__ = ("id", "internal_id", "request_id", "cancelled", "done")
 
     def __init__(self, stream_id: int) -> None:
         self.id = stream_id
         self.internal_id: str | None = None
+        self.request_id: str | None = None
         self.cancelled = False
         self.done = False
 
@@ -37,12 +41,22 @@ class Delivery:
         self.decode: Callable[[int], str] = lambda token: ""
 
     def deliver(self, stream: Stream, output: Any) -> None:
-        """One RequestOutput, or the exception that ends the stream."""
+        """One RequestOutput, or the exception that ends the stream.
+
+        Runs inside vLLM's output loop, which an exception would end for every request, so a failure here ends this stream alone.
+        """
         if stream.done:
             return
-        if isinstance(output, BaseException):
-            self.fail(stream, output)
-            return
+        try:
+            if isinstance(output, BaseException):
+                self.fail(stream, output)
+            else:
+                self._deliver(stream, output)
+        except Exception as error:  # noqa: BLE001 - boundary mapping
+            _LOGGER.exception("an output cannot be delivered")
+            self.fail(stream, error)
+
+    def _deliver(self, stream: Stream, output: Any) -> None:
         add = self._outbox.add
         prompt_ids = output.prompt_token_ids
         prompt = -1 if prompt_ids is None else len(prompt_ids)

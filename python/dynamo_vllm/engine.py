@@ -157,6 +157,8 @@ class Engine:
         stream.cancelled = True
         if stream.internal_id is not None:
             self._spawn(self._llm.abort(stream.internal_id, internal=True))
+        elif stream.request_id is not None:
+            self._spawn(self._llm.abort(stream.request_id))
 
     async def _run_collector(self, stream: delivery.Stream, fields: dict[str, Any], blob: bytes) -> None:
         try:
@@ -173,6 +175,7 @@ class Engine:
             prompt, params, options = self._prepare(fields, blob)
             # The given id is what abort takes here; it is made unique because the host may send one id twice.
             request_id = f"{fields['request_id']}-{stream.id}"
+            stream.request_id = request_id
             outputs = self._llm.generate(prompt, params, request_id, **options)
             async for output in outputs:
                 self._delivery.deliver(stream, output)

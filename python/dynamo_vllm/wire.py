@@ -48,7 +48,7 @@ _SINGLE = struct.Struct("<BBBxIQiiIi")
 
 
 class Message(NamedTuple):
-    """One message of the host."""
+    """One message of the host. A body that is not JSON is the exception that says so: its sender still gets an answer."""
 
     op: int
     id: int
@@ -65,7 +65,12 @@ def read_messages(batch: bytes) -> Iterator[Message]:
         position += _LENGTH.size
         op, ident, json_length = _MESSAGE.unpack_from(view, position)
         start = position + _MESSAGE.size
-        body = json.loads(bytes(view[start : start + json_length])) if json_length else None
+        body: Any = None
+        if json_length:
+            try:
+                body = json.loads(bytes(view[start : start + json_length]))
+            except ValueError as error:
+                body = error
         yield Message(op, ident, body, bytes(view[start + json_length : position + length]))
         position += length
 
@@ -132,7 +137,22 @@ def pack_token_text(token: int, text: str) -> bytes:
 
 def to_json(value: Any) -> bytes:
     """Compact JSON; what JSON lacks becomes text, and non-finite numbers are written as large ones by the callers."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=_plain).encode("utf-8", "replace")
+    try:
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=_plain, allow_nan=False)
+    except ValueError:
+        # JSON has no NaN and no infinity; text keeps the rest readable for the host.
+        text = json.dumps(_finite(value), separators=(",", ":"), ensure_ascii=False, default=_plain)
+    return text.encode("utf-8", "replace")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
 
 
 def _plain(value: Any) -> Any:

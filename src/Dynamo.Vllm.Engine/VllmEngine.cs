@@ -191,6 +191,9 @@ public sealed partial class VllmEngine : IEngine
         }
     }
 
+    /// <summary>The engine does not answer any more: fails what runs, and every later request.</summary>
+    public void GiveUp(string reason) => Die(reason);
+
     private void Die(string reason)
     {
         if (_died.TrySetResult(reason))

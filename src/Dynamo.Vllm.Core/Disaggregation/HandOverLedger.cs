@@ -12,6 +12,8 @@ public sealed class HandOverLedger
 {
     private readonly Lock _lock = new();
     private readonly Queue<long> _started = new();
+    private readonly Dictionary<int, bool> _isEmpty = [];
+    private readonly int _ranks;
     private readonly TimeSpan _lease;
     private readonly TimeProvider _time;
     private readonly Counter _total;
@@ -19,8 +21,10 @@ public sealed class HandOverLedger
     /// <param name="lease">How long the engine keeps blocks that nobody pulls.</param>
     /// <param name="time">Clock.</param>
     /// <param name="registry">Takes the count and age of pending hand-overs.</param>
-    public HandOverLedger(TimeSpan lease, TimeProvider time, CollectorRegistry registry)
+    /// <param name="ranks">Data-parallel ranks: the cache is empty when it is on each of them.</param>
+    public HandOverLedger(TimeSpan lease, TimeProvider time, CollectorRegistry registry, int ranks = 1)
     {
+        _ranks = ranks;
         _lease = lease;
         _time = time;
         var factory = Prometheus.Metrics.WithCustomRegistry(registry);
@@ -71,9 +75,10 @@ public sealed class HandOverLedger
     /// <summary>Load of the engine after a step.</summary>
     public void Observe(EngineLoad load)
     {
-        if (load is { KvCacheUsage: 0, Running: 0, Waiting: 0 })
+        lock (_lock)
         {
-            lock (_lock)
+            _isEmpty[load.Rank] = load is { KvCacheUsage: 0, Running: 0, Waiting: 0 };
+            if (_isEmpty.Count >= _ranks && _isEmpty.Values.All(isEmpty => isEmpty))
             {
                 _started.Clear();
             }

@@ -12,6 +12,9 @@ namespace Dynamo.Vllm.Core.Discovery;
 /// </remarks>
 public sealed partial class WorkerRegistration : IAsyncDisposable
 {
+    private static readonly TimeSpan BindTimeLimit = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan BindRetryWait = TimeSpan.FromSeconds(1);
+
     private readonly IDiscovery _discovery;
     private readonly IRequestPlane _requests;
     private readonly string _deviceType;
@@ -82,9 +85,11 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     /// <summary>Makes the endpoint invisible; requests that still arrive are served.</summary>
     public Task WithdrawAsync(ServedEndpoint endpoint, CancellationToken cancellationToken) => InTurnAsync(async () =>
     {
-        if (_withdrawn.Add(endpoint))
+        if (!_withdrawn.Contains(endpoint))
         {
+            // Remembered only once it is true: a store that was away must be asked again.
             await _discovery.UnregisterAsync(RecordOf(endpoint, new TransportAddress("tcp", "")), cancellationToken).ConfigureAwait(false);
+            _withdrawn.Add(endpoint);
         }
     });
 
@@ -161,7 +166,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
                 foreach (var endpoint in visible)
                 {
                     // First, since records may name the addresses of endpoints.
-                    await BindAsync(endpoint, CancellationToken.None).ConfigureAwait(false);
+                    await BindAgainAsync(endpoint, instance).ConfigureAwait(false);
                 }
 
                 foreach (var record in _records.Values)
@@ -180,6 +185,32 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         catch (ObjectDisposedException)
         {
             // The worker stops.
+        }
+        catch (Exception exception)
+        {
+            // Loop supervision (style E3): nobody awaits this, so it must not end in silence.
+            LogCannotMove(_logger, instance.Hex, exception);
+        }
+    }
+
+    /// <summary>
+    /// The outage that cost the lease may have taken the request plane, too: tried until it works, since without it the worker stays invisible.
+    /// </summary>
+    private async Task BindAgainAsync(ServedEndpoint endpoint, InstanceId instance)
+    {
+        while (!_isLeaving)
+        {
+            try
+            {
+                using var limit = new CancellationTokenSource(BindTimeLimit);
+                await BindAsync(endpoint, limit.Token).ConfigureAwait(false);
+                return;
+            }
+            catch (Exception exception) when (exception is not ObjectDisposedException)
+            {
+                LogCannotMove(_logger, instance.Hex, exception);
+                await Task.Delay(BindRetryWait).ConfigureAwait(false);
+            }
         }
     }
 

@@ -3,6 +3,7 @@ using System.Text.Json;
 using Dynamo.Vllm.Core.Disaggregation;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Protocol.Errors;
 using Dynamo.Vllm.Protocol.Requests;
 using Dynamo.Vllm.Protocol.Responses;
 
@@ -39,6 +40,11 @@ public sealed class PrefillHandler : GenerateHandler
             if (output.Tokens.IsEmpty && output.Finish is FinishReason.Abort)
             {
                 return ValueTask.CompletedTask;
+            }
+
+            if (output.Finish is FinishReason.NoOutputs or FinishReason.Error)
+            {
+                throw new RequestFailedException(DynamoError.Unknown("the engine failed to prefill the request"));
             }
 
             var result = handOver?.Complete(output.KvTransferParamsJson);

@@ -73,6 +73,7 @@ public sealed partial class RequestDispatcher
             return RequestAck.Overloaded;
         }
 
+        endpoint.Reserve();
         endpoint.Metrics.Requests.Inc();
         endpoint.Metrics.RequestBytes.Inc(payload.Length);
         // Never on the ingress loop: it has the next acknowledgement to send.
@@ -99,6 +100,7 @@ public sealed partial class RequestDispatcher
         finally
         {
             work.Release?.Invoke();
+            work.Endpoint.Release();
             _metrics.PoolActive.Dec();
             _metrics.EngineRequests.Dec();
             Interlocked.Decrement(ref _admitted);
@@ -171,8 +173,9 @@ public sealed partial class RequestDispatcher
         {
             home = await _dialer.DialAsync(envelope, context.Cancelled).ConfigureAwait(false);
         }
-        catch (Exception exception) when (exception is IOException or System.Net.Sockets.SocketException or OperationCanceledException or FormatException or System.Security.Authentication.AuthenticationException)
+        catch (Exception exception)
         {
+            // Boundary mapping (style E3): whatever keeps us from the caller, the request ends here, and in the log.
             endpoint.Metrics.Error("response_stream");
             LogCannotDial(_logger, context.Id, envelope.ResponseAddress, exception.Message);
             await RunUnheardAsync(endpoint, context).ConfigureAwait(false);
@@ -230,7 +233,7 @@ public sealed partial class RequestDispatcher
         {
             await endpoint.Handler.HandleAsync(context, DiscardedResponses.Instance).ConfigureAwait(false);
         }
-        catch (Exception exception) when (exception is RequestFailedException or ProtocolException)
+        catch (Exception exception) when (exception is RequestFailedException or ProtocolException or OperationCanceledException)
         {
             LogRequestFailed(_logger, context.Id, "transport.disconnected", exception.Message);
         }
@@ -251,6 +254,10 @@ public sealed partial class RequestDispatcher
         {
             endpoint.Metrics.Error("deserialization");
             error = DynamoError.InvalidArgument(exception.Message);
+        }
+        catch (OperationCanceledException) when (context.Cancelled.IsCancellationRequested)
+        {
+            error = DynamoError.EngineShutdown("The worker is shutting down.");
         }
         catch (Exception exception) when (exception is not (IOException or System.Net.Sockets.SocketException or ObjectDisposedException))
         {

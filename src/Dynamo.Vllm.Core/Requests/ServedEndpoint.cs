@@ -9,6 +9,8 @@ public sealed class ServedEndpoint
     private readonly Lock _lock = new();
     private readonly HashSet<RequestContext> _running = [];
     private TaskCompletionSource? _idle;
+    private int _accepted;
+    private CancellationCause _allCancelled;
 
     public ServedEndpoint(EndpointId id, IEndpointHandler handler, EndpointMetrics metrics)
     {
@@ -32,28 +34,52 @@ public sealed class ServedEndpoint
         {
             lock (_lock)
             {
-                return _running.Count;
+                return _accepted;
             }
         }
     }
 
-    /// <summary>Counts a request from its acceptance on.</summary>
-    public void Enter(RequestContext context)
+    /// <summary>Counts a request from its acceptance on, also while it waits for its turn.</summary>
+    public void Reserve()
     {
         lock (_lock)
         {
-            _running.Add(context);
+            _accepted++;
         }
     }
 
-    /// <summary>The request has ended.</summary>
+    /// <summary>The request runs. One that waited while all were cancelled is cancelled now.</summary>
+    public void Enter(RequestContext context)
+    {
+        CancellationCause cause;
+        lock (_lock)
+        {
+            _running.Add(context);
+            cause = _allCancelled;
+        }
+
+        if (cause != CancellationCause.None)
+        {
+            context.Cancel(cause);
+        }
+    }
+
+    /// <summary>The request runs no more.</summary>
     public void Leave(RequestContext context)
+    {
+        lock (_lock)
+        {
+            _running.Remove(context);
+        }
+    }
+
+    /// <summary>The request has ended, whatever became of it.</summary>
+    public void Release()
     {
         TaskCompletionSource? idle = null;
         lock (_lock)
         {
-            _running.Remove(context);
-            if (_running.Count == 0)
+            if (--_accepted == 0)
             {
                 idle = _idle;
                 _idle = null;
@@ -63,12 +89,13 @@ public sealed class ServedEndpoint
         idle?.TrySetResult();
     }
 
-    /// <summary>Cancels whatever still runs.</summary>
+    /// <summary>Cancels whatever runs, and whatever was accepted and has not begun. For a worker that leaves.</summary>
     public void CancelAll(CancellationCause cause)
     {
         RequestContext[] running;
         lock (_lock)
         {
+            _allCancelled = cause;
             running = [.. _running];
         }
 
@@ -83,7 +110,7 @@ public sealed class ServedEndpoint
     {
         lock (_lock)
         {
-            if (_running.Count == 0)
+            if (_accepted == 0)
             {
                 return Task.CompletedTask;
             }

@@ -118,7 +118,7 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
             else
             {
                 Enqueue(record, texts);
-                overflow = _pending.Count > PendingMax;
+                overflow = _pending.Count > PendingMax && !record.IsLast;
             }
 
             _hasEnded = record.IsLast;
@@ -133,8 +133,11 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
 
         if (overflow)
         {
+            // Not an abort alone: the reader would take the end for a normal one and never know that tokens are missing.
             _engine.ReportSlowReader(Id, PendingMax);
             Abort();
+            Fail(DynamoError.Disconnected($"the response was not read: {PendingMax} outputs waited"));
+            return true;
         }
 
         return record.IsLast;

@@ -31,6 +31,7 @@ internal sealed class TcpCallHome : ICallHome
     private Action? _itemSent;
     private Task _watching = Task.CompletedTask;
     private volatile bool _isComplete;
+    private bool _finishItemWaits;
 
     public TcpCallHome(Stream stream, RequestEnvelope envelope, TimeProvider time)
     {
@@ -76,8 +77,14 @@ internal sealed class TcpCallHome : ICallHome
             throw;
         }
 
+        if (delta.FinishReason is not { } finish)
+        {
+            return SendItemAsync();
+        }
+
         // The end follows at once and leaves in the same write.
-        return delta.FinishReason is null ? SendItemAsync() : ValueTask.CompletedTask;
+        _finishItemWaits = !finish.StartsWith("error", StringComparison.Ordinal);
+        return ValueTask.CompletedTask;
     }
 
     public ValueTask WriteAsync(ReadOnlyMemory<byte> json)
@@ -117,6 +124,11 @@ internal sealed class TcpCallHome : ICallHome
         _frames.WriteHeaderFrame("\"sentinel\""u8);
         _isComplete = true; // from here the caller's end is the normal close
         await FlushAsync().ConfigureAwait(false);
+        if (_finishItemWaits)
+        {
+            _itemSent?.Invoke();
+        }
+
         await WaitForCloseAsync().ConfigureAwait(false);
     }
 
@@ -199,7 +211,11 @@ internal sealed class TcpCallHome : ICallHome
         {
             while (await _stream.ReadAtLeastAsync(prefix, prefix.Length, throwOnEndOfStream: false, _closing.Token).ConfigureAwait(false) == prefix.Length)
             {
-                context.Cancel(await ReadControlAsync(prefix).ConfigureAwait(false));
+                var cause = await ReadControlAsync(prefix).ConfigureAwait(false);
+                if (!_isComplete)
+                {
+                    context.Cancel(cause); // one that crosses the sentinel cancels nothing
+                }
             }
 
             CancelUnlessComplete(context);

@@ -12,6 +12,9 @@ public sealed class TcpCallHomeDialer : ICallHomeDialer
     /// <summary>The caller listens before it sends the request, so a connection that takes longer will not come.</summary>
     private static readonly TimeSpan ConnectTimeLimit = TimeSpan.FromSeconds(10);
 
+    private static readonly TimeSpan RetryWaitFirst = TimeSpan.FromMilliseconds(50);
+    private static readonly TimeSpan RetryWaitMax = TimeSpan.FromSeconds(1);
+
     private readonly IConnectionSecurity _security;
     private readonly TimeProvider _time;
 
@@ -24,13 +27,29 @@ public sealed class TcpCallHomeDialer : ICallHomeDialer
     public async Task<ICallHome> DialAsync(RequestEnvelope envelope, CancellationToken cancellationToken)
     {
         var endpoint = ParseAddress(envelope.ResponseAddress);
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        limit.CancelAfter(ConnectTimeLimit);
+        for (var wait = RetryWaitFirst; ; wait *= 2)
+        {
+            try
+            {
+                return await DialOnceAsync(endpoint, envelope, limit.Token).ConfigureAwait(false);
+            }
+            catch (Exception exception) when (exception is SocketException or IOException && wait < RetryWaitMax)
+            {
+                // The caller waits for ever for a connection that never comes, so a burst that ran out of ports or backlog is worth a few tries.
+                await Task.Delay(wait, _time, limit.Token).ConfigureAwait(false);
+            }
+        }
+    }
+
+    private async Task<ICallHome> DialOnceAsync(IPEndPoint endpoint, RequestEnvelope envelope, CancellationToken cancellationToken)
+    {
         var socket = new Socket(endpoint.AddressFamily, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
         try
         {
-            using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-            limit.CancelAfter(ConnectTimeLimit);
-            await socket.ConnectAsync(endpoint, limit.Token).ConfigureAwait(false);
-            var stream = await _security.SecureDialledAsync(socket, endpoint.Address.ToString(), limit.Token).ConfigureAwait(false);
+            await socket.ConnectAsync(endpoint, cancellationToken).ConfigureAwait(false);
+            var stream = await _security.SecureDialledAsync(socket, endpoint.Address.ToString(), cancellationToken).ConfigureAwait(false);
             return new TcpCallHome(stream, envelope, _time);
         }
         catch

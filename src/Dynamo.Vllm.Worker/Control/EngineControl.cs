@@ -90,7 +90,7 @@ internal sealed class EngineControl
 
             // Invisible first: a request that arrives while the engine goes down would wait until it wakes.
             await _registration.WithdrawAsync(_generate, cancellationToken).ConfigureAwait(false);
-            return await FallAsleepAsync(level, cancellationToken).ConfigureAwait(false);
+            return await FallAsleepAsync(level).ConfigureAwait(false);
         }
         finally
         {
@@ -98,27 +98,31 @@ internal sealed class EngineControl
         }
     }
 
-    private async Task<JsonObject> FallAsleepAsync(int level, CancellationToken cancellationToken)
+    // No token from here on: a client that gives up waiting must not leave an engine of which nobody knows whether it sleeps.
+    private async Task<JsonObject> FallAsleepAsync(int level)
     {
         try
         {
+            _needsWakeUp = true;
             _monitor.IsPaused = true;
-            await _engine.CallAsync("pause", null, cancellationToken).ConfigureAwait(false);
-            await _engine.CallAsync("sleep", new JsonObject { ["level"] = level }, cancellationToken).ConfigureAwait(false);
+            await _engine.CallAsync("pause", null, CancellationToken.None).ConfigureAwait(false);
+            await _engine.CallAsync("sleep", new JsonObject { ["level"] = level }, CancellationToken.None).ConfigureAwait(false);
             _isAsleep = true;
+            _needsWakeUp = false;
             return Success($"Engine slept (level={level})");
         }
         catch (EngineCallException failure)
         {
             try
             {
-                await _engine.CallAsync("resume", null, cancellationToken).ConfigureAwait(false);
+                await _engine.CallAsync("resume", null, CancellationToken.None).ConfigureAwait(false);
                 _monitor.IsPaused = false;
-                await _registration.ServeAsync(_generate, cancellationToken).ConfigureAwait(false);
+                await _registration.ServeAsync(_generate, CancellationToken.None).ConfigureAwait(false);
+                _needsWakeUp = false;
             }
-            catch (EngineCallException)
+            catch (Exception exception) when (exception is EngineCallException or IOException)
             {
-                _needsWakeUp = true; // half asleep: only wake_up can tell what is left
+                // Half asleep, or awake and invisible: wake_up is still owed.
             }
 
             return Failure(failure.Message);
@@ -135,12 +139,12 @@ internal sealed class EngineControl
                 return Success("Engine already awake");
             }
 
-            await _engine.CallAsync("wake_up", new JsonObject { ["tags"] = body["tags"]?.DeepClone() }, cancellationToken).ConfigureAwait(false);
-            await _engine.CallAsync("resume", null, cancellationToken).ConfigureAwait(false);
+            await _engine.CallAsync("wake_up", new JsonObject { ["tags"] = body["tags"]?.DeepClone() }, CancellationToken.None).ConfigureAwait(false);
+            await _engine.CallAsync("resume", null, CancellationToken.None).ConfigureAwait(false);
+            _monitor.IsPaused = false;
+            await _registration.ServeAsync(_generate, CancellationToken.None).ConfigureAwait(false);
             _isAsleep = false;
             _needsWakeUp = false;
-            _monitor.IsPaused = false;
-            await _registration.ServeAsync(_generate, cancellationToken).ConfigureAwait(false);
             return Success("Engine woke");
         }
         finally
@@ -158,8 +162,8 @@ internal sealed class EngineControl
         }
 
         var clear = body["clear_cache"]?.GetValue<bool>() ?? false;
+        await _engine.CallAsync("pause", new JsonObject { ["mode"] = mode, ["clear_cache"] = clear }, CancellationToken.None).ConfigureAwait(false);
         _monitor.IsPaused = true;
-        await _engine.CallAsync("pause", new JsonObject { ["mode"] = mode, ["clear_cache"] = clear }, cancellationToken).ConfigureAwait(false);
         return new JsonObject { ["status"] = "ok", ["message"] = "Engine paused", ["mode"] = mode, ["clear_cache"] = clear };
     }
 

@@ -290,7 +290,7 @@ internal sealed partial class WorkerService
 
     private PrefillHandler CreatePrefillHandler(GenerateOptions options)
     {
-        _handOvers = new HandOverLedger(_engine!.Description.KvLease, _time, _workerRegistry);
+        _handOvers = new HandOverLedger(_engine!.Description.KvLease, _time, _workerRegistry, _engine.Description.DataParallelSize);
         _engine.LoadChanged += _handOvers.Observe;
         return new PrefillHandler(_engine, options, adapters: null, KvConnectorProtocols.Resolve(_engine.Description), _handOvers);
     }

@@ -30,6 +30,8 @@ internal sealed partial class WorkerService
         if (fatal is not null)
         {
             ExitCode = ExitCodes.Failure;
+            await DownAsync("close intake", _registration!.CloseIntakeAsync).ConfigureAwait(false);
+            _engine!.GiveUp(fatal); // a stalled engine fails nothing by itself
             await DownAsync("flush", () => WhenIdleAsync(DeathFlushTimeLimit)).ConfigureAwait(false);
         }
         else if (isServing)

@@ -176,6 +176,30 @@ public sealed class GenerateHandlerTests
         Assert.Equal(0, ledger.Pending);
     }
 
+    [Fact]
+    public void One_idle_rank_does_not_free_the_blocks_of_another()
+    {
+        var ledger = new HandOverLedger(TimeSpan.FromSeconds(30), new FakeTimeProvider(), Metrics.NewCustomRegistry(), ranks: 2);
+        ledger.Add();
+        ledger.Observe(new EngineLoad(1, 0, 0, 0));
+        Assert.Equal(1, ledger.Pending);
+        ledger.Observe(new EngineLoad(0, 0.1, 0, 0));
+        ledger.Observe(new EngineLoad(1, 0, 0, 0));
+        Assert.Equal(1, ledger.Pending);
+        ledger.Observe(new EngineLoad(0, 0, 0, 0));
+        Assert.Equal(0, ledger.Pending);
+    }
+
+    [Fact]
+    public async Task A_failed_prefill_hands_nothing_over()
+    {
+        var engine = _engine.Description with { KvConnector = "LMCacheMPConnector" };
+        var run = Start(new PrefillHandler(_engine, Options, null, KvConnectorProtocols.Resolve(engine), null), Request, out _);
+        _engine.Streams[0].Push([], FinishReason.Error, isLast: true);
+        await Assert.ThrowsAsync<RequestFailedException>(() => run);
+        Assert.Empty(_responses.Items);
+    }
+
     [Theory]
     [InlineData("LMCacheMPConnector", null, "{}")]
     [InlineData("PdConnector", """{"connectors":[{"kv_connector":"LMCacheMPConnector"},{"kv_connector":"NixlConnector"}]}""", "do_remote_decode")]
