@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -78,6 +79,10 @@ class Engine:
             disable_log_stats=False,
         )
         self._delivery.decode = self._decode_token
+        # What was imported and built lives as long as the process: without it a full collection stops the loop for milliseconds, not for
+        # a good part of a second.
+        gc.collect()
+        gc.freeze()
 
     async def describe(self) -> dict[str, Any]:
         """All that the host needs to know of the running engine. Final only after `build`."""

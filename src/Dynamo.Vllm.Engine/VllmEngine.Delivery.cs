@@ -8,6 +8,9 @@ namespace Dynamo.Vllm.Engine;
 
 public sealed partial class VllmEngine
 {
+    // Delivery loop only.
+    private readonly List<EngineStream> _woken = [];
+
     /// <summary>Tokens that the engine has generated since the start.</summary>
     public long GeneratedTokens => Interlocked.Read(ref _generatedTokens);
 
@@ -42,6 +45,13 @@ public sealed partial class VllmEngine
         finally
         {
             batch.Dispose();
+            // Only now: a busy engine puts several steps into one batch, and their tokens leave in one item each instead of one by one.
+            foreach (var stream in _woken)
+            {
+                stream.Wake();
+            }
+
+            _woken.Clear();
         }
     }
 
@@ -51,9 +61,17 @@ public sealed partial class VllmEngine
         {
             case GuestRecordKind.Tokens:
                 var record = reader.ReadTokens();
-                if (_streams.TryGetValue(record.Stream, out var stream) && stream.Deliver(record, _texts))
+                if (_streams.TryGetValue(record.Stream, out var stream))
                 {
-                    _streams.TryRemove(record.Stream, out _);
+                    if (stream.Deliver(record, _texts, out var wakes))
+                    {
+                        _streams.TryRemove(record.Stream, out _);
+                    }
+
+                    if (wakes)
+                    {
+                        _woken.Add(stream);
+                    }
                 }
 
                 Touch();

@@ -97,12 +97,15 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
 
     public void Abandon() => Abort();
 
-    /// <summary>Adds a record. Delivery loop only.</summary>
+    /// <summary>Adds a record, without waking the reader yet. Delivery loop only.</summary>
+    /// <param name="record">Belongs to this stream.</param>
+    /// <param name="texts">Texts that logprobs refer to.</param>
+    /// <param name="wakes">The reader waits: call <see cref="Wake"/> once the batch has been read to its end.</param>
     /// <returns>True if the stream has ended with it.</returns>
-    public bool Deliver(in TokensRecord record, TokenTexts texts)
+    public bool Deliver(in TokensRecord record, TokenTexts texts, out bool wakes)
     {
         var overflow = false;
-        bool wake;
+        wakes = false;
         lock (_lock)
         {
             if (_hasEnded)
@@ -122,13 +125,8 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
             }
 
             _hasEnded = record.IsLast;
-            wake = _isWaiting;
+            wakes = _isWaiting;
             _isWaiting = false;
-        }
-
-        if (wake)
-        {
-            _signal.SetResult(true);
         }
 
         if (overflow)
@@ -142,6 +140,9 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
 
         return record.IsLast;
     }
+
+    /// <summary>Wakes the reader, after <see cref="Deliver"/> asked for it.</summary>
+    public void Wake() => _signal.SetResult(true);
 
     /// <summary>Ends the stream with an error; outputs that wait are still read first.</summary>
     public void Fail(DynamoError error)
