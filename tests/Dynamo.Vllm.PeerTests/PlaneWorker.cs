@@ -10,6 +10,7 @@ using Dynamo.Vllm.Testing.Servers;
 using Dynamo.Vllm.Transports.Tcp;
 
 namespace Dynamo.Vllm.PeerTests;
+using Dynamo.Vllm.Testing;
 
 /// <summary>The planes of a worker without an engine: every request is answered with two tokens.</summary>
 internal sealed class PlaneWorker : IEndpointHandler, IAsyncDisposable
@@ -72,7 +73,7 @@ internal sealed class PlaneWorker : IEndpointHandler, IAsyncDisposable
     {
         if (node["path"] is JsonValue path && node.ContainsKey("checksum"))
         {
-            var local = Path.Combine(OfficialFrontend.Model, Path.GetFileName(path.GetValue<string>()));
+            var local = Path.Combine(Peers.TinyModel, Path.GetFileName(path.GetValue<string>()));
             var content = File.ReadAllBytes(local);
             node["path"] = local;
             node["checksum"] = "blake3:" + Blake3.HashHex(content);
@@ -87,7 +88,7 @@ internal sealed class PlaneWorker : IEndpointHandler, IAsyncDisposable
             }
             else if (name == "source_path")
             {
-                node[name] = OfficialFrontend.Model;
+                node[name] = Peers.TinyModel;
             }
         }
     }

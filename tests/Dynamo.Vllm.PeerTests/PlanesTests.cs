@@ -1,3 +1,5 @@
+using System.Net;
+using System.Text.Json.Nodes;
 using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Testing.Logs;
 using Dynamo.Vllm.Testing.Servers;
@@ -21,8 +23,8 @@ public sealed class PlanesTests
     {
         await using var etcd = await EtcdServer.StartAsync();
         await using var nats = await NatsServer.StartAsync();
-        await using var frontend = await OfficialFrontend.StartAsync(
-            "DYN_DISCOVERY_BACKEND=etcd", $"ETCD_ENDPOINTS={etcd.Url}", "DYN_REQUEST_PLANE=nats", $"NATS_SERVER={nats.Url}");
+        await using var frontend = StartFrontend(
+            ("DYN_DISCOVERY_BACKEND", "etcd"), ("ETCD_ENDPOINTS", etcd.Url), ("DYN_REQUEST_PLANE", "nats"), ("NATS_SERVER", nats.Url));
         await using var link = new NatsLink(new NatsOptions { Server = nats.Url }, TimeProvider.System, _log.For<NatsLink>());
         var discovery = new EtcdDiscovery(
             new EtcdOptions { Endpoints = [etcd.Url], LeaseLifetime = TimeSpan.FromSeconds(3) }, TimeProvider.System, _log.For<EtcdDiscovery>());
@@ -41,15 +43,15 @@ public sealed class PlanesTests
     [PeerFact]
     public async Task Files_and_tcp_with_tls_in_both_directions()
     {
-        using var folder = new TestFolder();
+        using var folder = new TemporaryFolder();
         using var certificates = new TestCertificates();
         var pair = certificates.Issue("planes");
         var (certificate, key, authority) = (folder.Write("c.pem", pair.Certificate), folder.Write("c.key", pair.Key), folder.Write("ca.pem", certificates.Authority));
         var store = Path.Combine(folder.Path, "store");
-        await using var frontend = await OfficialFrontend.StartAsync(
-            "DYN_DISCOVERY_BACKEND=file", $"DYN_FILE_KV={store}", "DYN_REQUEST_PLANE=tcp", $"DYN_TCP_TLS_CERT_PATH={certificate}", $"DYN_TCP_TLS_KEY_PATH={key}",
-            $"DYN_TCP_TLS_CA_CERT_PATH={authority}", $"DYN_TCP_TLS_CLIENT_CERT_PATH={certificate}", $"DYN_TCP_TLS_CLIENT_KEY_PATH={key}",
-            $"DYN_TCP_TLS_CLIENT_CA_CERT_PATH={authority}");
+        await using var frontend = StartFrontend(
+            ("DYN_DISCOVERY_BACKEND", "file"), ("DYN_FILE_KV", store), ("DYN_REQUEST_PLANE", "tcp"), ("DYN_TCP_TLS_CERT_PATH", certificate), ("DYN_TCP_TLS_KEY_PATH", key),
+            ("DYN_TCP_TLS_CA_CERT_PATH", authority), ("DYN_TCP_TLS_CLIENT_CERT_PATH", certificate), ("DYN_TCP_TLS_CLIENT_KEY_PATH", key),
+            ("DYN_TCP_TLS_CLIENT_CA_CERT_PATH", authority));
         var options = new TlsOptions
         {
             CertificatePath = certificate, KeyPath = key, AuthorityPath = authority, ClientAuthorityPath = authority, ClientCertificatePath = certificate,
@@ -69,8 +71,8 @@ public sealed class PlanesTests
         var configuration = await cluster.CreateWorkerConfigurationAsync();
         var frontendUid = await cluster.CreatePodAsync("fe-0");
         var workerUid = await cluster.CreatePodAsync("worker-0");
-        await using var frontend = await OfficialFrontend.StartAsync(
-            "DYN_DISCOVERY_BACKEND=kubernetes", $"KUBECONFIG={configuration}", "POD_NAME=fe-0", $"POD_UID={frontendUid}", "POD_NAMESPACE=default", "DYN_REQUEST_PLANE=tcp");
+        await using var frontend = StartFrontend(
+            ("DYN_DISCOVERY_BACKEND", "kubernetes"), ("KUBECONFIG", configuration), ("POD_NAME", "fe-0"), ("POD_UID", frontendUid), ("POD_NAMESPACE", "default"), ("DYN_REQUEST_PLANE", "tcp"));
         var options = new KubernetesOptions { Pod = new PodIdentity("worker-0", workerUid, "default", null, false), KubeconfigPath = configuration };
         await using var worker = await PlaneWorker.StartAsync(
             new KubernetesDiscovery(options, TimeProvider.System, _log.For<KubernetesDiscovery>()),
@@ -78,18 +80,31 @@ public sealed class PlanesTests
         await AssertServesAsync(frontend);
     }
 
-    /// <summary>A frontend that has just seen a worker leave needs a moment before it takes its successor.</summary>
-    private async Task AssertServesAsync(OfficialFrontend frontend)
+    private static Frontend StartFrontend(params (string Name, string Value)[] variables)
     {
-        await frontend.WaitForModelAsync("tiny", Soon);
-        var answer = (Status: 0, Body: "");
-        for (var tries = 0; tries < 20 && answer.Status != 200; tries++)
+        var all = Peers.Variables("");
+        foreach (var (name, value) in variables)
         {
-            await Task.Delay(tries == 0 ? 0 : 500);
-            answer = await frontend.CompleteAsync("tiny");
+            all[name] = value;
         }
 
-        Assert.True(answer.Status == 200, $"{answer.Status} {answer.Body}{Environment.NewLine}{_log.Text}{Environment.NewLine}{frontend.Output}");
-        Assert.Contains("\"finish_reason\":\"stop\"", answer.Body, StringComparison.Ordinal);
+        return Frontend.Start(all);
+    }
+
+    /// <summary>A frontend that has just seen a worker leave needs a moment before it takes its successor.</summary>
+    private async Task AssertServesAsync(Frontend frontend)
+    {
+        await frontend.WaitAsync("the frontend did not find the worker", Soon, async () =>
+            (await frontend.Http.GetStringAsync("/v1/models/tiny/ready")).Contains("\"ready\":true", StringComparison.Ordinal));
+        var answer = (Status: default(HttpStatusCode), Body: default(JsonNode)!);
+        for (var tries = 0; tries < 20 && answer.Status != HttpStatusCode.OK; tries++)
+        {
+            await Task.Delay(tries == 0 ? 0 : 500);
+            answer = await frontend.CompleteAsync(new JsonObject { ["model"] = "tiny", ["prompt"] = "hello world", ["max_tokens"] = 3 });
+        }
+
+        var text = answer.Body.ToJsonString();
+        Assert.True(answer.Status == HttpStatusCode.OK, $"{answer.Status} {text}{Environment.NewLine}{_log.Text}{Environment.NewLine}{frontend.Process.Tail}");
+        Assert.Contains("\"finish_reason\":\"stop\"", text, StringComparison.Ordinal);
     }
 }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Net;
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
 
@@ -30,15 +31,24 @@ public sealed class Frontend : IAsyncDisposable
     }
 
     /// <summary>Waits until the model is listed and a completion is answered.</summary>
-    public async Task ServesAsync(string model, TimeSpan limit)
+    public Task ServesAsync(string model, TimeSpan limit) => WaitAsync(
+        $"'{model}' is not served", limit,
+        async () =>
+        {
+            using var response = await PostAsync("/v1/completions", new JsonObject { ["model"] = model, ["prompt"] = "hello", ["max_tokens"] = 1 });
+            return response.IsSuccessStatusCode;
+        });
+
+    /// <summary>Polls, since the frontend announces nothing. A frontend that does not listen yet counts as not there yet.</summary>
+    /// <param name="problem">What is wrong while the condition does not hold.</param>
+    public async Task WaitAsync(string problem, TimeSpan limit, Func<Task<bool>> condition)
     {
         using var waiting = new CancellationTokenSource(limit);
         while (true)
         {
             try
             {
-                using var response = await PostAsync("/v1/completions", new JsonObject { ["model"] = model, ["prompt"] = "hello", ["max_tokens"] = 1 });
-                if (response.IsSuccessStatusCode)
+                if (await condition())
                 {
                     return;
                 }
@@ -50,13 +60,23 @@ public sealed class Frontend : IAsyncDisposable
 
             try
             {
-                await Task.Delay(200, waiting.Token); // the frontend has no event to wait for
+                await Task.Delay(100, waiting.Token);
             }
             catch (OperationCanceledException)
             {
-                throw new InvalidOperationException($"'{model}' is not served within {limit.TotalSeconds} s\n{Process.Tail}");
+                throw new TimeoutException($"{problem} after {limit.TotalSeconds} s\n{Process.Tail}");
             }
         }
+    }
+
+    public async Task<bool> HasModelAsync() => (await Http.GetFromJsonAsync<JsonObject>("/v1/models"))!["data"]!.AsArray().Count > 0;
+
+    public async Task<double> MetricAsync(string family, params string[] parts) => MetricSamples.Sum(await Http.GetStringAsync("/metrics"), family, parts);
+
+    public async Task<(HttpStatusCode Status, JsonNode Body)> CompleteAsync(JsonObject body)
+    {
+        using var response = await PostAsync("/v1/completions", body);
+        return (response.StatusCode, (await response.Content.ReadFromJsonAsync<JsonNode>())!);
     }
 
     public async Task<HttpResponseMessage> PostAsync(string path, JsonObject body, ulong? instance = null, CancellationToken cancellationToken = default)

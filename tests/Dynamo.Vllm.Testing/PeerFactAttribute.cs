@@ -8,7 +8,7 @@ public sealed class PeerFactAttribute : FactAttribute
 {
     public PeerFactAttribute() => Skip = SkipReason;
 
-    internal static string? SkipReason => Peers.Folder is null && Environment.GetEnvironmentVariable("CI") != "true"
+    public static string? SkipReason => Peers.Folder is null && Environment.GetEnvironmentVariable("CI") != "true"
         ? "needs the real peers: run setup-peers and source its env.sh"
         : null;
 }

@@ -56,13 +56,7 @@ public sealed class WorkerProcess : IAsyncDisposable
     }
 
     /// <summary>Sum over the samples of a family whose labels hold the text.</summary>
-    public async Task<double> MetricAsync(string family, string labels = "")
-    {
-        var text = await Http.GetStringAsync("/metrics");
-        return text.Split('\n')
-            .Where(line => line.StartsWith(family, StringComparison.Ordinal) && (line[family.Length] is '{' or ' ') && line.Contains(labels, StringComparison.Ordinal))
-            .Sum(line => double.Parse(line[(line.LastIndexOf(' ') + 1)..], System.Globalization.CultureInfo.InvariantCulture));
-    }
+    public async Task<double> MetricAsync(string family, string labels = "") => MetricSamples.Sum(await Http.GetStringAsync("/metrics"), family, labels);
 
     public async ValueTask DisposeAsync()
     {

@@ -6,6 +6,7 @@ using Dynamo.Vllm.Testing.Servers;
 using Dynamo.Vllm.Transports.Discovery;
 
 namespace Dynamo.Vllm.IntegrationTests.Discovery;
+using Dynamo.Vllm.Testing;
 
 /// <summary>
 /// Records as files on a real disk. The keep-alive runs every 3.3 s by the reference's own constants, so some of these take as long.
@@ -21,7 +22,7 @@ public sealed class FileDiscoveryTests : IDisposable
     private static readonly TimeSpan Soon = TimeSpan.FromSeconds(15);
     private static readonly EndpointId Generate = new("p1ns", "backend", "generate");
 
-    private readonly TestFolder _folder = new();
+    private readonly TemporaryFolder _folder = new();
     private readonly LogCapture _log = new();
 
     private string Instances => Path.Combine(_folder.Path, "v1", "instances");

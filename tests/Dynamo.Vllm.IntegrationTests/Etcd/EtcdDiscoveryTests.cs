@@ -256,7 +256,7 @@ public sealed class EtcdDiscoveryTests
     [InlineData(false)]
     public async Task Tls_with_a_client_certificate_works_from_files_and_from_text(bool fromFiles)
     {
-        using var folder = new TestFolder();
+        using var folder = new TemporaryFolder();
         using var certificates = new TestCertificates();
         var server = certificates.Issue("etcd");
         var client = certificates.Issue("worker");

@@ -87,7 +87,7 @@ public sealed partial class KubernetesDiscoveryTests : IClassFixture<KubernetesD
     {
         var path = await _server.CreateWorkerConfigurationAsync();
         var token = JsonNode.Parse(await File.ReadAllTextAsync(path))!["users"]![0]!["user"]!["token"]!.GetValue<string>();
-        using var folder = new TestFolder();
+        using var folder = new TemporaryFolder();
         var wrong = folder.Write("kubeconfig", (await File.ReadAllTextAsync(path)).Replace(token, "expired", StringComparison.Ordinal));
         await using var discovery = Create(new PodIdentity("worker-3", "uid", "default", null, false), wrong);
         var instance = await discovery.JoinAsync(default);

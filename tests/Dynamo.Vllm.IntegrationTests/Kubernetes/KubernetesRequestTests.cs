@@ -11,7 +11,7 @@ namespace Dynamo.Vllm.IntegrationTests.Kubernetes;
 public sealed class KubernetesRequestTests : IDisposable
 {
     private readonly RecordingServer _server = new();
-    private readonly TestFolder _folder = new();
+    private readonly TemporaryFolder _folder = new();
     private readonly LogCapture _log = new();
 
     public void Dispose()

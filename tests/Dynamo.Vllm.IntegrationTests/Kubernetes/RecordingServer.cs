@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 using System.Threading.Channels;
 
 namespace Dynamo.Vllm.IntegrationTests.Kubernetes;
+using Dynamo.Vllm.Testing;
 
 /// <summary>An API server that keeps each request and answers as told.</summary>
 internal sealed class RecordingServer : IDisposable
@@ -12,7 +13,7 @@ internal sealed class RecordingServer : IDisposable
 
     public RecordingServer()
     {
-        Url = $"http://127.0.0.1:{Testing.Servers.ServerProcess.FreePort()}/";
+        Url = $"http://127.0.0.1:{FreePorts.Next()}/";
         _listener.Prefixes.Add(Url);
         _listener.Start();
         _ = ServeAsync();

@@ -15,6 +15,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 using Prometheus;
 
 namespace Dynamo.Vllm.IntegrationTests.KvEvents;
+using Dynamo.Vllm.Testing;
 
 /// <summary>The whole relay between libzmq sockets: a publisher in the engine's place, subscribers in the router's.</summary>
 public sealed class KvRelayServiceTests : IAsyncDisposable
@@ -43,7 +44,7 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
         await _registration.DisposeAsync();
     }
 
-    [ZmqFact]
+    [PeerFact]
     public async Task Batches_of_the_engine_reach_a_router_as_the_reference_would_send_them()
     {
         await using var engine = ZmqPeer.Start("xpub");
@@ -74,7 +75,7 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
         Assert.Contains("dynamo_vllm_kv_relay_lag_seconds_count{dp_rank=\"0\"} 10", metrics, StringComparison.Ordinal);
     }
 
-    [ZmqFact]
+    [PeerFact]
     public async Task Lost_batches_are_counted_and_the_rest_goes_on()
     {
         await using var engine = ZmqPeer.Start("xpub");
@@ -95,7 +96,7 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
         Assert.Contains("dynamo_vllm_kv_relay_batches_total{dp_rank=\"0\",outcome=\"malformed\"} 2", metrics, StringComparison.Ordinal);
     }
 
-    [ZmqFact]
+    [PeerFact]
     public async Task An_engine_that_starts_over_is_cleared_first()
     {
         await using var engine = ZmqPeer.Start("xpub");
@@ -112,7 +113,7 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
         Assert.Equal(3, events[1]!["event"]!["data"]!["removed"]!["block_hashes"]![0]!.GetValue<int>());
     }
 
-    [ZmqFact]
+    [PeerFact]
     public async Task Records_appear_in_the_order_of_the_reference_and_go_in_reverse()
     {
         await using var engine = ZmqPeer.Start("xpub");
@@ -131,7 +132,7 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
         await _service.StopAsync(CancellationToken.None);
     }
 
-    [ZmqFact]
+    [PeerFact]
     public async Task Queries_are_answered_and_a_new_identity_is_told_in_a_dump()
     {
         await using var engine = ZmqPeer.Start("xpub");
@@ -155,7 +156,7 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
             && record.Value["metadata"]!["recovery_target"]!["transport"]!["tcp"]!.GetValue<string>().Contains("/4d/", StringComparison.Ordinal));
     }
 
-    [ZmqFact]
+    [PeerFact]
     public async Task Load_is_sent_when_it_changes_and_the_newest_value_wins()
     {
         await StartAsync(null, ranks: 2);
@@ -178,7 +179,7 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
         Assert.Null(load["active_decode_blocks"]);
     }
 
-    [ZmqFact]
+    [PeerFact]
     public async Task First_tokens_are_sent_in_batches()
     {
         await StartAsync(null);

@@ -1,6 +1,4 @@
-using System.Diagnostics;
 using System.Net;
-using System.Net.Sockets;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.Engines;
@@ -15,6 +13,7 @@ using Dynamo.Vllm.Transports.Zmq;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Dynamo.Vllm.IntegrationTests.KvEvents;
+using Dynamo.Vllm.Testing;
 
 /// <summary>The official worker on the real engine, with a relay of ours as a second subscriber of that engine. Takes a minute: opt in.</summary>
 public sealed class RealEngineTests
@@ -22,56 +21,37 @@ public sealed class RealEngineTests
     [RealEngineFact]
     public async Task Our_events_of_a_real_engine_equal_those_of_the_official_worker()
     {
-        var discovery = Directory.CreateTempSubdirectory("kv-real-").FullName;
-        var port = FreePort();
-        await using var frontend = OfficialFrontend.Start(discovery);
-        using var worker = StartWorker(discovery, port);
-        try
+        using var store = new TemporaryFolder();
+        var port = FreePorts.Next();
+        var variables = Peers.Variables(store.Path);
+        await using var frontend = Frontend.Start(variables, "--router-mode", "kv");
+        await using var worker = StartWorker(variables, port);
+        await using var plane = new EventPlaneFake();
+        await using var registration = new WorkerRegistration(
+            new RecordingDiscovery(), new RequestPlaneFake(), "cpu", PayloadCodec.MessagePack, NullLogger<WorkerRegistration>.Instance);
+        await registration.JoinAsync(CancellationToken.None);
+        await using var relay = Relay(plane, registration, port);
+
+        // The real engine takes 25 s on idle cores, and more on busy ones.
+        await frontend.WaitAsync("the model is not listed", TimeSpan.FromMinutes(3), frontend.HasModelAsync);
+        await relay.StartAsync(CancellationToken.None);
+        await using var official = ZmqPeer.Start("sub", OfficialEndpoint(store.Path), "kv-events");
+        await Task.Delay(2000); // libzmq tells nobody when a subscription has arrived
+        foreach (var name in (string[])["alpha", "omega", "alpha", "sigma", "kappa", "lambda"])
         {
-            await using var plane = new EventPlaneFake();
-            await using var registration = new WorkerRegistration(
-                new RecordingDiscovery(), new RequestPlaneFake(), "cpu", PayloadCodec.MessagePack, NullLogger<WorkerRegistration>.Instance);
-            await registration.JoinAsync(CancellationToken.None);
-            await using var relay = Relay(plane, registration, port);
-            for (var i = 0; i < 3; i++)
-            {
-                await TryWaitAsync(frontend, i);
-            }
-
-            await relay.StartAsync(CancellationToken.None);
-            await using var official = ZmqPeer.Start("sub", OfficialEndpoint(discovery), "kv-events");
-            await Task.Delay(2000); // libzmq tells nobody when a subscription has arrived
-            foreach (var name in (string[])["alpha", "omega", "alpha", "sigma", "kappa", "lambda"])
-            {
-                Assert.Equal(HttpStatusCode.OK, (await frontend.CompleteAsync(string.Join(' ', Enumerable.Range(0, 60).Select(i => $"{name} {i}")))).Status);
-            }
-
-            for (var message = 0; message < 5; message++) // the repeated prompt is a hit, and a hit is no event
-            {
-                var expected = Events((await official.ReadFramesAsync())[3].AsSpan(5));
-                var actual = Events((await plane.NextAsync()).Envelope);
-                Assert.NotEmpty(expected.AsArray());
-                Assert.True(JsonNode.DeepEquals(expected, actual), $"{expected.ToJsonString()}\n{actual.ToJsonString()}");
-            }
+            Assert.Equal(HttpStatusCode.OK, (await frontend.CompleteAsync(Body(string.Join(' ', Enumerable.Range(0, 60).Select(i => $"{name} {i}"))))).Status);
         }
-        finally
+
+        for (var message = 0; message < 5; message++) // the repeated prompt is a hit, and a hit is no event
         {
-            worker.Kill(entireProcessTree: true); // only what this test started
-            await worker.WaitForExitAsync();
+            var expected = Events((await official.ReadFramesAsync())[3].AsSpan(5));
+            var actual = Events((await plane.NextAsync()).Envelope);
+            Assert.NotEmpty(expected.AsArray());
+            Assert.True(JsonNode.DeepEquals(expected, actual), $"{expected.ToJsonString()}\n{actual.ToJsonString()}");
         }
     }
 
-    private static async Task TryWaitAsync(OfficialFrontend frontend, int attempt)
-    {
-        try
-        {
-            await frontend.WaitAsync("the model is not listed", frontend.HasModelAsync);
-        }
-        catch (TimeoutException) when (attempt < 2)
-        {
-            // The real engine takes 25 s on idle cores, and more on busy ones.
-        }
-    }
+    private static JsonObject Body(string prompt) => new() { ["model"] = "tiny", ["prompt"] = prompt, ["max_tokens"] = 1 };
 
     /// <summary>Events with the ids that differ by nature taken out.</summary>
     private static JsonNode Events(ReadOnlySpan<byte> envelope)
@@ -115,50 +95,19 @@ public sealed class RealEngineTests
         return records.Single(record => record["topic"]!.GetValue<string>() == "kv-events")["transport"]!["config"]!["endpoint"]!.GetValue<string>();
     }
 
-    private static Process StartWorker(string discovery, int port)
-    {
-        var model = Path.GetFullPath(Path.Combine(Path.GetDirectoryName(ZmqFactAttribute.Python)!, "../../models/tiny-model"));
-        var start = new ProcessStartInfo("/bin/sh") { UseShellExecute = false };
-        string[] arguments =
+    private static ChildProcess StartWorker(Dictionary<string, string> variables, int port) => new(
+        "dynamo.vllm", Peers.Python,
         [
-            "-c", "exec \"$0\" \"$@\" > \"$LOG\" 2>&1", ZmqFactAttribute.Python!, "-m", "dynamo.vllm", "--model", model, "--served-model-name", "tiny",
-            "--max-model-len", "1024", "--enforce-eager", "--block-size", "32", "--num-gpu-blocks-override", "48", "--kv-events-config",
+            "-m", "dynamo.vllm", "--model", Peers.TinyModel, "--served-model-name", "tiny", "--max-model-len", "1024", "--enforce-eager", "--block-size", "32",
+            "--num-gpu-blocks-override", "48", "--kv-events-config",
             $$"""{"enable_kv_cache_events":true,"publisher":"zmq","endpoint":"tcp://*:{{port}}","topic":""}""",
-        ];
-        foreach (var argument in arguments)
-        {
-            start.ArgumentList.Add(argument);
-        }
-
-        foreach (var (name, value) in ((string, string)[])
-        [
-            ("LOG", Path.Combine(discovery, "worker.log")), ("DYN_DISCOVERY_BACKEND", "file"), ("DYN_FILE_KV", discovery), ("DYN_REQUEST_PLANE", "tcp"),
-            ("DYN_EVENT_PLANE", "zmq"), ("DYN_TCP_RPC_HOST", "127.0.0.1"), ("DYN_EVENT_PLANE_HOST", "127.0.0.1"), ("HF_HUB_OFFLINE", "1"),
-            ("VLLM_NO_USAGE_STATS", "1"), ("VLLM_CPU_KVCACHE_SPACE", "1"), ("OMP_NUM_THREADS", "1"), ("VLLM_CPU_OMP_THREADS_BIND", "nobind"), ("TORCHDYNAMO_DISABLE", "1"),
-        ])
-        {
-            start.Environment[name] = value;
-        }
-
-        return Process.Start(start)!;
-    }
-
-    private static int FreePort()
-    {
-        using var probe = new TcpListener(IPAddress.Loopback, 0);
-        probe.Start();
-        return ((IPEndPoint)probe.LocalEndpoint).Port;
-    }
+        ],
+        variables);
 
     /// <summary>Runs with DYNAMO_REAL_ENGINE=1 only.</summary>
     private sealed class RealEngineFactAttribute : FactAttribute
     {
-        public RealEngineFactAttribute()
-        {
-            if (ZmqFactAttribute.Python is null || Environment.GetEnvironmentVariable("DYNAMO_REAL_ENGINE") != "1")
-            {
-                Skip = "starts a real engine: set DYNAMO_REAL_ENGINE=1";
-            }
-        }
+        public RealEngineFactAttribute() =>
+            Skip = Environment.GetEnvironmentVariable("DYNAMO_REAL_ENGINE") == "1" ? PeerFactAttribute.SkipReason : "starts a real engine: set DYNAMO_REAL_ENGINE=1";
     }
 }

@@ -56,7 +56,7 @@ public sealed class NatsLoginTests
     [PeerFact]
     public async Task A_credentials_file_of_an_operator_s_account_is_accepted()
     {
-        using var folder = new TestFolder();
+        using var folder = new TemporaryFolder();
         using var signer = KeyPair.CreatePair(PrefixByte.Operator);
         using var account = KeyPair.CreatePair(PrefixByte.Account);
         using var user = KeyPair.CreatePair(PrefixByte.User);
@@ -79,7 +79,7 @@ public sealed class NatsLoginTests
     [PeerFact]
     public async Task Tls_with_client_certificates_works_and_strangers_are_refused_on_both_sides()
     {
-        using var folder = new TestFolder();
+        using var folder = new TemporaryFolder();
         using var certificates = new TestCertificates();
         using var others = new TestCertificates("others");
         var pair = certificates.Issue("nats");

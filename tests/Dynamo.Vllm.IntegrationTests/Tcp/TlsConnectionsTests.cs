@@ -8,12 +8,13 @@ using Dynamo.Vllm.Transports.Tcp;
 using Microsoft.Extensions.Logging;
 
 namespace Dynamo.Vllm.IntegrationTests.Tcp;
+using Dynamo.Vllm.Testing;
 
 /// <summary>Handshakes over real sockets, accepted and refused.</summary>
 public sealed class TlsConnectionsTests : IDisposable
 {
     private readonly LogCapture _log = new();
-    private readonly TestFolder _folder = new();
+    private readonly TemporaryFolder _folder = new();
     private readonly TestCertificates _authority = new();
     private readonly TestCertificates _strangers = new("strangers");
     private readonly TcpListener _listener = new(IPAddress.Loopback, 0);

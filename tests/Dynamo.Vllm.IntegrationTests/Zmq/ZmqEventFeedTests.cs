@@ -22,7 +22,7 @@ public sealed class ZmqEventFeedTests : IAsyncDisposable
         _stopping.Dispose();
     }
 
-    [ZmqFact]
+    [PeerFact]
     public async Task Messages_of_libzmq_arrive_whole_whatever_their_size()
     {
         await using var publisher = ZmqPeer.Start("xpub");
@@ -40,7 +40,7 @@ public sealed class ZmqEventFeedTests : IAsyncDisposable
         }
     }
 
-    [ZmqFact]
+    [PeerFact]
     public async Task A_publisher_that_went_away_is_found_again()
     {
         await using var publisher = ZmqPeer.Start("xpub");
@@ -56,7 +56,7 @@ public sealed class ZmqEventFeedTests : IAsyncDisposable
         Assert.Equal("07", Convert.ToHexString((await _sink.NextAsync()).Payload));
     }
 
-    [ZmqFact]
+    [PeerFact]
     public async Task The_simulated_engine_is_understood()
     {
         int port;
@@ -82,7 +82,7 @@ public sealed class ZmqEventFeedTests : IAsyncDisposable
         Assert.Equal(EngineEventKind.Cleared, Assert.Single(batch.Events.ToArray()).Kind);
     }
 
-    [ZmqFact]
+    [PeerFact]
     public async Task Heartbeats_of_libzmq_are_answered()
     {
         await using var publisher = ZmqPeer.Start("xpub", "heartbeat");

@@ -8,6 +8,7 @@ using Dynamo.Vllm.Transports.Zmq;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Dynamo.Vllm.IntegrationTests.Zmq;
+using Dynamo.Vllm.Testing;
 
 public sealed class ZmqEventPlaneTests
 {
@@ -15,7 +16,7 @@ public sealed class ZmqEventPlaneTests
 
     private static readonly EventTopic Topic = new(new EndpointId("nsx", "back-end", "gen_1"), EventTopics.KvEvents, new PublisherId(0x0b381e5ca70c28));
 
-    [ZmqFact]
+    [PeerFact]
     public async Task Libzmq_receives_the_four_frames_of_the_reference()
     {
         await using var publisher = await OpenAsync(null);
@@ -37,7 +38,7 @@ public sealed class ZmqEventPlaneTests
         }
     }
 
-    [ZmqFact]
+    [PeerFact]
     public async Task Only_subscribers_of_the_topic_are_sent_anything()
     {
         await using var publisher = await OpenAsync(null);
@@ -50,7 +51,7 @@ public sealed class ZmqEventPlaneTests
         await Assert.ThrowsAsync<TimeoutException>(() => other.ReadFramesAsync().WaitAsync(TimeSpan.FromMilliseconds(200)));
     }
 
-    [ZmqFact]
+    [PeerFact]
     public async Task Through_a_broker_the_first_frame_is_the_subject()
     {
         await using var broker = ZmqPeer.Start("proxy");

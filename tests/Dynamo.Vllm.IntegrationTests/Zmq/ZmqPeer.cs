@@ -3,6 +3,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 
 namespace Dynamo.Vllm.IntegrationTests.Zmq;
+using Dynamo.Vllm.Testing;
 
 /// <summary>A real libzmq socket in a process of its own (zmq_peer.py).</summary>
 internal sealed class ZmqPeer : IAsyncDisposable
@@ -15,7 +16,7 @@ internal sealed class ZmqPeer : IAsyncDisposable
 
     public static ZmqPeer Start(params string[] arguments)
     {
-        var start = new ProcessStartInfo(ZmqFactAttribute.Python!) { RedirectStandardInput = true, RedirectStandardOutput = true };
+        var start = new ProcessStartInfo(Peers.Python) { RedirectStandardInput = true, RedirectStandardOutput = true };
         start.ArgumentList.Add(Path.Combine(AppContext.BaseDirectory, "Zmq", "zmq_peer.py"));
         foreach (var argument in arguments)
         {

@@ -7,7 +7,7 @@ namespace Dynamo.Vllm.Testing.Servers;
 public sealed class EtcdServer : IAsyncDisposable
 {
     private readonly HttpClient _http;
-    private readonly TestFolder _folder = new();
+    private readonly TemporaryFolder _folder = new();
     private readonly string _name;
     private readonly string _peer;
     private readonly string _cluster;
@@ -31,7 +31,7 @@ public sealed class EtcdServer : IAsyncDisposable
     public static async Task<EtcdServer> StartAsync(bool secure = false, params string[] more)
     {
         var peer = FreeUrl();
-        var server = new EtcdServer("one", ServerProcess.FreePort(), peer, $"one={peer}", more, secure);
+        var server = new EtcdServer("one", FreePorts.Next(), peer, $"one={peer}", more, secure);
         await server.StartAgainAsync();
         return server;
     }
@@ -41,7 +41,7 @@ public sealed class EtcdServer : IAsyncDisposable
     {
         var peers = new[] { "one", "two", "three" }.Select(name => (Name: name, Peer: FreeUrl())).ToArray();
         var cluster = string.Join(',', peers.Select(peer => $"{peer.Name}={peer.Peer}"));
-        var members = peers.Select(peer => new EtcdServer(peer.Name, ServerProcess.FreePort(), peer.Peer, cluster, [], secure: false)).ToArray();
+        var members = peers.Select(peer => new EtcdServer(peer.Name, FreePorts.Next(), peer.Peer, cluster, [], secure: false)).ToArray();
         await Task.WhenAll(members.Select(member => member.StartAgainAsync()));
         return members;
     }
@@ -113,7 +113,7 @@ public sealed class EtcdServer : IAsyncDisposable
         return answer.IsSuccessStatusCode ? JsonNode.Parse(text)!.AsObject() : throw new InvalidOperationException($"etcd {method}: {text}");
     }
 
-    private static string FreeUrl() => $"http://127.0.0.1:{ServerProcess.FreePort()}";
+    private static string FreeUrl() => $"http://127.0.0.1:{FreePorts.Next()}";
 
     private static string Base64(string text) => Convert.ToBase64String(Encoding.UTF8.GetBytes(text));
 

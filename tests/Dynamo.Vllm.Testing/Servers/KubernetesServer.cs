@@ -8,7 +8,7 @@ namespace Dynamo.Vllm.Testing.Servers;
 /// <summary>A real API server over a real etcd, by <c>shared/peers/kube-up</c> (or the script that DYNAMO_KUBE_UP names).</summary>
 public sealed class KubernetesServer : IAsyncDisposable
 {
-    private readonly TestFolder _folder = new();
+    private readonly TemporaryFolder _folder = new();
     private readonly string _script = FindScript();
     private readonly HttpClient _http;
 

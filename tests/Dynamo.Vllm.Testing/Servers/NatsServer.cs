@@ -3,9 +3,7 @@ namespace Dynamo.Vllm.Testing.Servers;
 /// <summary>One real nats-server with the given configuration.</summary>
 public sealed class NatsServer : IAsyncDisposable
 {
-    private const int SigUsr2 = 12;
-
-    private readonly TestFolder _folder = new();
+    private readonly TemporaryFolder _folder = new();
     private readonly string _configuration;
     private ServerProcess? _process;
 
@@ -24,7 +22,7 @@ public sealed class NatsServer : IAsyncDisposable
 
     public static async Task<NatsServer> StartAsync(string configuration = "", bool secure = false)
     {
-        var server = new NatsServer(configuration, ServerProcess.FreePort(), secure);
+        var server = new NatsServer(configuration, FreePorts.Next(), secure);
         await server.StartAgainAsync();
         return server;
     }
@@ -34,7 +32,7 @@ public sealed class NatsServer : IAsyncDisposable
         _process = await ServerProcess.StartAsync(FindProgram(), ["-c", _configuration], "Server is ready", "shared/peers/setup-peers nats");
 
     /// <summary>The server says that it will stop, and closes its connections one by one.</summary>
-    public void EnterLameDuckMode() => Process.Send(SigUsr2);
+    public void EnterLameDuckMode() => Process.Signal("USR2");
 
     public async ValueTask DisposeAsync()
     {
@@ -48,9 +46,7 @@ public sealed class NatsServer : IAsyncDisposable
 
     private static string FindProgram()
     {
-        var peers = Environment.GetEnvironmentVariable("DYNAMO_PEERS_DIR")
-            ?? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache", "dynamo-peers");
-        var program = Path.Combine(peers, "bin", "nats-server");
+        var program = Path.Combine(Peers.Folder ?? "", "bin", "nats-server");
         return File.Exists(program) ? program : "nats-server";
     }
 }

@@ -2,6 +2,7 @@ using System.Text;
 using Dynamo.Vllm.Protocol.Nats;
 
 namespace Dynamo.Vllm.UnitTests.Protocol;
+using Dynamo.Vllm.Testing;
 
 public sealed class MicroServiceTests
 {

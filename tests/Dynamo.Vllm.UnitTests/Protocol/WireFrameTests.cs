@@ -8,6 +8,7 @@ using Dynamo.Vllm.Protocol.Requests;
 using Dynamo.Vllm.Protocol.Responses;
 
 namespace Dynamo.Vllm.UnitTests.Protocol;
+using Dynamo.Vllm.Testing;
 
 public sealed class WireFrameTests
 {

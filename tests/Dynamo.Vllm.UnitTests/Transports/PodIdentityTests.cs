@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Testing.Servers;
 using Dynamo.Vllm.Transports.Kubernetes;
 
@@ -5,7 +6,7 @@ namespace Dynamo.Vllm.UnitTests.Transports;
 
 public sealed class PodIdentityTests : IDisposable
 {
-    private readonly TestFolder _folder = new();
+    private readonly TemporaryFolder _folder = new();
 
     public void Dispose() => _folder.Dispose();
 

@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using Dynamo.Vllm.Protocol.KvEvents;
 
 namespace Dynamo.Vllm.UnitTests.Protocol.KvEvents;
+using Dynamo.Vllm.Testing;
 
 public sealed class BlockHasherTests
 {

@@ -3,6 +3,7 @@ using Dynamo.Vllm.Protocol.KvEvents;
 using Dynamo.Vllm.Protocol.MessagePack;
 
 namespace Dynamo.Vllm.UnitTests.Protocol.KvEvents;
+using Dynamo.Vllm.Testing;
 
 public sealed class ConversionTests
 {

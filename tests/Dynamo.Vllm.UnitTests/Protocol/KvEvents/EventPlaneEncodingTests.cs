@@ -9,6 +9,7 @@ using Dynamo.Vllm.Protocol.MessagePack;
 using Dynamo.Vllm.Protocol.Responses;
 
 namespace Dynamo.Vllm.UnitTests.Protocol.KvEvents;
+using Dynamo.Vllm.Testing;
 
 public sealed class EventPlaneEncodingTests
 {

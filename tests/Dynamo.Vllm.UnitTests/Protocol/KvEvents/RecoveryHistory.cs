@@ -2,6 +2,7 @@ using System.Text.Json.Nodes;
 using Dynamo.Vllm.Protocol.KvEvents;
 
 namespace Dynamo.Vllm.UnitTests.Protocol.KvEvents;
+using Dynamo.Vllm.Testing;
 
 /// <summary>The events that the reference had published before the recovery queries of kv/kv-query-official.json were captured.</summary>
 internal static class RecoveryHistory

@@ -1,9 +1,9 @@
 using System.Text.Json.Nodes;
 
-namespace Dynamo.Vllm.UnitTests;
+namespace Dynamo.Vllm.Testing;
 
 /// <summary>Captures of real peers, copied next to the tests.</summary>
-internal static class Golden
+public static class Golden
 {
     public static byte[] Bytes(string path) => File.ReadAllBytes(Path.Combine(AppContext.BaseDirectory, "golden", path));
 
