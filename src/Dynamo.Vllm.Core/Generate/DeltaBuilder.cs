@@ -80,8 +80,15 @@ internal sealed class DeltaBuilder
         return _delta;
     }
 
-    /// <summary>The usage that an output stands for.</summary>
-    public CompletionUsage Usage(EngineOutput output)
+    /// <summary>The usage that an output stands for, without an item.</summary>
+    public CompletionUsage Count(EngineOutput output)
+    {
+        ChoiceAt(output.Index);
+        _completionTokens += output.Tokens.Length;
+        return Usage(output);
+    }
+
+    private CompletionUsage Usage(EngineOutput output)
     {
         ReadOnlyMemory<byte>? details = null;
         if (_hasPrefillResult)

@@ -53,11 +53,10 @@ public sealed class PrefillHandler : GenerateHandler
                 _ledger?.Add();
             }
 
-            usage.Build(output);
             delta.Clear();
             delta.TokenIds = output.Tokens;
             delta.DisaggregatedParamsJson = Wrap(result);
-            delta.Usage = usage.Usage(output);
+            delta.Usage = usage.Count(output);
             delta.EngineDataJson = CacheHit(output);
             return responses.WriteAsync(delta);
         }).ConfigureAwait(false);
