@@ -208,6 +208,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
             }
             catch (Exception exception) when (exception is not ObjectDisposedException)
             {
+                // Loop supervision (style E3): whatever a request plane throws, giving up would leave the worker invisible for good.
                 LogCannotMove(_logger, instance.Hex, exception);
                 await Task.Delay(BindRetryWait).ConfigureAwait(false);
             }

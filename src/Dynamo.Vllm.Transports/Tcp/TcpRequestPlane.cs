@@ -49,7 +49,8 @@ public sealed partial class TcpRequestPlane : IRequestPlane
         _listener = listener;
         Address = new IPEndPoint(_options.AdvertisedAddress, ((IPEndPoint)listener.LocalEndPoint!).Port).ToString();
         LogListening(_logger, Address);
-        _accepting = Task.Run(() => AcceptAsync(listener), cancellationToken);
+        _accepting = Task.Run(
+            () => AcceptLoop.RunAsync(listener, Accept, problem => LogAcceptFailed(_logger, problem), TimeProvider.System, _stopping.Token), cancellationToken);
         return Task.CompletedTask;
     }
 
@@ -100,27 +101,10 @@ public sealed partial class TcpRequestPlane : IRequestPlane
         }
     }
 
-    private async Task AcceptAsync(Socket listener)
+    private void Accept(Socket socket)
     {
-        while (!_stopping.IsCancellationRequested)
-        {
-            try
-            {
-                var socket = await listener.AcceptAsync(_stopping.Token).ConfigureAwait(false);
-                socket.NoDelay = true;
-                _ = ServeAsync(new TcpRequestConnection(socket, _security, _dispatcher, _options.FrameBytesMax, _logger));
-            }
-            catch (Exception exception) when (exception is OperationCanceledException or ObjectDisposedException)
-            {
-                return; // normal stop
-            }
-            catch (SocketException exception)
-            {
-                // Out of descriptors, or the peer gave up: the listener lives on. The pause keeps a permanent fault from spinning.
-                LogAcceptFailed(_logger, exception.Message);
-                await Task.Delay(TimeSpan.FromMilliseconds(100), _stopping.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            }
-        }
+        socket.NoDelay = true;
+        _ = ServeAsync(new TcpRequestConnection(socket, _security, _dispatcher, _options.FrameBytesMax, _logger));
     }
 
     private async Task ServeAsync(TcpRequestConnection connection)

@@ -5,6 +5,7 @@ using System.Text;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Protocol.KvEvents;
+using Dynamo.Vllm.Transports.Tcp;
 using Microsoft.Extensions.Logging;
 
 namespace Dynamo.Vllm.Transports.Zmq;
@@ -41,7 +42,8 @@ internal sealed partial class ZmqBoundPublisher : IEventPublisher
             LogSubscribed(_logger, topic.Name, _endpoint);
             Subscribed?.Invoke();
         };
-        _accepting = Task.Run(AcceptAsync);
+        _accepting = Task.Run(() => AcceptLoop.RunAsync(
+            _listener, Accept, problem => LogAcceptFailed(_logger, _endpoint, problem), time, _stopping.Token));
     }
 
     public JsonObject? Transport => new() { ["kind"] = "Zmq", ["config"] = new JsonObject { ["endpoint"] = _endpoint } };
@@ -75,33 +77,16 @@ internal sealed partial class ZmqBoundPublisher : IEventPublisher
         await Task.WhenAll(serving).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
-    private async Task AcceptAsync()
+    private void Accept(Socket socket)
     {
-        while (!_stopping.IsCancellationRequested)
+        if (_fanout.Count >= SubscribersMax)
         {
-            try
-            {
-                var socket = await _listener.AcceptAsync(_stopping.Token).ConfigureAwait(false);
-                if (_fanout.Count >= SubscribersMax)
-                {
-                    LogTooMany(_logger, _endpoint, SubscribersMax);
-                    socket.Dispose();
-                    continue;
-                }
-
-                Track(ServeAsync(socket));
-            }
-            catch (Exception exception) when (exception is OperationCanceledException or ObjectDisposedException)
-            {
-                return; // normal stop
-            }
-            catch (SocketException exception)
-            {
-                // Out of descriptors, or the peer gave up: the listener lives on. The pause keeps a permanent fault from spinning.
-                LogAcceptFailed(_logger, _endpoint, exception.Message);
-                await Task.Delay(TimeSpan.FromMilliseconds(100), _time, _stopping.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            }
+            LogTooMany(_logger, _endpoint, SubscribersMax);
+            socket.Dispose();
+            return;
         }
+
+        Track(ServeAsync(socket));
     }
 
     private void Track(Task serving)
@@ -127,18 +112,8 @@ internal sealed partial class ZmqBoundPublisher : IEventPublisher
         try
         {
             ZmqEndpoint.Prepare(socket);
-            var connection = await ZmtpConnection.OpenAsync(
-                socket, "PUB"u8.ToArray(), ZmqSubscriberPeer.IsSubscriber, _time, _stopping.Token).ConfigureAwait(false);
-            var peer = _fanout.Add(connection);
-            try
-            {
-                var problem = await peer.RunAsync(_stopping.Token).ConfigureAwait(false);
-                LogSubscriberGone(_logger, _endpoint, problem);
-            }
-            finally
-            {
-                _fanout.Remove(peer);
-            }
+            var problem = await _fanout.ServeAsync(socket, opened: null, _time, _stopping.Token).ConfigureAwait(false);
+            LogSubscriberGone(_logger, _endpoint, problem);
         }
         catch (Exception exception) when (ZmqFaults.EndsConnection(exception))
         {

@@ -52,19 +52,20 @@ internal sealed partial class ZmqBrokerPublisher : IEventPublisher
     private async Task LinkAsync(string broker)
     {
         var pause = PauseMin;
+
+        void OnConnected()
+        {
+            LogConnected(_logger, broker);
+            pause = PauseMin;
+        }
+
         while (!_stopping.IsCancellationRequested)
         {
             string problem;
             try
             {
                 var socket = await ZmqEndpoint.ConnectAsync(broker, _stopping.Token).ConfigureAwait(false);
-                var connection = await ZmtpConnection.OpenAsync(
-                    socket, "PUB"u8.ToArray(), ZmqSubscriberPeer.IsSubscriber, _time, _stopping.Token).ConfigureAwait(false);
-                LogConnected(_logger, broker);
-                pause = PauseMin;
-                var peer = _fanout.Add(connection);
-                problem = await peer.RunAsync(_stopping.Token).ConfigureAwait(false);
-                _fanout.Remove(peer);
+                problem = await _fanout.ServeAsync(socket, OnConnected, _time, _stopping.Token).ConfigureAwait(false);
             }
             catch (Exception exception) when (ZmqFaults.EndsConnection(exception))
             {

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Net.Sockets;
 using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Protocol.KvEvents;
 
@@ -33,22 +34,33 @@ internal sealed class ZmqFanout
     /// <summary>A subscriber now wants the topic. On that subscriber's loop.</summary>
     public event Action? Subscribed;
 
-    public ZmqSubscriberPeer Add(ZmtpConnection connection)
+    /// <summary>Shakes hands and serves until the connection ends.</summary>
+    /// <param name="socket">Owned from here on.</param>
+    /// <param name="opened">Called after the handshake.</param>
+    /// <param name="time">For the limit of the handshake.</param>
+    /// <param name="cancellationToken">Ends the connection.</param>
+    /// <returns>Why it ended.</returns>
+    /// <exception cref="Exception">The handshake failed; see <see cref="ZmqFaults"/>.</exception>
+    public async Task<string> ServeAsync(Socket socket, Action? opened, TimeProvider time, CancellationToken cancellationToken)
     {
+        var connection = await ZmtpConnection.OpenAsync(socket, "PUB"u8.ToArray(), ZmqSubscriberPeer.IsSubscriber, time, cancellationToken).ConfigureAwait(false);
+        opened?.Invoke();
         var peer = new ZmqSubscriberPeer(connection, Topic, () => Interlocked.Increment(ref _dropped), () => Subscribed?.Invoke());
         lock (_lock)
         {
             _peers = [.. _peers, peer];
         }
 
-        return peer;
-    }
-
-    public void Remove(ZmqSubscriberPeer peer)
-    {
-        lock (_lock)
+        try
         {
-            _peers = [.. _peers.Where(other => other != peer)];
+            return await peer.RunAsync(cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            lock (_lock)
+            {
+                _peers = [.. _peers.Where(other => other != peer)];
+            }
         }
     }
 
