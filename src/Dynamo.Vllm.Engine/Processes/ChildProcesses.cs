@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Globalization;
 
 namespace Dynamo.Vllm.Engine.Processes;
 
@@ -32,15 +31,7 @@ public static class ChildProcesses
     /// <summary>Process ids below <paramref name="root"/>, parents before children.</summary>
     public static IReadOnlyList<int> Descendants(int root)
     {
-        var parents = new Dictionary<int, int>();
-        foreach (var folder in Directory.EnumerateDirectories("/proc"))
-        {
-            if (int.TryParse(Path.GetFileName(folder), NumberStyles.None, CultureInfo.InvariantCulture, out var id) && ParentOf(id) is { } parent)
-            {
-                parents[id] = parent;
-            }
-        }
-
+        var parents = ProcessTable.Read().Where(entry => !entry.HasEnded).ToDictionary(entry => entry.Id, entry => entry.Parent);
         var found = new List<int>();
         var level = new List<int> { root };
         while (level.Count > 0)
@@ -50,20 +41,5 @@ public static class ChildProcesses
         }
 
         return found;
-    }
-
-    private static int? ParentOf(int id)
-    {
-        try
-        {
-            // The name in parentheses may hold anything, so the fields are counted from the last parenthesis: state, parent.
-            var text = File.ReadAllText($"/proc/{id}/stat");
-            var fields = text[(text.LastIndexOf(')') + 2)..].Split(' ');
-            return fields[0] == "Z" ? null : int.Parse(fields[1], CultureInfo.InvariantCulture);
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            return null;
-        }
     }
 }
