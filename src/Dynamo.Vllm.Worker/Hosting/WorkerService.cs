@@ -88,7 +88,7 @@ internal sealed partial class WorkerService : IHostedService
         catch (Exception exception)
         {
             await StopAsync(CancellationToken.None).ConfigureAwait(false);
-            throw StartFailure(exception);
+            throw StartFailure.Of(exception);
         }
     }
 
@@ -99,18 +99,6 @@ internal sealed partial class WorkerService : IHostedService
             await RunStagesDownAsync().ConfigureAwait(false);
         }
     }
-
-    private static WorkerExitException StartFailure(Exception exception) => exception switch
-    {
-        WorkerExitException exit => exit,
-        ConfigurationException => new WorkerExitException(ExitCodes.Failure, exception.Message),
-        Python.Locating.PythonNotUsableException => new WorkerExitException(ExitCodes.Failure, exception.Message),
-        Core.Engines.EngineCallException { Kind: "usage" } => new WorkerExitException(ExitCodes.Usage, exception.Message) { IsPlainText = true },
-        Core.Engines.EngineCallException call => new WorkerExitException(
-            ExitCodes.Failure, $"{call.PythonType}: {call.Message}" + (call.Traceback is null ? "" : "\n" + call.Traceback), exception),
-        InvalidOperationException => new WorkerExitException(ExitCodes.Failure, exception.Message, exception),
-        _ => new WorkerExitException(ExitCodes.Failure, exception.ToString(), exception),
-    };
 
     /// <summary>Runs one stage with its name and time in the log.</summary>
     private async Task StageAsync(string name, Func<Task> stage)
