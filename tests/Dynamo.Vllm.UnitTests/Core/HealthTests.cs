@@ -1,13 +1,12 @@
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Health;
 using Microsoft.Extensions.Logging.Abstractions;
-using Microsoft.Extensions.Time.Testing;
 
 namespace Dynamo.Vllm.UnitTests.Core;
 
 public sealed class HealthTests
 {
-    private readonly FakeTimeProvider _time = new();
+    private readonly SignallingTime _time = new();
 
     [Fact]
     public void An_endpoint_with_a_payload_is_ready_at_once_without_canary_and_after_proof_with_it()
@@ -47,15 +46,16 @@ public sealed class HealthTests
         var options = new EngineMonitorOptions { Interval = TimeSpan.FromSeconds(1), StallTimeout = TimeSpan.FromSeconds(5) };
         var monitor = new EngineMonitor(engine, options, health, _time, NullLogger<EngineMonitor>.Instance) { IsPaused = true };
         var run = monitor.RunAsync(default);
-        _time.Advance(TimeSpan.FromSeconds(30));
+        await _time.ArmedAsync();
+        await StepAsync(run, TimeSpan.FromSeconds(30));
         Assert.True(health.IsLive);
         engine.LastProgress = _time.GetTimestamp();
         monitor.IsPaused = false;
-        await AdvanceUntil(() => !health.IsLive, TimeSpan.FromSeconds(7));
+        await AdvanceUntil(run, () => !health.IsLive, TimeSpan.FromSeconds(7));
         Assert.False(run.IsCompleted);
         engine.LastProgress = _time.GetTimestamp();
-        await AdvanceUntil(() => health.IsLive, TimeSpan.FromSeconds(3));
-        await AdvanceUntil(() => run.IsCompleted, TimeSpan.FromSeconds(12));
+        await AdvanceUntil(run, () => health.IsLive, TimeSpan.FromSeconds(3));
+        await AdvanceUntil(run, () => run.IsCompleted, TimeSpan.FromSeconds(12));
         Assert.Contains("made no step", await run, StringComparison.Ordinal);
     }
 
@@ -77,17 +77,20 @@ public sealed class HealthTests
         Assert.Contains("EngineDeadError", await monitor.RunAsync(default), StringComparison.Ordinal);
     }
 
-    private async Task AdvanceUntil(Func<bool> condition, TimeSpan limit)
+    private async Task AdvanceUntil(Task run, Func<bool> condition, TimeSpan limit)
     {
         for (var left = limit; left > TimeSpan.Zero && !condition(); left -= TimeSpan.FromSeconds(1))
         {
-            _time.Advance(TimeSpan.FromSeconds(1));
-            for (var i = 0; i < 200 && !condition(); i++)
-            {
-                await Task.Yield(); // the loop under test continues on the pool
-            }
+            await StepAsync(run, TimeSpan.FromSeconds(1));
         }
 
         Assert.True(condition());
+    }
+
+    /// <summary>Lets time pass, and the loop come back to its wait or end.</summary>
+    private async Task StepAsync(Task run, TimeSpan time)
+    {
+        _time.Advance(time);
+        await await Task.WhenAny(run, _time.ArmedAsync());
     }
 }
