@@ -80,6 +80,14 @@ public sealed partial class KvRelayService : IAsyncDisposable
             await StartLoadAsync(i, description.BlocksPerRank, cancellationToken).ConfigureAwait(false);
         }
 
+        if (_options.ForwardPassPort is { } port)
+        {
+            for (var rank = _rankStart; rank < _rankStart + ranks; rank++)
+            {
+                await StartForwardPassAsync(rank, port, cancellationToken).ConfigureAwait(false);
+            }
+        }
+
         if (_options.PublishesFirstTokens)
         {
             var stream = await OpenAsync(EventTopics.ActiveSequences, cancellationToken).ConfigureAwait(false);
@@ -178,6 +186,13 @@ public sealed partial class KvRelayService : IAsyncDisposable
         var load = new LoadPublisher(_rankStart + index, blocks, _registration, stream, _time);
         _loads[index] = load;
         Run("load", load.RunAsync);
+    }
+
+    private async Task StartForwardPassAsync(int rank, int port, CancellationToken cancellationToken)
+    {
+        var stream = await OpenAsync(EventTopics.ForwardPassMetrics, cancellationToken).ConfigureAwait(false);
+        var relay = new ForwardPassRelay(rank, string.Create(CultureInfo.InvariantCulture, $"tcp://127.0.0.1:{port + rank}"), stream, _time, _logger);
+        Run($"forward-pass metrics of rank {rank.ToString(CultureInfo.InvariantCulture)}", token => _feed.RunAsync(relay.Endpoint, relay, token));
     }
 
     /// <summary>Opens a publisher and registers its channel.</summary>

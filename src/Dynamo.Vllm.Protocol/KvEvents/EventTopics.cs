@@ -8,4 +8,6 @@ public static class EventTopics
     public const string KvMetrics = "kv_metrics";
 
     public const string ActiveSequences = "active_sequences_events";
+
+    public const string ForwardPassMetrics = "forward-pass-metrics";
 }

@@ -7,6 +7,7 @@ using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Protocol.KvEvents;
 using Dynamo.Vllm.Protocol.MessagePack;
+using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Testing.Relay;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
@@ -124,6 +125,25 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task Forward_pass_metrics_go_on_unchanged_for_each_rank()
+    {
+        var feed = new EngineEventFeedFake();
+        await StartAsync(
+            feed, new KvRelayOptions { RelaysKvEvents = false, PublishesFirstTokens = false, PublishesLoad = false, ForwardPassPort = 20380 }, start: 1, ranks: 2);
+        await feed.SubscribedAsync();
+        await feed.SubscribedAsync();
+        Assert.Equal(["tcp://127.0.0.1:20381", "tcp://127.0.0.1:20382"], feed.Endpoints.Order(StringComparer.Ordinal));
+        Assert.Equal(2, _discovery.Records.Keys.Count(key => key.Contains("/topic/forward-pass-metrics/", StringComparison.Ordinal)));
+        var captured = Golden.Bytes("kv/zmq-direct-forward-pass-metrics.frame3.bin");
+        var sent = PayloadOf(captured.AsSpan(EventEnvelope.FrameHeaderBytes));
+        await feed.SendAsync("tcp://127.0.0.1:20382", 7, sent);
+        var message = await _plane.NextAsync();
+        Assert.Equal(EventTopics.ForwardPassMetrics, message.Topic.Name);
+        Assert.Equal(0UL, message.Sequence); // of this publisher, whatever the engine counts
+        Assert.Equal(sent, PayloadOf(message.Envelope));
+    }
+
+    [Fact]
     public async Task A_start_that_fails_half_way_leaves_nothing_behind()
     {
         var plane = new ThrowingPlane(_plane, EventTopics.KvMetrics);
@@ -179,13 +199,18 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
 
     private static JsonNode Decode(byte[] envelope)
     {
+        var payload = new MessagePackReader(PayloadOf(envelope));
+        return JsonNode.Parse(MessagePackJson.ReadAsJson(ref payload))!;
+    }
+
+    private static byte[] PayloadOf(ReadOnlySpan<byte> envelope)
+    {
         var reader = new MessagePackReader(envelope);
         for (var i = reader.ReadMapHeader(); i > 0; i--)
         {
             if (reader.ReadString() == "payload")
             {
-                var payload = new MessagePackReader(reader.ReadBinary());
-                return JsonNode.Parse(MessagePackJson.ReadAsJson(ref payload))!;
+                return reader.ReadBinary().ToArray();
             }
 
             reader.Skip();
