@@ -1,9 +1,11 @@
 namespace Dynamo.Vllm.Load;
 
 /// <summary>Shape of the load.</summary>
-/// <param name="Rounds">Alternating rounds of both workers.</param>
-/// <param name="Streams">Requests in flight.</param>
-/// <param name="Requests">Requests in a round.</param>
+/// <param name="Rounds">Alternating rounds of both workers, for each number of streams.</param>
+/// <param name="Streams">Requests in flight, one after the other.</param>
+/// <param name="Requests">Requests in a round; null: four for each stream.</param>
 /// <param name="Tokens">Tokens a request generates.</param>
 /// <param name="IsSimulated">Only our worker, on the simulated engine: no vLLM needed.</param>
-internal sealed record LoadOptions(int Rounds, int Streams, int Requests, int Tokens, bool IsSimulated);
+/// <param name="EngineArguments">Of both workers, in place of the tiny model on the CPU; empty for that.</param>
+internal sealed record LoadOptions(
+    int Rounds, IReadOnlyList<int> Streams, int? Requests, int Tokens, bool IsSimulated, IReadOnlyList<string> EngineArguments);

@@ -25,13 +25,13 @@ internal sealed class LoadRound
 
     public double CpuMicrosecondsPerToken => Cpu.TotalMicroseconds / Math.Max(1, Tokens);
 
-    public static async Task<LoadRound> RunAsync(Frontend frontend, string model, int processId, LoadOptions options)
+    public static async Task<LoadRound> RunAsync(Frontend frontend, string model, int processId, int streams, LoadOptions options)
     {
         var round = new LoadRound(model);
         var cpu = CpuOf(processId);
         var started = Stopwatch.GetTimestamp();
         await Parallel.ForEachAsync(
-            Enumerable.Range(0, options.Requests), new ParallelOptions { MaxDegreeOfParallelism = options.Streams },
+            Enumerable.Range(0, options.Requests ?? 4 * streams), new ParallelOptions { MaxDegreeOfParallelism = streams },
             async (i, _) => await round.RequestAsync(frontend, model, i, options.Tokens));
         round.Wall = Stopwatch.GetElapsedTime(started);
         round.Cpu = CpuOf(processId) - cpu;
@@ -92,7 +92,10 @@ internal sealed class LoadRound
             }
 
             previous = now;
-            generated = JsonNode.Parse(line[6..])?["usage"]?["completion_tokens"]?.GetValue<int>() ?? generated;
+            if (line.Contains("completion_tokens", StringComparison.Ordinal)) // the last chunk; this process measures, so it parses no other
+            {
+                generated = JsonNode.Parse(line[6..])?["usage"]?["completion_tokens"]?.GetValue<int>() ?? generated;
+            }
         }
 
         lock (_lock)

@@ -12,8 +12,17 @@ public static class Peers
 
     private static string Required => Folder ?? throw new InvalidOperationException("the peers are not installed: run setup-peers and source its env.sh (DYNAMO_PEERS_DIR is not set)");
 
-    /// <summary>What every peer on this machine gets: offline, small, on loopback, one file store.</summary>
-    public static Dictionary<string, string> Variables(string store) => new()
+    /// <summary>What every peer on this machine gets: offline, small, on loopback, one file store, the engine on the CPU.</summary>
+    public static Dictionary<string, string> Variables(string store) => new(PlaneVariables(store))
+    {
+        ["VLLM_CPU_KVCACHE_SPACE"] = "1",
+        ["OMP_NUM_THREADS"] = "1",
+        ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind",
+        ["TORCHDYNAMO_DISABLE"] = "1",
+    };
+
+    /// <summary>The same without what belongs to an engine on the CPU.</summary>
+    public static Dictionary<string, string> PlaneVariables(string store) => new()
     {
         ["DYN_DISCOVERY_BACKEND"] = "file",
         ["DYN_FILE_KV"] = store,
@@ -26,10 +35,6 @@ public static class Peers
         ["HF_HUB_OFFLINE"] = "1",
         ["TRANSFORMERS_OFFLINE"] = "1",
         ["VLLM_NO_USAGE_STATS"] = "1",
-        ["VLLM_CPU_KVCACHE_SPACE"] = "1",
-        ["OMP_NUM_THREADS"] = "1",
-        ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind",
-        ["TORCHDYNAMO_DISABLE"] = "1",
         ["PATH"] = $"{Path.Combine(Required, "bin")}:{Path.Combine(Required, "venv", "bin")}:{Environment.GetEnvironmentVariable("PATH")}",
     };
 
