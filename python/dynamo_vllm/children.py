@@ -6,6 +6,7 @@ import multiprocessing
 import multiprocessing.spawn as spawn
 import os
 import sys
+from multiprocessing import resource_tracker
 from typing import Any
 
 #: Runs first in each spawned child. The kernel then kills it when this process dies, also by SIGKILL; the parent check closes the race
@@ -27,3 +28,15 @@ def guard() -> None:
         return [spawn.get_executable(), "-c", program, "--multiprocessing-fork"]
 
     spawn.get_command_line = command_line
+
+
+def release_tracker() -> None:
+    """Lets multiprocessing's resource tracker end: it removes what is left in shared memory once nobody holds its pipe.
+
+    The interpreter is never finalised, so nobody else would close our end. Does not wait: a child that still lives holds the pipe, too.
+    """
+    tracker = resource_tracker._resource_tracker
+    descriptor: int | None = getattr(tracker, "_fd", None)
+    if descriptor is not None:
+        tracker._fd = None
+        os.close(descriptor)

@@ -12,7 +12,7 @@ import os
 from array import array
 from typing import TYPE_CHECKING, Any, Awaitable, Callable
 
-from . import delivery, sampling, statistics
+from . import children, delivery, sampling, statistics
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -342,6 +342,7 @@ class Engine:
         """Ends the engine and its processes. Blocks; nothing else runs on this loop any more."""
         if self._llm is not None:
             self._llm.shutdown(timeout=timeout)
+        children.release_tracker()
 
 
 def load_settings(text: str) -> dict[str, Any]:

@@ -4,7 +4,10 @@ using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>Two of our workers and one official worker on real vLLM, behind official frontends, in one store.</summary>
+/// <summary>
+/// Two of our workers and one official worker on real vLLM, all publishing KV events, behind two official frontends (round robin and KV-aware), in one store.
+/// The second of ours runs the instrumented scheduler and relays forward-pass metrics.
+/// </summary>
 public sealed class MixedFleetFixture : IAsyncLifetime
 {
     private static readonly TimeSpan StartLimit = TimeSpan.FromMinutes(5);
@@ -12,6 +15,8 @@ public sealed class MixedFleetFixture : IAsyncLifetime
     private TemporaryFolder? _store;
 
     public Frontend RoundRobin { get; private set; } = null!;
+
+    public Frontend KvRouted { get; private set; } = null!;
 
     public WorkerProcess First { get; private set; } = null!;
 
@@ -33,18 +38,21 @@ public sealed class MixedFleetFixture : IAsyncLifetime
         _store = new TemporaryFolder();
         var variables = Peers.Variables(Store);
         RoundRobin = Frontend.Start(variables, "--router-mode", "round-robin");
+        KvRouted = Frontend.Start(variables, "--router-mode", "kv");
         // One after the other: each start imports torch three times, and this machine has two cores.
-        First = WorkerProcess.Start(Store, ["--python", Peers.Python, .. Peers.EngineArguments], variables);
+        First = StartOurs(variables);
         await First.ReadyAsync(StartLimit);
         var port = FreePorts.Next();
         Official = new ChildProcess(
-            "official", Peers.Python, ["-m", "dynamo.vllm", .. Peers.EngineArguments],
+            "official", Peers.Python, ["-m", "dynamo.vllm", .. Peers.EngineArguments, .. KvEvents()],
             new Dictionary<string, string>(variables) { ["DYN_SYSTEM_PORT"] = port.ToString(CultureInfo.InvariantCulture) });
         OfficialHttp = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
         await WaitForRecordsAsync("v1/mdc", 2);
-        Second = WorkerProcess.Start(Store, ["--python", Peers.Python, .. Peers.EngineArguments], variables);
+        variables["DYN_FORWARDPASS_METRIC_PORT"] = FreePorts.Next().ToString(CultureInfo.InvariantCulture);
+        Second = StartOurs(variables);
         await Second.ReadyAsync(StartLimit);
         await RoundRobin.ServesAsync("tiny", StartLimit);
+        await KvRouted.ServesAsync("tiny", StartLimit);
     }
 
     public async Task DisposeAsync()
@@ -59,8 +67,15 @@ public sealed class MixedFleetFixture : IAsyncLifetime
         await First.DisposeAsync();
         await Second.DisposeAsync();
         await RoundRobin.DisposeAsync();
+        await KvRouted.DisposeAsync();
         _store.Dispose();
     }
+
+    private WorkerProcess StartOurs(Dictionary<string, string> variables) =>
+        WorkerProcess.Start(Store, ["--python", Peers.Python, .. Peers.EngineArguments, .. KvEvents()], variables);
+
+    private static string[] KvEvents() =>
+        ["--kv-events-config", $$"""{"enable_kv_cache_events":true,"publisher":"zmq","endpoint":"tcp://*:{{FreePorts.Next()}}","topic":""}"""];
 
     public IReadOnlyList<JsonObject> Records(string bucket)
     {

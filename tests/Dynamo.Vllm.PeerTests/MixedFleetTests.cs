@@ -5,8 +5,9 @@ using Dynamo.Vllm.Testing;
 namespace Dynamo.Vllm.PeerTests;
 
 /// <summary>The official frontend must not see a difference between our workers and the official one.</summary>
+[Collection(MixedFleet.Name)]
 [Trait("Category", "Peers")]
-public sealed class MixedFleetTests : IClassFixture<MixedFleetFixture>
+public sealed class MixedFleetTests
 {
     private readonly MixedFleetFixture _fleet;
 

@@ -24,6 +24,7 @@ public sealed class WorkerProcessTests : IDisposable
         Assert.NotEmpty(Records());
         worker.Process.Signal("TERM");
         Assert.Equal(0, await worker.Process.ExitCodeAsync(Limit));
+        Assert.DoesNotContain(worker.Process.Lines, line => line.Contains(" WARN ", StringComparison.Ordinal) && line.Contains("Killed", StringComparison.Ordinal));
         Assert.Empty(Records());
         Assert.All(children, AssertGone);
     }
@@ -270,6 +271,7 @@ public sealed class WorkerProcessTests : IDisposable
         await using var worker = WorkerProcess.StartSimulated(_store.Path, arguments);
         Assert.Equal(code, await worker.Process.ExitCodeAsync(Limit));
         Assert.Contains(worker.Process.Lines, line => line.Contains(message, StringComparison.Ordinal));
+        Assert.DoesNotContain(worker.Process.Lines, line => line.Contains("shutdown was asked for", StringComparison.Ordinal) || line.Contains("exit code 0", StringComparison.Ordinal));
         Assert.Empty(Records());
     }
 

@@ -28,6 +28,16 @@ public static class ChildProcesses
         return killed;
     }
 
+    /// <summary>Waits for what is about to end by itself. Nobody tells when a grandchild is gone, so the table is read again and again.</summary>
+    public static async Task WhenGoneAsync(TimeSpan limit)
+    {
+        var started = Stopwatch.GetTimestamp();
+        while (Descendants(Environment.ProcessId).Count > 0 && Stopwatch.GetElapsedTime(started) < limit)
+        {
+            await Task.Delay(TimeSpan.FromMilliseconds(20)).ConfigureAwait(false);
+        }
+    }
+
     /// <summary>Process ids below <paramref name="root"/>, parents before children.</summary>
     public static IReadOnlyList<int> Descendants(int root)
     {

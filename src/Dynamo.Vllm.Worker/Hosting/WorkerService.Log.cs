@@ -56,6 +56,9 @@ internal sealed partial class WorkerService
     [LoggerMessage(EventId = 5017, Level = LogLevel.Information, Message = "A stop came while the worker was starting; it never registered")]
     private static partial void LogStoppedDuringStart(ILogger logger);
 
+    [LoggerMessage(EventId = 5020, Level = LogLevel.Warning, Message = "--fpm-trace/DYN_FPM_TRACE: forward-pass metrics are relayed to the event plane, but trace files are not written by this worker")]
+    private static partial void LogNoTraceFiles(ILogger logger);
+
     [LoggerMessage(EventId = 5018, Level = LogLevel.Warning, Message = "Cannot write the configuration to {Path}: {Problem}. CONFIG_DUMP: {Dump}")]
     private static partial void LogDumpFailed(ILogger logger, string path, string problem, string dump);
 }

@@ -95,6 +95,11 @@ internal sealed partial class WorkerService
             LogWarning(_logger, warning);
         }
 
+        if (_arguments.Runtime.FpmTrace && _configuration.ForwardPassMetrics)
+        {
+            LogNoTraceFiles(_logger);
+        }
+
         if (_configuration.UnsupportedFeatures.Count > 0)
         {
             throw new WorkerExitException(ExitCodes.Failure, string.Join('\n', _configuration.UnsupportedFeatures));
@@ -218,7 +223,12 @@ internal sealed partial class WorkerService
     {
         _events = _factory!.CreateEventPlane();
         _relay = new KvRelayService(
-            new KvRelayOptions { RelaysKvEvents = configuration.UseKvEvents, PublishesFirstTokens = configuration.Mode != DisaggregationMode.Prefill },
+            new KvRelayOptions
+            {
+                RelaysKvEvents = configuration.UseKvEvents,
+                PublishesFirstTokens = configuration.Mode != DisaggregationMode.Prefill,
+                ForwardPassPort = configuration.ForwardPassMetrics ? configuration.ForwardPassMetricsPort : null,
+            },
             _engine!, endpoint, _registration, _events, new ZmqEventFeed(_time), _metrics, _time, _loggers.CreateLogger<KvRelayService>());
         await _relay.StartAsync(cancellationToken).ConfigureAwait(false);
     }

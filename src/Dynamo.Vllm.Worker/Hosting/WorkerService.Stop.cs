@@ -16,11 +16,14 @@ internal sealed partial class WorkerService
     /// <summary>A dead engine has failed its requests already: only their error items have to leave.</summary>
     private static readonly TimeSpan DeathFlushTimeLimit = TimeSpan.FromSeconds(2);
 
-    private async Task RunStagesDownAsync()
+    /// <summary>Python's own helpers end once the engine is down; they only have shared memory to remove.</summary>
+    private static readonly TimeSpan HelperTimeLimit = TimeSpan.FromSeconds(1);
+
+    private async Task RunStagesDownAsync(string reason)
     {
         var fatal = _fatal.Task.IsCompletedSuccessfully ? await _fatal.Task.ConfigureAwait(false) : null;
         var isServing = _endpoints.Count > 0;
-        LogStopping(_logger, fatal ?? "shutdown was asked for");
+        LogStopping(_logger, fatal ?? reason);
         await DownAsync("canary and monitor", () => _watching.CancelAsync()).ConfigureAwait(false);
         if (_registration is not null)
         {
@@ -134,6 +137,8 @@ internal sealed partial class WorkerService
             {
                 LogEngineDoesNotStop(_logger, exception.Message);
             }
+
+            await ChildProcesses.WhenGoneAsync(HelperTimeLimit).ConfigureAwait(false);
         }
 
         // On every way out: an engine process left behind keeps the GPU from the next worker.

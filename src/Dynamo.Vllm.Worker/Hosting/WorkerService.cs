@@ -87,16 +87,20 @@ internal sealed partial class WorkerService : IHostedService
         }
         catch (Exception exception)
         {
-            await StopAsync(CancellationToken.None).ConfigureAwait(false);
-            throw StartFailure.Of(exception);
+            var failure = StartFailure.Of(exception);
+            ExitCode = failure.ExitCode;
+            await StopOnceAsync("the start failed").ConfigureAwait(false);
+            throw failure;
         }
     }
 
-    public async Task StopAsync(CancellationToken cancellationToken)
+    public Task StopAsync(CancellationToken cancellationToken) => StopOnceAsync("shutdown was asked for");
+
+    private async Task StopOnceAsync(string reason)
     {
         if (Interlocked.Exchange(ref _stopping, 1) == 0)
         {
-            await RunStagesDownAsync().ConfigureAwait(false);
+            await RunStagesDownAsync(reason).ConfigureAwait(false);
         }
     }
 
