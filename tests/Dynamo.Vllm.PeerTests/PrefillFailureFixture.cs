@@ -19,9 +19,9 @@ public sealed class PrefillFailureFixture : IAsyncLifetime
 
     internal WorkerProcess Decode { get; private set; } = null!;
 
-    internal ScriptedPrefill Prefill => _prefill ?? throw new InvalidOperationException("the prefill worker has not started: call RecoverAsync");
+    internal ScriptedPrefill Prefill => _prefill ?? throw new InvalidOperationException("no prefill worker: call RecoverAsync first");
 
-    /// <summary>What the frontend answered while there was no prefill worker yet, and how often the decode worker was called for it.</summary>
+    /// <summary>What the frontend answered before there was a prefill worker, and how often the decode worker was called for it.</summary>
     internal (HttpStatusCode Status, string Body, double DecodeCalls) BeforePrefill { get; private set; }
 
     internal string Log => $"{_log.Text}\n{Decode.Process.Tail}\n{Frontend.Process.Tail}";
@@ -58,7 +58,8 @@ public sealed class PrefillFailureFixture : IAsyncLifetime
     {
         _prefill ??= await ScriptedPrefill.StartAsync(_store!.Path, _decodeCard!, _log);
         Prefill.Behaviour = PrefillBehaviour.HandsOver;
-        await Frontend.WaitAsync("a hand-over does not work", Limit, async () => (await AskAsync("does a hand-over work?")).Status == HttpStatusCode.OK);
+        await Frontend.WaitAsync(
+            "a hand-over does not work", Limit, async () => (await AskAsync("does a hand-over work?")).Status == HttpStatusCode.OK);
     }
 
     internal async Task StopPrefillAsync()
@@ -72,8 +73,8 @@ public sealed class PrefillFailureFixture : IAsyncLifetime
 
     internal async Task<(HttpStatusCode Status, string Body)> AskAsync(string prompt)
     {
-        using var response = await Frontend.PostAsync(
-            "/v1/completions", new JsonObject { ["model"] = "tiny", ["prompt"] = prompt, ["max_tokens"] = 4, ["min_tokens"] = 4, ["temperature"] = 0 });
+        var body = new JsonObject { ["model"] = "tiny", ["prompt"] = prompt, ["max_tokens"] = 4, ["min_tokens"] = 4, ["temperature"] = 0 };
+        using var response = await Frontend.PostAsync("/v1/completions", body);
         return (response.StatusCode, await response.Content.ReadAsStringAsync());
     }
 

@@ -5,10 +5,10 @@ namespace Dynamo.Vllm.Core.Disaggregation;
 
 /// <summary>Hand-overs of a prefill worker whose blocks the decode side may not have pulled yet. Thread-safe.</summary>
 /// <remarks>
-/// The engine tells nobody when blocks were pulled, so an entry ends with its lease, or when an engine step shows an empty cache with nothing
-/// running; under steady load the count is therefore an upper bound. The other way round an idle engine whose cache is not empty still holds
-/// blocks, however old they are: the decode side renews the lease of a request that it has queued. The engine makes steps as long as it holds
-/// any, so what it showed last is true. Bounded by the lease: the engine's cache is full long before.
+/// The engine tells nobody when blocks were pulled, so an entry ends with its lease, or when an engine step shows an empty cache with
+/// nothing running; under steady load the count is therefore an upper bound. The other way round an idle engine whose cache is not empty
+/// still holds blocks, however old they are: the decode side renews the lease of a request that it has queued. The engine makes steps as
+/// long as it holds any, so what it showed last is true. Bounded by the lease: the engine's cache is full long before.
 /// </remarks>
 public sealed class HandOverLedger
 {

@@ -66,7 +66,8 @@ public abstract class GenerateHandler : IEndpointHandler
     /// <param name="onOutput">Writes the item; waits while the caller does not read. Not called once the caller is gone.</param>
     /// <param name="observe">Sees each output before that, also when nobody is left to write it to.</param>
     protected static async Task PumpAsync(
-        RequestContext context, IEngineStream stream, AbortGuard guard, Func<EngineOutput, ValueTask> onOutput, Action<EngineOutput>? observe = null)
+        RequestContext context, IEngineStream stream, AbortGuard guard, Func<EngineOutput, ValueTask> onOutput,
+        Action<EngineOutput>? observe = null)
     {
         using var registration = context.Cancelled.UnsafeRegister(static state => ((AbortGuard)state!).RequestAbort(), guard);
         try

@@ -26,7 +26,7 @@ public sealed class PrefillHandler : GenerateHandler
     protected override async Task ServeAsync(RequestContext context, PreprocessedRequest request, IResponseWriter responses)
     {
         var handOver = request.IsHealthCheck ? null : _connector.Begin();
-        // Every choice would hold blocks of its own, and the decode side pulls those of one: the others would wait for the end of their lease.
+        // Every choice would hold blocks of its own, and the decode side pulls those of one: the others would stay until their lease ends.
         request.SamplingOptions.N = null;
         var engineRequest = BuildEngineRequest(context, request, maxTokens: 1, minTokens: 1, handOver?.EngineParamsJson);
         if (context.IsCallerGone)
@@ -43,7 +43,8 @@ public sealed class PrefillHandler : GenerateHandler
         void Observe(EngineOutput output)
         {
             result = handOver?.Complete(output.KvTransferParamsJson);
-            if (handOver is { HoldsBlocks: true } && result is not null && output.Finish is not (FinishReason.Abort or FinishReason.NoOutputs or FinishReason.Error))
+            var hasFailed = output.Finish is FinishReason.Abort or FinishReason.NoOutputs or FinishReason.Error;
+            if (handOver is { HoldsBlocks: true } && result is not null && !hasFailed)
             {
                 _ledger?.Add(); // from here on the engine holds them, whether or not the caller is still there to learn of it
             }
