@@ -12,7 +12,7 @@ import os
 from array import array
 from typing import TYPE_CHECKING, Any, Awaitable, Callable
 
-from . import children, delivery, sampling, statistics
+from . import children, delivery, failures, sampling, statistics
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -174,6 +174,7 @@ class Engine:
                 await self._llm.abort(stream.internal_id, internal=True)
         except BaseException as error:  # noqa: BLE001 - boundary mapping: a request must end with an answer
             self._delivery.fail(stream, error)
+            self._release_remote(fields, error)
 
     async def _run_stock(self, stream: delivery.Stream, fields: dict[str, Any], blob: bytes) -> None:
         try:
@@ -188,6 +189,16 @@ class Engine:
                     await self._llm.abort(request_id)
         except BaseException as error:  # noqa: BLE001 - boundary mapping: a request must end with an answer
             self._delivery.fail(stream, error)
+            self._release_remote(fields, error)
+
+    def _release_remote(self, fields: dict[str, Any], error: BaseException) -> None:
+        """A prefill worker holds blocks for a request that is refused here, and only this connector can tell it that nobody comes for them."""
+        params = fields["sampling"].get("kv_transfer_params")
+        if not isinstance(params, dict) or not params.get("do_remote_prefill") or not failures.is_refusal(error):
+            return
+        notify = getattr(self._llm, "notify_kv_transfer_request_rejected", None)  # older vLLM releases lack it: the lease ends the wait
+        if notify is not None and getattr(self._llm.vllm_config, "kv_transfer_config", None) is not None:
+            self._spawn(notify(fields["request_id"], params, data_parallel_rank=fields.get("data_parallel_rank")))
 
     def _prepare(self, fields: dict[str, Any], blob: bytes) -> tuple[Any, Any, dict[str, Any]]:
         params = sampling.build(self._defaults, fields["sampling"])
@@ -242,7 +253,7 @@ class Engine:
     def _report(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            _LOGGER.warning("abort failed: %r", task.exception())
+            _LOGGER.warning("a request cannot be withdrawn from the engine: %r", task.exception())
 
     # -- control --------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,11 @@ def describe(error: BaseException) -> dict[str, Any]:
     return {"kind": kind, "status": status, "type": type(shown).__name__, "message": str(shown)}
 
 
+def is_refusal(error: BaseException) -> bool:
+    """The request was found unacceptable, so the engine has never seen it."""
+    return describe(error)["kind"] in ("http", "invalid_argument")
+
+
 def trace(error: BaseException) -> str:
     """The traceback as text, for the log."""
     return "".join(traceback.format_exception(type(error), error, error.__traceback__))

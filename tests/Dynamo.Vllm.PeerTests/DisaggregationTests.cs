@@ -1,113 +1,207 @@
-using System.Globalization;
+using System.Collections.Concurrent;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>Prefill and decode on real vLLM with NIXL over tcp: ours with ours, and ours with official workers on either side.</summary>
+/// <summary>Prefill and decode on real vLLM with NIXL: ours and official ones in pairs, clients that leave, killed workers.</summary>
 [Trait("Category", "Peers")]
-public sealed class DisaggregationTests
+[TestCaseOrderer(DeclarationOrder.Type, DeclarationOrder.Assembly)]
+public sealed class DisaggregationTests : IClassFixture<DisaggregatedFleet>
 {
-    private const string Transfer = """{"kv_connector":"NixlConnector","kv_role":"kv_both","kv_buffer_device":"cpu"}""";
+    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(5);
 
-    private static readonly TimeSpan StartLimit = TimeSpan.FromMinutes(5);
+    private readonly DisaggregatedFleet _fleet;
+
+    public DisaggregationTests(DisaggregatedFleet fleet) => _fleet = fleet;
+
+    // Two pairs at a time, but never two requests in one engine: a batch may round differently.
+    [PeerFact]
+    public Task Ours_with_ours_and_official_with_official_answer_as_one_aggregated_worker() => Task.WhenAll(
+        AssertSameAnswersAsync(_fleet.OurPrefill, _fleet.OurDecode, first: 0),
+        AssertSameAnswersAsync(_fleet.OfficialPrefill, _fleet.OfficialDecode, first: 0));
 
     [PeerFact]
-    public Task Prefill_ours_decode_ours() => RunAsync(isPrefillOurs: true, isDecodeOurs: true);
+    public Task Ours_with_official_on_either_side_answer_as_one_aggregated_worker() => Task.WhenAll(
+        AssertSameAnswersAsync(_fleet.OurPrefill, _fleet.OfficialDecode, first: 30),
+        AssertSameAnswersAsync(_fleet.OfficialPrefill, _fleet.OurDecode, first: 30));
 
     [PeerFact]
-    public Task Prefill_ours_decode_official() => RunAsync(isPrefillOurs: true, isDecodeOurs: false);
-
-    [PeerFact]
-    public Task Prefill_official_decode_ours() => RunAsync(isPrefillOurs: false, isDecodeOurs: true);
-
-    private static async Task RunAsync(bool isPrefillOurs, bool isDecodeOurs)
+    public async Task Five_hundred_requests_whose_clients_leave_anywhere_leave_nothing_behind()
     {
-        var expected = await AggregatedAnswersAsync();
-        using var store = new TemporaryFolder();
-        var variables = Peers.Variables(store.Path);
-        variables["UCX_TLS"] = "tcp,self,sm,cma";
-        await using var frontend = Frontend.Start(variables, "--router-mode", "round-robin");
-        await using var prefill = await StartAsync(store.Path, "prefill", isPrefillOurs, variables);
-        await using var decode = await StartAsync(store.Path, "decode", isDecodeOurs, variables);
-        await frontend.ServesAsync("tiny", StartLimit);
-        for (var i = 0; i < Prompts.Count; i++)
-        {
-            Assert.Equal(expected[i], await AnswerAsync(frontend, Prompts[i]));
-        }
-
-        await CancelSomeAsync(frontend, 40);
-        Assert.Equal(expected[0], await AnswerAsync(frontend, Prompts[0])); // both engines live on
-    }
-
-    private static IReadOnlyList<string> Prompts { get; } =
-        [.. Enumerable.Range(0, 30).Select(i => string.Join(' ', Enumerable.Range(i, 3 + (i * 2)).Select(n => $"word{n % 7}")))];
-
-    private static string[]? _aggregated;
-
-    /// <summary>The same prompts on one aggregated worker of ours; computed once.</summary>
-    private static async Task<string[]> AggregatedAnswersAsync()
-    {
-        if (_aggregated is null)
-        {
-            using var store = new TemporaryFolder();
-            var variables = Peers.Variables(store.Path);
-            await using var frontend = Frontend.Start(variables, "--router-mode", "round-robin");
-            await using var worker = WorkerProcess.Start(store.Path, ["--python", Peers.Python, .. Peers.EngineArguments], variables);
-            await worker.ReadyAsync(StartLimit);
-            await frontend.ServesAsync("tiny", StartLimit);
-            var answers = new List<string>();
-            foreach (var prompt in Prompts)
-            {
-                answers.Add(await AnswerAsync(frontend, prompt));
-            }
-
-            _aggregated = [.. answers];
-        }
-
-        return _aggregated;
-    }
-
-    private static async Task<string> AnswerAsync(Frontend frontend, string prompt)
-    {
-        using var response = await frontend.PostAsync("/v1/completions", new JsonObject { ["model"] = "tiny", ["prompt"] = prompt, ["max_tokens"] = 8, ["temperature"] = 0 });
-        var text = await response.Content.ReadAsStringAsync();
-        Assert.True(response.IsSuccessStatusCode, $"{prompt}: {text}");
-        return JsonNode.Parse(text)!["choices"]![0]!["text"]!.GetValue<string>();
-    }
-
-    private static async Task CancelSomeAsync(Frontend frontend, int count)
-    {
+        var (handedOver, pulled, cancelled) = (await HandedOverAsync(), await PulledAsync(), await CancelledAsync());
+        var ends = new ConcurrentQueue<ClientEnd>();
         var random = new Random(5);
-        var delays = Enumerable.Range(0, count).Select(_ => random.Next(1, 150)).ToArray();
-        await Parallel.ForEachAsync(delays, new ParallelOptions { MaxDegreeOfParallelism = 8 }, async (delay, _) =>
-        {
-            using var cancel = new CancellationTokenSource(delay);
-            try
-            {
-                var body = new JsonObject { ["model"] = "tiny", ["prompt"] = $"cancel me after {delay} please or not", ["max_tokens"] = 40, ["stream"] = true };
-                using var response = await frontend.PostAsync("/v1/completions", body, cancellationToken: cancel.Token);
-                await response.Content.ReadAsStringAsync(cancel.Token);
-            }
-            catch (OperationCanceledException)
-            {
-                // The client left, which is the point.
-            }
-        });
+        // Up to a few times what a request takes here, more of them early: so each phase loses many of its clients.
+        var delays = Enumerable.Range(0, 500).Select(_ => TimeSpan.FromMilliseconds(1 + (3000 * Math.Pow(random.NextDouble(), 2)))).ToArray();
+        var twelve = new ParallelOptions { MaxDegreeOfParallelism = 12 };
+        await Parallel.ForEachAsync(Enumerable.Range(0, delays.Length), twelve, async (i, _) =>
+            ends.Enqueue(await LeaveAsync($"{i} leave me alone {string.Join(' ', Enumerable.Repeat("word", i % 50))}", delays[i])));
+
+        var counts = string.Join(", ", ends.CountBy(end => end));
+        Assert.True(ends.Count(end => end == ClientEnd.LeftBeforeTheFirstToken) >= 50, counts);
+        Assert.True(ends.Count(end => end == ClientEnd.LeftWhileDecoding) >= 20, counts);
+        Assert.DoesNotContain(ClientEnd.Failed, ends);
+
+        // Idle, and with every block back, no later than the lease allows.
+        await AssertIdleAsync(_fleet.Prefill, DisaggregatedFleet.Lease + TimeSpan.FromSeconds(20));
+        await AssertIdleAsync(_fleet.Decode, TimeSpan.FromSeconds(20));
+        // Also what was cancelled before its first token was decoded far enough to be pulled: nothing was left to the lease.
+        Assert.Equal(await HandedOverAsync() - handedOver, await PulledAsync() - pulled);
+        Assert.True(await CancelledAsync() - cancelled >= 50, counts);
+        Assert.Equal(0, await _fleet.Decode.MetricAsync("vllm:nixl_num_failed_transfers_total"));
+        Assert.False(_fleet.Prefill.Process.HasExited || _fleet.Decode.Process.HasExited, _fleet.Tails);
+        Assert.Equal(_fleet.Aggregated[0], await _fleet.AnswerAsync(DisaggregatedFleet.Prompts[0], _fleet.OurDecode, _fleet.OurPrefill));
     }
 
-    private static async Task<IAsyncDisposable> StartAsync(string store, string mode, bool isOurs, Dictionary<string, string> variables)
+    [PeerFact]
+    public async Task Killed_workers_cost_no_client_its_answer_and_new_ones_take_over()
     {
-        var own = new Dictionary<string, string>(variables) { ["VLLM_NIXL_SIDE_CHANNEL_PORT"] = FreePorts.Next().ToString(CultureInfo.InvariantCulture), ["VLLM_NIXL_SIDE_CHANNEL_HOST"] = "127.0.0.1" };
-        string[] arguments = [.. Peers.EngineArguments, "--disaggregation-mode", mode, "--kv-transfer-config", Transfer];
-        if (isOurs)
+        await _fleet.StopOfficialAsync();
+        await _fleet.Frontend.WaitAsync("ours do not serve alone", Limit, async () => (await SendAsync("alone?", 2)).IsSuccess);
+        using var stop = new CancellationTokenSource();
+        var answers = new ConcurrentQueue<ClientAnswer>();
+        var load = Task.WhenAll(Enumerable.Range(0, 6).Select(i => LoadAsync(i, answers, stop.Token)));
+        var streams = Enumerable.Range(0, 4).Select(i => SendAsync($"stream {i}", 900)).ToArray(); // longer than it takes to kill
+        await UntilAsync("the long streams do not decode", async () =>
+            await _fleet.Decode.MetricAsync("vllm:num_requests_running") >= 4 && answers.Any(answer => answer.IsSuccess));
+
+        _fleet.Prefill.Process.Signal("KILL");
+        await UntilAsync("nobody noticed the loss of the prefill worker", () => Task.FromResult(answers.Any(answer => !answer.IsSuccess)));
+        Assert.All(streams, stream => Assert.False(stream.IsCompleted)); // what is decoded needs no prefill worker
+        Assert.DoesNotContain(answers, answer => answer.IsModelUnknown); // only later, when nobody is left
+        _fleet.Decode.Process.Signal("KILL");
+        Assert.All(await Task.WhenAll(streams).WaitAsync(Limit), stream => Assert.True(stream.IsCleanError, stream.ToString()));
+
+        var failures = answers.Count(answer => !answer.IsSuccess);
+        await _fleet.ReplaceAsync();
+        await _fleet.Frontend.WaitAsync("the service does not recover", Limit, async () => (await SendAsync("back?", 2)).IsSuccess);
+        await stop.CancelAsync();
+        await load.WaitAsync(Limit);
+        Assert.DoesNotContain(answers, answer => !answer.IsSuccess && !answer.IsCleanError && !answer.IsModelUnknown);
+        Assert.True(failures > 0);
+        for (var i = 0; i < 3; i++)
         {
-            var worker = WorkerProcess.Start(store, ["--python", Peers.Python, .. arguments], own);
-            await worker.ReadyAsync(StartLimit);
-            return worker;
+            Assert.Equal(_fleet.Aggregated[i], await _fleet.AnswerAsync(DisaggregatedFleet.Prompts[i]));
         }
 
-        own["DYN_SYSTEM_PORT"] = FreePorts.Next().ToString(CultureInfo.InvariantCulture);
-        return new ChildProcess($"official {mode}", Peers.Python, ["-m", "dynamo.vllm", .. arguments], own);
+        await AssertIdleAsync(_fleet.Prefill, DisaggregatedFleet.Lease + TimeSpan.FromSeconds(20));
+        await AssertIdleAsync(_fleet.Decode, TimeSpan.FromSeconds(20));
     }
+
+    /// <param name="prefill">One of the prefill workers.</param>
+    /// <param name="decode">One of the decode workers.</param>
+    /// <param name="first">Prompts that this decode worker has not seen: what it has cached it would not pull.</param>
+    private async Task AssertSameAnswersAsync(ulong prefill, ulong decode, int first)
+    {
+        for (var i = first; i < first + 30; i++)
+        {
+            Assert.Equal(_fleet.Aggregated[i], await _fleet.AnswerAsync(DisaggregatedFleet.Prompts[i], decode, prefill));
+        }
+    }
+
+    private Task<double> HandedOverAsync() => _fleet.Prefill.MetricAsync("dynamo_vllm_prefill_handovers_total");
+
+    private Task<double> PulledAsync() => _fleet.Decode.MetricAsync("vllm:nixl_xfer_time_seconds_count");
+
+    private Task<double> CancelledAsync() => _fleet.Decode.MetricAsync("dynamo_component_cancellation_total", "\"generate\"");
+
+    /// <summary>Nothing runs, waits or is held: by the engine's own numbers and by ours.</summary>
+    private async Task AssertIdleAsync(WorkerProcess worker, TimeSpan limit)
+    {
+        string[] families =
+        [
+            "vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc", "dynamo_component_inflight_requests",
+            "dynamo_component_gpu_cache_usage_percent", "dynamo_vllm_prefill_handovers_pending",
+        ];
+        var scrape = "";
+        using var waiting = new CancellationTokenSource(limit);
+        try
+        {
+            do
+            {
+                await Task.Delay(200, waiting.Token); // scraped, as an operator would
+                scrape = await worker.Http.GetStringAsync("/metrics", waiting.Token);
+            }
+            while (families.Any(family => MetricSamples.Sum(scrape, family) != 0));
+        }
+        catch (OperationCanceledException)
+        {
+            var numbers = families.Select(family => $"{family} {MetricSamples.Sum(scrape, family)}");
+            Assert.Fail($"not idle: {string.Join(", ", numbers)}\n{_fleet.Tails}");
+        }
+    }
+
+    private static async Task UntilAsync(string problem, Func<Task<bool>> condition)
+    {
+        using var limit = new CancellationTokenSource(Limit);
+        while (!await condition())
+        {
+            Assert.False(limit.IsCancellationRequested, problem);
+            await Task.Delay(20); // polled: foreign processes announce nothing
+        }
+    }
+
+    private async Task<ClientEnd> LeaveAsync(string prompt, TimeSpan delay)
+    {
+        using var cancel = new CancellationTokenSource(delay);
+        var hasToken = false;
+        try
+        {
+            using var response = await _fleet.Frontend.PostAsync(
+                "/v1/completions", Body(prompt, 60), _fleet.OurDecode, _fleet.OurPrefill, cancel.Token);
+            using var reader = new StreamReader(await response.Content.ReadAsStreamAsync(cancel.Token));
+            while (await reader.ReadLineAsync(cancel.Token) is { } line)
+            {
+                if (line.Contains("\"error\"", StringComparison.Ordinal) || !response.IsSuccessStatusCode)
+                {
+                    return ClientEnd.Failed;
+                }
+
+                hasToken |= line.StartsWith("data: {", StringComparison.Ordinal);
+            }
+
+            return ClientEnd.Stayed;
+        }
+        catch (OperationCanceledException)
+        {
+            return hasToken ? ClientEnd.LeftWhileDecoding : ClientEnd.LeftBeforeTheFirstToken;
+        }
+    }
+
+    private async Task LoadAsync(int client, ConcurrentQueue<ClientAnswer> answers, CancellationToken cancellationToken)
+    {
+        for (var i = 0; !cancellationToken.IsCancellationRequested; i++)
+        {
+            var answer = await SendAsync($"client {client} request {i}", 8);
+            answers.Enqueue(answer);
+            if (!answer.IsSuccess)
+            {
+                await Task.Delay(300, CancellationToken.None); // a client that was refused does not hammer
+            }
+        }
+    }
+
+    private async Task<ClientAnswer> SendAsync(string prompt, int tokens)
+    {
+        try
+        {
+            using var response = await _fleet.Frontend.PostAsync("/v1/completions", Body(prompt, tokens));
+            return new ClientAnswer(response.StatusCode, await response.Content.ReadAsStringAsync(), null);
+        }
+        catch (Exception exception) when (exception is HttpRequestException or IOException or OperationCanceledException)
+        {
+            return new ClientAnswer(default, "", exception.Message); // no answer: what must not happen
+        }
+    }
+
+    private static JsonObject Body(string prompt, int tokens) => new()
+    {
+        ["model"] = "tiny",
+        ["prompt"] = prompt,
+        ["max_tokens"] = tokens,
+        ["temperature"] = 0,
+        ["ignore_eos"] = true,
+        ["stream"] = true,
+    };
 }

@@ -19,11 +19,13 @@ internal sealed class PlaneWorker : IEndpointHandler, IAsyncDisposable
 
     private readonly WorkerRegistration _registration;
     private readonly IRequestPlane _plane;
+    private readonly RuntimeMetrics _metrics;
 
-    private PlaneWorker(WorkerRegistration registration, IRequestPlane plane)
+    private PlaneWorker(WorkerRegistration registration, IRequestPlane plane, RuntimeMetrics metrics)
     {
         _registration = registration;
         _plane = plane;
+        _metrics = metrics;
     }
 
     public InstanceId Instance => _registration.Instance;
@@ -31,17 +33,26 @@ internal sealed class PlaneWorker : IEndpointHandler, IAsyncDisposable
     public static async Task<PlaneWorker> StartAsync(
         IDiscovery discovery, Func<RequestDispatcher, IRequestPlane> createPlane, IConnectionSecurity security, LogCapture log)
     {
-        var metrics = new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1");
-        var dispatcher = new RequestDispatcher(
-            new TcpCallHomeDialer(security, TimeProvider.System), new AdmissionLimits(), metrics.Dispatcher, TimeProvider.System, log.For<RequestDispatcher>());
-        var plane = createPlane(dispatcher);
-        var registration = new WorkerRegistration(discovery, plane, "cpu", PayloadCodec.MessagePack, log.For<WorkerRegistration>());
-        var worker = new PlaneWorker(registration, plane);
-        await plane.StartAsync(default);
-        await registration.JoinAsync(default);
-        await registration.PutAsync("card", instance => DiscoveryRecord.Model(Generate, instance, Card()), default);
-        await registration.ServeAsync(new ServedEndpoint(Generate, worker, metrics.ForEndpoint(Generate, "tiny")), default);
+        var worker = Create(discovery, createPlane, new TcpCallHomeDialer(security, TimeProvider.System), log);
+        await worker.JoinAsync(Generate, Card(), worker);
         return worker;
+    }
+
+    /// <summary>Planes for a double that brings its own endpoint, card and handler to <see cref="JoinAsync"/>.</summary>
+    public static PlaneWorker Create(IDiscovery discovery, Func<RequestDispatcher, IRequestPlane> createPlane, ICallHomeDialer dialer, LogCapture log)
+    {
+        var metrics = new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1");
+        var dispatcher = new RequestDispatcher(dialer, new AdmissionLimits(), metrics.Dispatcher, TimeProvider.System, log.For<RequestDispatcher>());
+        var plane = createPlane(dispatcher);
+        return new PlaneWorker(new WorkerRegistration(discovery, plane, "cpu", PayloadCodec.MessagePack, log.For<WorkerRegistration>()), plane, metrics);
+    }
+
+    public async Task JoinAsync(EndpointId endpoint, JsonObject card, IEndpointHandler handler)
+    {
+        await _plane.StartAsync(default);
+        await _registration.JoinAsync(default);
+        await _registration.PutAsync("card", instance => DiscoveryRecord.Model(endpoint, instance, card.DeepClone().AsObject()), default);
+        await _registration.ServeAsync(new ServedEndpoint(endpoint, handler, _metrics.ForEndpoint(endpoint, "tiny")), default);
     }
 
     public async Task HandleAsync(RequestContext context, IResponseWriter responses)

@@ -11,6 +11,8 @@ public sealed class WorkerProcessTests : IDisposable
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
 
+    private const string Transfer = """{"kv_connector":"NixlConnector","kv_role":"kv_both"}""";
+
     private readonly TemporaryFolder _store = new();
 
     public void Dispose() => _store.Dispose();
@@ -258,6 +260,24 @@ public sealed class WorkerProcessTests : IDisposable
         Assert.Equal(5, await CountAsync(await client.CallAsync(Body(1, 5), default)));
     }
 
+    [Fact]
+    public async Task A_decode_worker_that_refuses_a_request_lets_the_prefill_worker_free_its_blocks()
+    {
+        await using var prefill = await StartAsync(["--disaggregation-mode", "prefill", "--kv-transfer-config", Transfer]);
+        await using var toPrefill = await ConnectAsync();
+        var handOver = await SingleAsync(await toPrefill.CallAsync(Body(1, 1), default));
+        await UsageAsync(prefill, usage => usage > 0);
+        await using var decode = await StartAsync(["--disaggregation-mode", "decode", "--kv-transfer-config", Transfer]);
+        var address = FileDirectoryReader.FindTcp(_store.Path, "generate").Single(address => address.Contains("/backend/", StringComparison.Ordinal));
+        await using var toDecode = await WorkerClient.ConnectAsync(address, PayloadCodec.MessagePack, default);
+        var request = JsonNode.Parse(Body(1, 2))!;
+        request["stop_conditions"]!["min_tokens"] = 9; // more than max_tokens: prefill workers run one token and do not see it
+        request["prefill_result"] = new JsonObject { ["disaggregated_params"] = handOver["data"]!["disaggregated_params"]!.DeepClone() };
+        var refusal = await SingleAsync(await toDecode.CallAsync(System.Text.Encoding.UTF8.GetBytes(request.ToJsonString()), default));
+        Assert.Equal("request.invalid", refusal["error"]!["reason"]!.GetValue<string>());
+        await UsageAsync(prefill, usage => usage == 0); // the lease of the simulated engine is longer than the test waits
+    }
+
     [Theory]
     [InlineData(new[] { "--model", "/nonexistent" }, 1, "/nonexistent")]
     [InlineData(new[] { "--no-such-flag" }, 2, "unrecognized arguments: --no-such-flag")]
@@ -281,6 +301,26 @@ public sealed class WorkerProcessTests : IDisposable
             _store.Path, ["--simulated-step-time-ms", "5", .. arguments ?? []], new Dictionary<string, string> { ["DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS"] = "0.2" });
         await worker.ReadyAsync(Limit);
         return worker;
+    }
+
+    private static async Task UsageAsync(WorkerProcess worker, Predicate<double> condition)
+    {
+        using var limit = new CancellationTokenSource(Limit);
+        while (!condition(await worker.MetricAsync("vllm:kv_cache_usage_perc")))
+        {
+            await Task.Delay(50, limit.Token); // scraped, as an operator would
+        }
+    }
+
+    private static async Task<JsonObject> SingleAsync(WorkerCall call)
+    {
+        var items = new List<JsonObject>();
+        await foreach (var item in call.ReadAsync(default))
+        {
+            items.Add(item);
+        }
+
+        return Assert.Single(items);
     }
 
     private Task<WorkerClient> ConnectAsync() =>

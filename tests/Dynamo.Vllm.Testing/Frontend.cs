@@ -79,12 +79,23 @@ public sealed class Frontend : IAsyncDisposable
         return (response.StatusCode, (await response.Content.ReadFromJsonAsync<JsonNode>())!);
     }
 
-    public async Task<HttpResponseMessage> PostAsync(string path, JsonObject body, ulong? instance = null, CancellationToken cancellationToken = default)
+    /// <param name="path">Of the HTTP API.</param>
+    /// <param name="body">Request.</param>
+    /// <param name="instance">The worker that must serve it (a decode worker where there are such); null lets the frontend choose.</param>
+    /// <param name="prefill">The prefill worker that must serve it first.</param>
+    /// <param name="cancellationToken">A client that leaves.</param>
+    public async Task<HttpResponseMessage> PostAsync(
+        string path, JsonObject body, ulong? instance = null, ulong? prefill = null, CancellationToken cancellationToken = default)
     {
         using var request = new HttpRequestMessage(HttpMethod.Post, path) { Content = JsonContent.Create(body) };
         if (instance is { } id)
         {
             request.Headers.Add("x-dynamo-worker-instance-id", id.ToString(CultureInfo.InvariantCulture));
+        }
+
+        if (prefill is { } prefillId)
+        {
+            request.Headers.Add("x-dynamo-prefill-instance-id", prefillId.ToString(CultureInfo.InvariantCulture));
         }
 
         return await Http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancellationToken);

@@ -5,18 +5,22 @@ namespace Dynamo.Vllm.Core.Disaggregation;
 
 /// <summary>Hand-overs of a prefill worker whose blocks the decode side may not have pulled yet. Thread-safe.</summary>
 /// <remarks>
-/// The engine tells nobody when blocks were pulled, so an entry ends with its lease, or when an engine step shows an empty cache with nothing
-/// running. Bounded by the lease: the engine's cache is full long before.
+/// The engine tells nobody when blocks were pulled, so an entry ends with its lease, or when an engine step shows an empty cache with
+/// nothing running; under steady load the count is therefore an upper bound. The other way round an idle engine whose cache is not empty
+/// still holds blocks, however old they are: the decode side renews the lease of a request that it has queued. The engine makes steps as
+/// long as it holds any, so what it showed last is true. Bounded by the lease: the engine's cache is full long before.
 /// </remarks>
 public sealed class HandOverLedger
 {
     private readonly Lock _lock = new();
     private readonly Queue<long> _started = new();
-    private readonly Dictionary<int, bool> _isEmpty = [];
+    private readonly Dictionary<int, EngineLoad> _loads = [];
     private readonly int _ranks;
     private readonly TimeSpan _lease;
     private readonly TimeProvider _time;
     private readonly Counter _total;
+    private long? _newest;
+    private bool _isHeldWhileIdle;
 
     /// <param name="lease">How long the engine keeps blocks that nobody pulls.</param>
     /// <param name="time">Clock.</param>
@@ -45,7 +49,7 @@ public sealed class HandOverLedger
             lock (_lock)
             {
                 Expire();
-                return _started.Count;
+                return Math.Max(_started.Count, _isHeldWhileIdle && _newest is not null ? 1 : 0);
             }
         }
     }
@@ -57,7 +61,12 @@ public sealed class HandOverLedger
             lock (_lock)
             {
                 Expire();
-                return _started.TryPeek(out var oldest) ? _time.GetElapsedTime(oldest) : TimeSpan.Zero;
+                if (_started.TryPeek(out var oldest))
+                {
+                    return _time.GetElapsedTime(oldest);
+                }
+
+                return _isHeldWhileIdle && _newest is { } newest ? _time.GetElapsedTime(newest) : TimeSpan.Zero;
             }
         }
     }
@@ -68,7 +77,8 @@ public sealed class HandOverLedger
         lock (_lock)
         {
             Expire();
-            _started.Enqueue(_time.GetTimestamp());
+            _newest = _time.GetTimestamp();
+            _started.Enqueue(_newest.Value);
         }
     }
 
@@ -77,15 +87,18 @@ public sealed class HandOverLedger
     {
         lock (_lock)
         {
-            _isEmpty[load.Rank] = load is { KvCacheUsage: 0, Running: 0, Waiting: 0 };
-            if (_isEmpty.Count >= _ranks && _isEmpty.Values.All(isEmpty => isEmpty))
+            _loads[load.Rank] = load;
+            var isIdle = _loads.Count >= _ranks && _loads.Values.All(rank => rank is { Running: 0, Waiting: 0 });
+            _isHeldWhileIdle = isIdle && _loads.Values.Any(rank => rank.KvCacheUsage > 0);
+            if (isIdle && !_isHeldWhileIdle)
             {
                 _started.Clear();
+                _newest = null;
             }
         }
     }
 
-    /// <summary>Returns when no hand-over is pending: all pulled, or every lease over.</summary>
+    /// <summary>Returns when no hand-over is pending: all pulled, or every lease over and the engine has let go.</summary>
     public async Task WhenEmptyAsync(CancellationToken cancellationToken)
     {
         while (Pending > 0)

@@ -63,8 +63,11 @@ public abstract class GenerateHandler : IEndpointHandler
     /// <param name="context">Cancels the stream.</param>
     /// <param name="stream">Just submitted.</param>
     /// <param name="guard">Decides when the engine may be told to stop.</param>
-    /// <param name="onOutput">Writes the item; waits while the caller does not read.</param>
-    protected static async Task PumpAsync(RequestContext context, IEngineStream stream, AbortGuard guard, Func<EngineOutput, ValueTask> onOutput)
+    /// <param name="onOutput">Writes the item; waits while the caller does not read. Not called once the caller is gone.</param>
+    /// <param name="observe">Sees each output before that, also when nobody is left to write it to.</param>
+    protected static async Task PumpAsync(
+        RequestContext context, IEngineStream stream, AbortGuard guard, Func<EngineOutput, ValueTask> onOutput,
+        Action<EngineOutput>? observe = null)
     {
         using var registration = context.Cancelled.UnsafeRegister(static state => ((AbortGuard)state!).RequestAbort(), guard);
         try
@@ -78,6 +81,7 @@ public abstract class GenerateHandler : IEndpointHandler
                 }
 
                 guard.ObserveOutput();
+                observe?.Invoke(output);
                 if (!context.IsCallerGone)
                 {
                     await onOutput(output).ConfigureAwait(false);

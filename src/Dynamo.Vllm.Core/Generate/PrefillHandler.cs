@@ -26,6 +26,8 @@ public sealed class PrefillHandler : GenerateHandler
     protected override async Task ServeAsync(RequestContext context, PreprocessedRequest request, IResponseWriter responses)
     {
         var handOver = request.IsHealthCheck ? null : _connector.Begin();
+        // Every choice would hold blocks of its own, and the decode side pulls those of one: the others would stay until their lease ends.
+        request.SamplingOptions.N = null;
         var engineRequest = BuildEngineRequest(context, request, maxTokens: 1, minTokens: 1, handOver?.EngineParamsJson);
         if (context.IsCallerGone)
         {
@@ -35,7 +37,20 @@ public sealed class PrefillHandler : GenerateHandler
         var stream = Engine.Submit(engineRequest);
         var usage = new DeltaBuilder(request, hasTransferredKv: false, hasPrefillResult: false);
         var delta = new TokenDelta();
-        await PumpAsync(context, stream, new AbortGuard(stream, holdUntilFirstOutput: false), output =>
+        ReadOnlyMemory<byte>? result = null;
+        await PumpAsync(context, stream, new AbortGuard(stream, holdUntilFirstOutput: false), WriteAsync, Observe).ConfigureAwait(false);
+
+        void Observe(EngineOutput output)
+        {
+            result = handOver?.Complete(output.KvTransferParamsJson);
+            var hasFailed = output.Finish is FinishReason.Abort or FinishReason.NoOutputs or FinishReason.Error;
+            if (handOver is { HoldsBlocks: true } && result is not null && !hasFailed)
+            {
+                _ledger?.Add(); // from here on the engine holds them, whether or not the caller is still there to learn of it
+            }
+        }
+
+        ValueTask WriteAsync(EngineOutput output)
         {
             if (output.Tokens.IsEmpty && output.Finish is FinishReason.Abort)
             {
@@ -47,19 +62,13 @@ public sealed class PrefillHandler : GenerateHandler
                 throw new RequestFailedException(DynamoError.Unknown("the engine failed to prefill the request"));
             }
 
-            var result = handOver?.Complete(output.KvTransferParamsJson);
-            if (handOver is { HoldsBlocks: true } && result is not null)
-            {
-                _ledger?.Add();
-            }
-
             delta.Clear();
             delta.TokenIds = output.Tokens;
             delta.DisaggregatedParamsJson = Wrap(result);
             delta.Usage = usage.Count(output);
             delta.EngineDataJson = CacheHit(output);
             return responses.WriteAsync(delta);
-        }).ConfigureAwait(false);
+        }
     }
 
     private static ReadOnlyMemory<byte> Wrap(ReadOnlyMemory<byte>? kvTransferParams)

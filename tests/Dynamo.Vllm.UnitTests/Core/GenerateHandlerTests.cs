@@ -177,6 +177,53 @@ public sealed class GenerateHandlerTests
     }
 
     [Fact]
+    public void An_idle_engine_that_still_holds_blocks_counts_as_one_hand_over_after_the_lease()
+    {
+        var time = new FakeTimeProvider();
+        var ledger = new HandOverLedger(TimeSpan.FromSeconds(30), time, Metrics.NewCustomRegistry());
+        ledger.Observe(new EngineLoad(0, 0.5, 0, 0));
+        Assert.Equal(0, ledger.Pending); // nothing was ever handed over
+        ledger.Add();
+        ledger.Add();
+        time.Advance(TimeSpan.FromSeconds(40));
+        Assert.Equal(1, ledger.Pending); // the decode side renewed a lease
+        ledger.Observe(new EngineLoad(0, 0.5, 1, 0));
+        Assert.Equal(0, ledger.Pending); // what is in use may belong to the running request
+        ledger.Observe(new EngineLoad(0, 0.5, 0, 0));
+        Assert.Equal(1, ledger.Pending);
+        ledger.Observe(new EngineLoad(0, 0, 0, 0));
+        Assert.Equal(0, ledger.Pending);
+    }
+
+    [Fact]
+    public async Task Prefill_makes_one_choice_whatever_the_client_wants()
+    {
+        var run = Start(new PrefillHandler(_engine, Options, null, KvConnectorProtocols.Resolve(_engine.Description), null),
+            """{"token_ids":[1,2,3],"sampling_options":{"n":3}}""", out _);
+        _engine.Streams[0].Push([7], FinishReason.Length, isLast: true, more: output => output.KvTransferParamsJson = "{}"u8.ToArray());
+        await run;
+        Assert.Null(_engine.Requests[0].Options.SamplingOptions.N);
+        Assert.Single(_responses.Items);
+    }
+
+    [Fact]
+    public async Task Blocks_that_a_caller_left_behind_are_counted_and_aborted_ones_are_not()
+    {
+        var ledger = new HandOverLedger(TimeSpan.FromSeconds(30), new FakeTimeProvider(), Metrics.NewCustomRegistry());
+        var handler = new PrefillHandler(_engine, Options, null, KvConnectorProtocols.Resolve(_engine.Description), ledger);
+        var aborted = Start(handler, Request, out var first);
+        first.Cancel(CancellationCause.Disconnect); // the abort wins
+        await aborted;
+        Assert.Equal(0, ledger.Pending);
+
+        var finished = Start(handler, Request, out var second);
+        _engine.Streams[1].Push([7], FinishReason.Length, isLast: true, more: output => output.KvTransferParamsJson = "{}"u8.ToArray());
+        second.Cancel(CancellationCause.Disconnect); // the engine had finished
+        await finished;
+        Assert.Equal(1, ledger.Pending);
+    }
+
+    [Fact]
     public void One_idle_rank_does_not_free_the_blocks_of_another()
     {
         var ledger = new HandOverLedger(TimeSpan.FromSeconds(30), new FakeTimeProvider(), Metrics.NewCustomRegistry(), ranks: 2);

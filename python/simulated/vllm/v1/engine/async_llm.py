@@ -404,6 +404,27 @@ class AsyncLLM:
 
     # -- health and control ----------------------------------------------
 
+    async def notify_kv_transfer_request_rejected(
+        self,
+        request_id: str,
+        kv_transfer_params: dict[str, Any],
+        *,
+        data_parallel_rank: int | None = None,
+    ) -> None:
+        # Whether the engine drops it before or after the load, the other side hears.
+        params = SamplingParams(
+            max_tokens=1, extra_args={"kv_transfer_params": dict(kv_transfer_params)}
+        )
+        request = self.input_processor.process_inputs(
+            request_id,
+            {"type": "token", "prompt_token_ids": [0]},
+            params,
+            supported_tasks=await self.get_supported_tasks(),
+            data_parallel_rank=data_parallel_rank,
+        )
+        await self.engine_core.add_request_async(request)
+        await self.engine_core.abort_requests_async([request_id])
+
     async def check_health(self) -> None:
         if self.errored:
             raise self.dead_error

@@ -1,0 +1,202 @@
+using System.Globalization;
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Testing;
+
+namespace Dynamo.Vllm.PeerTests;
+
+/// <summary>
+/// Two prefill and two decode workers on real vLLM with NIXL over tcp, one of each ours and one official, behind one official frontend:
+/// a request that names its workers goes through any of the four pairs. The answers of an aggregated worker of ours are there to compare.
+/// </summary>
+public sealed class DisaggregatedFleet : IAsyncLifetime
+{
+    /// <summary>How long the engines keep blocks that nobody pulls.</summary>
+    /// <remarks>Short, since tests wait for its end, yet longer than any pull takes on two cores.</remarks>
+    public static readonly TimeSpan Lease = TimeSpan.FromSeconds(20);
+
+    private static readonly TimeSpan StartLimit = TimeSpan.FromMinutes(10);
+
+    private static readonly string Transfer = new JsonObject
+    {
+        ["kv_connector"] = "NixlConnector",
+        ["kv_role"] = "kv_both",
+        ["kv_buffer_device"] = "cpu",
+        ["kv_connector_extra_config"] = new JsonObject { ["kv_lease_duration"] = (int)Lease.TotalSeconds },
+    }.ToJsonString();
+
+    private TemporaryFolder? _store;
+    private ChildProcess? _officialPrefill;
+    private ChildProcess? _officialDecode;
+
+    /// <summary>Two times thirty, of many lengths. Their first words differ, so that no engine has a part of one cached.</summary>
+    public static IReadOnlyList<string> Prompts { get; } =
+        [.. Enumerable.Range(0, 60).Select(i => string.Join(' ', [$"{i}", .. Enumerable.Range(i, 3 + (i % 30 * 2)).Select(n => $"w{n % 7}")]))];
+
+    public Frontend Frontend { get; private set; } = null!;
+
+    public WorkerProcess Prefill { get; private set; } = null!;
+
+    public WorkerProcess Decode { get; private set; } = null!;
+
+    /// <summary>Instance ids of the workers: ours and the official one of either role.</summary>
+    public ulong OurPrefill => IdOf(Prefill);
+
+    public ulong OurDecode => IdOf(Decode);
+
+    public ulong OfficialPrefill { get; private set; }
+
+    public ulong OfficialDecode { get; private set; }
+
+    /// <summary>What an aggregated worker of ours answers to each prompt.</summary>
+    public IReadOnlyList<string> Aggregated { get; private set; } = [];
+
+    public string Tails => $"{Prefill.Process.Tail}\n{Decode.Process.Tail}\n{Frontend.Process.Tail}";
+
+    public async Task InitializeAsync()
+    {
+        if (PeerFactAttribute.SkipReason is not null)
+        {
+            return; // every test of the class is skipped
+        }
+
+        _store = new TemporaryFolder();
+        Frontend = Frontend.Start(Variables(_store.Path), "--router-mode", "round-robin");
+        // All at once: most of a start is reading the same libraries.
+        var aggregated = AggregatedAnswersAsync();
+        Prefill = StartOurs("prefill");
+        Decode = StartOurs("decode");
+        _officialPrefill = StartOfficial("prefill");
+        _officialDecode = StartOfficial("decode");
+        await Task.WhenAll(Prefill.ReadyAsync(StartLimit), Decode.ReadyAsync(StartLimit));
+        await Frontend.WaitAsync("the official workers did not register", StartLimit, () =>
+        {
+            OfficialPrefill = FindOther("prefill", OurPrefill);
+            OfficialDecode = FindOther("backend", OurDecode);
+            return Task.FromResult(OfficialPrefill != 0 && OfficialDecode != 0);
+        });
+        Aggregated = await aggregated;
+        await ServesAsync(OurPrefill, OurDecode);
+        await ServesAsync(OfficialPrefill, OfficialDecode);
+        await ServesAsync(OurPrefill, OfficialDecode);
+        await ServesAsync(OfficialPrefill, OurDecode);
+    }
+
+    /// <summary>Puts new workers in the place of those that are gone.</summary>
+    public async Task ReplaceAsync()
+    {
+        await Prefill.DisposeAsync();
+        await Decode.DisposeAsync();
+        Prefill = StartOurs("prefill");
+        Decode = StartOurs("decode");
+        await Task.WhenAll(Prefill.ReadyAsync(StartLimit), Decode.ReadyAsync(StartLimit));
+    }
+
+    /// <summary>Returns when the frontend knows of them no more.</summary>
+    public async Task StopOfficialAsync()
+    {
+        _officialPrefill!.Signal("TERM");
+        _officialDecode!.Signal("TERM");
+        await Frontend.WaitAsync(
+            "the official workers did not leave", StartLimit,
+            () => Task.FromResult(FindOther("prefill", OurPrefill) == 0 && FindOther("backend", OurDecode) == 0));
+        await _officialPrefill!.DisposeAsync();
+        await _officialDecode!.DisposeAsync();
+    }
+
+    public async Task<string> AnswerAsync(string prompt, ulong? decode = null, ulong? prefill = null)
+    {
+        using var response = await PostAsync(prompt, 8, decode, prefill);
+        return await TextAsync(response, prompt);
+    }
+
+    public async Task DisposeAsync()
+    {
+        if (_store is null)
+        {
+            return;
+        }
+
+        foreach (var process in new IAsyncDisposable?[] { _officialPrefill, _officialDecode, Prefill, Decode, Frontend })
+        {
+            await (process?.DisposeAsync() ?? ValueTask.CompletedTask);
+        }
+
+        _store.Dispose();
+    }
+
+    private static async Task<IReadOnlyList<string>> AggregatedAnswersAsync()
+    {
+        using var store = new TemporaryFolder();
+        var variables = Variables(store.Path);
+        await using var frontend = Frontend.Start(variables, "--router-mode", "round-robin");
+        await using var worker = WorkerProcess.Start(store.Path, ["--python", Peers.Python, .. Peers.EngineArguments], variables);
+        await worker.ReadyAsync(StartLimit);
+        await frontend.ServesAsync("tiny", StartLimit);
+        var answers = new List<string>();
+        foreach (var prompt in Prompts)
+        {
+            using var response = await frontend.PostAsync("/v1/completions", Body(prompt, 8));
+            answers.Add(await TextAsync(response, prompt));
+        }
+
+        return answers;
+    }
+
+    private static async Task<string> TextAsync(HttpResponseMessage response, string prompt)
+    {
+        var text = await response.Content.ReadAsStringAsync();
+        Assert.True(response.IsSuccessStatusCode, $"{prompt}: {text}");
+        return JsonNode.Parse(text)!["choices"]![0]!["text"]!.GetValue<string>();
+    }
+
+    private Task<HttpResponseMessage> PostAsync(string prompt, int tokens, ulong? decode, ulong? prefill) =>
+        Frontend.PostAsync("/v1/completions", Body(prompt, tokens), decode, prefill);
+
+    private static JsonObject Body(string prompt, int tokens) =>
+        new() { ["model"] = "tiny", ["prompt"] = prompt, ["max_tokens"] = tokens, ["temperature"] = 0 };
+
+    private Task ServesAsync(ulong prefill, ulong decode) => Frontend.WaitAsync("a pair does not serve", StartLimit, async () =>
+    {
+        using var response = await PostAsync("are you there?", 1, decode, prefill);
+        return response.IsSuccessStatusCode;
+    });
+
+    private WorkerProcess StartOurs(string mode) =>
+        WorkerProcess.Start(_store!.Path, ["--python", Peers.Python, .. Arguments(mode)], OwnVariables());
+
+    private ChildProcess StartOfficial(string mode)
+    {
+        var variables = OwnVariables();
+        variables["DYN_SYSTEM_PORT"] = FreePorts.Next().ToString(CultureInfo.InvariantCulture);
+        return new ChildProcess($"official {mode}", Peers.Python, ["-m", "dynamo.vllm", .. Arguments(mode)], variables);
+    }
+
+    private static string[] Arguments(string mode) =>
+        [.. Peers.EngineArguments, "--disaggregation-mode", mode, "--kv-transfer-config", Transfer];
+
+    private Dictionary<string, string> OwnVariables() => new(Variables(_store!.Path))
+    {
+        ["VLLM_NIXL_SIDE_CHANNEL_PORT"] = FreePorts.Next().ToString(CultureInfo.InvariantCulture),
+        ["VLLM_NIXL_SIDE_CHANNEL_HOST"] = "127.0.0.1",
+    };
+
+    private static Dictionary<string, string> Variables(string store)
+    {
+        var variables = Peers.Variables(store);
+        variables["UCX_TLS"] = "tcp,self,sm,cma";
+        return variables;
+    }
+
+    /// <summary>Instance of that component in the store that is not the given one; 0 if there is none.</summary>
+    private ulong FindOther(string component, ulong ours)
+    {
+        var folder = Path.Combine(_store!.Path, "v1", "mdc");
+        string[] files = Directory.Exists(folder) ? Directory.GetFiles(folder) : [];
+        // Names are namespace, component, endpoint and id, parted by escaped slashes.
+        return files.Select(path => Uri.UnescapeDataString(Path.GetFileName(path)).Split('/'))
+            .Where(key => key.Length >= 4 && key[1] == component)
+            .Select(key => ulong.Parse(key[3], NumberStyles.HexNumber, CultureInfo.InvariantCulture)).FirstOrDefault(id => id != ours);
+    }
+
+    private static ulong IdOf(WorkerProcess worker) => ulong.Parse(worker.Instance, NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+}
