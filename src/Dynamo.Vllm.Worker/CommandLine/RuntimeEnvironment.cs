@@ -38,6 +38,12 @@ public sealed record RuntimeEnvironment
     /// <summary>Interface or address that event sockets bind; null means automatic.</summary>
     public required string? EventPlaneHost { get; init; }
 
+    /// <summary>Event brokers that are named; they are preferred to those that discovery knows.</summary>
+    public required string? EventBrokerUrl { get; init; }
+
+    /// <summary>Events go through brokers that discovery knows.</summary>
+    public required bool EventBrokerEnabled { get; init; }
+
     /// <summary>Token ids leave in one packed blob. Incoming requests may use either form regardless.</summary>
     public required bool TokenIdsAsBytes { get; init; }
 
@@ -67,6 +73,8 @@ public sealed record RuntimeEnvironment
             FileStoreRoot = reader.Text("DYN_FILE_KV") ?? Path.Join(reader.Text("TMPDIR") ?? "/tmp", "dynamo_store_kv"),
             RequestPlaneCodec = ReadCodec(reader),
             EventPlaneHost = reader.Text("DYN_EVENT_PLANE_HOST"),
+            EventBrokerUrl = reader.Text("DYN_ZMQ_BROKER_URL"),
+            EventBrokerEnabled = reader.Flag("DYN_ZMQ_BROKER_ENABLED"),
             TokenIdsAsBytes = reader.Flag("DYN_TOKEN_IDS_AS_BYTES"),
             DeviceType = ReadDeviceType(reader),
             SelfHostMetadata = reader.Flag("DYN_SELF_HOST_METADATA", defaultValue: true),

@@ -1,6 +1,7 @@
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Transports.Discovery;
 using Dynamo.Vllm.Transports.Etcd;
 using Dynamo.Vllm.Transports.Kubernetes;
@@ -56,23 +57,17 @@ internal sealed class PlaneFactory : IAsyncDisposable
         _ => new NatsRequestPlane(_nats.Value, dispatcher, _time, _loggers.CreateLogger<NatsRequestPlane>()),
     };
 
-    public IEventPlane CreateEventPlane()
+    /// <summary>The event plane of a worker in the namespace. Brokers are looked up once, here, as in the reference.</summary>
+    /// <exception cref="ConfigurationException">A broker is wanted, and none is named or registered.</exception>
+    public async Task<IEventPlane> CreateEventPlaneAsync(WorkerRegistration registration, string @namespace, CancellationToken cancellationToken)
     {
         if (_planes.Event == EventPlane.Nats)
         {
             return new NatsEventPlane(_nats.Value);
         }
 
-        var broker = _variables.GetValueOrDefault("DYN_ZMQ_BROKER_URL");
-        try
-        {
-            var brokers = string.IsNullOrEmpty(broker) ? null : ZmqBrokerAddresses.Parse(broker);
-            return new ZmqEventPlane(_environment.EventPlaneHost, brokers, _time, _loggers.CreateLogger<ZmqEventPlane>());
-        }
-        catch (FormatException exception)
-        {
-            throw new ConfigurationException(exception.Message);
-        }
+        var brokers = await FindBrokersAsync(registration, @namespace, cancellationToken).ConfigureAwait(false);
+        return new ZmqEventPlane(_environment.EventPlaneHost, brokers, _time, _loggers.CreateLogger<ZmqEventPlane>());
     }
 
     /// <summary>Connects to NATS if any plane, or the mere presence of its address, asks for it (runtime.md, 3.1).</summary>
@@ -82,6 +77,33 @@ internal sealed class PlaneFactory : IAsyncDisposable
     public AdmissionLimits CreateAdmission() => new(_environment.Tcp.RequestsMax, _environment.Tcp.QueueDepthMax);
 
     public ValueTask DisposeAsync() => _nats.IsValueCreated ? _nats.Value.DisposeAsync() : ValueTask.CompletedTask;
+
+    /// <summary>DYN_ZMQ_BROKER_URL, else what DYN_ZMQ_BROKER_ENABLED finds; null: no broker is wanted (kv-and-load.md, 5.4).</summary>
+    private async Task<ZmqBrokerAddresses?> FindBrokersAsync(WorkerRegistration registration, string @namespace, CancellationToken cancellationToken)
+    {
+        if (_environment.EventBrokerUrl is { } url)
+        {
+            try
+            {
+                return ZmqBrokerAddresses.Parse(url);
+            }
+            catch (FormatException exception)
+            {
+                throw new ConfigurationException(exception.Message);
+            }
+        }
+
+        if (!_environment.EventBrokerEnabled)
+        {
+            return null;
+        }
+
+        var channels = await registration.ListAsync(DiscoveryRecord.EventChannels, ZmqBrokerAddresses.KeyPrefix(@namespace), cancellationToken)
+            .ConfigureAwait(false);
+        return ZmqBrokerAddresses.FromChannels(channels) ?? throw new ConfigurationException(
+            $"DYN_ZMQ_BROKER_ENABLED is set and no broker is registered for namespace '{@namespace}' in {_planes.Discovery} discovery: "
+            + "start the broker first, or name it in DYN_ZMQ_BROKER_URL");
+    }
 
     private static TcpPlaneOptions TcpOptions(TcpEnvironment tcp)
     {
