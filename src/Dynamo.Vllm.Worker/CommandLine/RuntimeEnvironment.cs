@@ -1,4 +1,6 @@
 using Dynamo.Vllm.Protocol;
+using Dynamo.Vllm.Transports.Etcd;
+using Dynamo.Vllm.Transports.Nats;
 using Dynamo.Vllm.Worker.CommandLine.Parsing;
 
 namespace Dynamo.Vllm.Worker.CommandLine;
@@ -13,9 +15,12 @@ public sealed record RuntimeEnvironment
 {
     public required TcpEnvironment Tcp { get; init; }
 
-    public required NatsEnvironment Nats { get; init; }
+    public required NatsOptions Nats { get; init; }
 
-    public required EtcdEnvironment Etcd { get; init; }
+    /// <summary>The address of NATS was given, which alone asks for a connection.</summary>
+    public required bool NatsServerIsSet { get; init; }
+
+    public required EtcdOptions Etcd { get; init; }
 
     public required SystemServerEnvironment SystemServer { get; init; }
 
@@ -62,8 +67,9 @@ public sealed record RuntimeEnvironment
         return new RuntimeEnvironment
         {
             Tcp = TcpEnvironment.Read(reader),
-            Nats = NatsEnvironment.Read(reader),
-            Etcd = EtcdEnvironment.Read(reader),
+            Nats = TransportVariables.ReadNats(reader),
+            NatsServerIsSet = reader.IsSet("NATS_SERVER"),
+            Etcd = TransportVariables.ReadEtcd(reader),
             SystemServer = SystemServerEnvironment.Read(reader),
             Health = HealthEnvironment.Read(reader),
             Shutdown = ShutdownEnvironment.Read(reader),
@@ -84,7 +90,7 @@ public sealed record RuntimeEnvironment
 
     /// <summary>A NATS connection is opened, and must succeed, also when only its address is set.</summary>
     public bool NeedsNats(RuntimePlanes planes) =>
-        planes.Request == RequestPlane.Nats || planes.Event == EventPlane.Nats || Nats.ServerIsSet;
+        planes.Request == RequestPlane.Nats || planes.Event == EventPlane.Nats || NatsServerIsSet;
 
     private static PayloadCodec ReadCodec(EnvironmentReader reader)
     {

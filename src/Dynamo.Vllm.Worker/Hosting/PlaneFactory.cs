@@ -30,7 +30,7 @@ internal sealed class PlaneFactory : IAsyncDisposable
         _environment = environment;
         _time = time;
         _loggers = loggers;
-        _nats = new Lazy<NatsLink>(() => new NatsLink(NatsOptions(environment.Nats), time, loggers.CreateLogger<NatsLink>()));
+        _nats = new Lazy<NatsLink>(() => new NatsLink(environment.Nats, time, loggers.CreateLogger<NatsLink>()));
         if (planes.Response == ResponsePlane.Quic)
         {
             throw new ConfigurationException("--response-plane quic is not supported; use tcp here and on the frontend (DYN_RESPONSE_PLANE=tcp)");
@@ -41,13 +41,13 @@ internal sealed class PlaneFactory : IAsyncDisposable
     {
         DiscoveryBackend.File => new FileDiscovery(_environment.FileStoreRoot, _time, _loggers.CreateLogger<FileDiscovery>()),
         DiscoveryBackend.Memory => new MemoryDiscovery(),
-        DiscoveryBackend.Etcd => new EtcdDiscovery(EtcdOptions(_environment.Etcd), _time, _loggers.CreateLogger<EtcdDiscovery>()),
+        DiscoveryBackend.Etcd => new EtcdDiscovery(_environment.Etcd, _time, _loggers.CreateLogger<EtcdDiscovery>()),
         _ => new KubernetesDiscovery(new KubernetesOptions { Pod = PodIdentity.Read(_variables) }, _time, _loggers.CreateLogger<KubernetesDiscovery>()),
     };
 
     public IConnectionSecurity CreateSecurity()
     {
-        var tls = TlsOptions(_environment.Tcp.Tls);
+        var tls = _environment.Tcp.Tls;
         return tls.ListensWithTls || tls.DialsWithTls ? new TlsConnections(tls, _time, _loggers.CreateLogger<TlsConnections>()) : new PlainConnections();
     }
 
@@ -110,47 +110,4 @@ internal sealed class PlaneFactory : IAsyncDisposable
         var (bind, advertised) = NetworkAddresses.Resolve(tcp.Host);
         return new TcpPlaneOptions { BindAddress = bind, AdvertisedAddress = advertised, Port = tcp.Port, FrameBytesMax = tcp.FrameBytesMax };
     }
-
-    private static TlsOptions TlsOptions(TlsEnvironment tls) => new()
-    {
-        CertificatePath = tls.CertificatePath,
-        KeyPath = tls.KeyPath,
-        ClientAuthorityPath = tls.ClientCertificateAuthorityPath,
-        AuthorityPath = tls.CertificateAuthorityPath,
-        Insecure = tls.Insecure,
-        ServerName = tls.ServerName,
-        ClientCertificatePath = tls.ClientCertificatePath,
-        ClientKeyPath = tls.ClientKeyPath,
-        HandshakeTimeLimit = tls.HandshakeTimeout,
-    };
-
-    private static EtcdOptions EtcdOptions(EtcdEnvironment etcd) => new()
-    {
-        Endpoints = etcd.Endpoints,
-        LeaseLifetime = etcd.LeaseLifetime,
-        StartupTimeLimit = etcd.StartupConnectTimeout,
-        PingInterval = etcd.KeepAliveInterval,
-        PingTimeLimit = etcd.KeepAliveTimeout,
-        Login = etcd.Login is { } login ? new EtcdLogin(login.User, login.Password) : null,
-        Tls = etcd.Tls is { } tls ? new EtcdTls(tls.Authority, tls.Certificate, tls.Key) : null,
-    };
-
-    private static NatsOptions NatsOptions(NatsEnvironment nats) => new()
-    {
-        Server = nats.Server,
-        Login = new NatsLogin(
-            nats.Credentials.Kind switch
-            {
-                NatsCredentialKind.Token => NatsLoginKind.Token,
-                NatsCredentialKind.NKey => NatsLoginKind.NKey,
-                NatsCredentialKind.CredentialsFile => NatsLoginKind.CredentialsFile,
-                _ => NatsLoginKind.UserAndPassword,
-            },
-            nats.Credentials.Value, nats.Credentials.Password),
-        StartupTimeLimit = nats.StartupConnectTimeout,
-        AuthorityPath = nats.CertificateAuthorityPath,
-        ClientCertificatePath = nats.ClientCertificatePath,
-        ClientKeyPath = nats.ClientKeyPath,
-        Insecure = nats.Insecure,
-    };
 }
