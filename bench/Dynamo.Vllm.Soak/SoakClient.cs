@@ -223,7 +223,7 @@ internal sealed class SoakClient : IAsyncDisposable
             await foreach (var item in call.ReadAsync(cancellationToken))
             {
                 hasError |= item.ContainsKey("error");
-                received += (item["data"] as JsonObject)?["token_ids"]?.AsArray().Count ?? 0;
+                received += ((item["data"] as JsonObject)?["token_ids"] as JsonArray)?.Count ?? 0; // whatever falsified bytes made of it
                 if (received >= cancelAt && !isCancelled)
                 {
                     isCancelled = true;

@@ -15,8 +15,8 @@ internal static class SoakRun
         var clients = Enumerable.Range(0, options.Clients).Select(number => new SoakClient(number, target, tally)).ToList();
         using var stopping = new CancellationTokenSource(options.Length);
         var started = Stopwatch.GetTimestamp();
-        var calling = Task.WhenAll(clients.Select(client => client.RunAsync(stopping.Token)));
-        var faults = new FaultSource(target, tally, clients).RunAsync(stopping.Token);
+        var calling = Task.WhenAll(clients.Select(client => EndAllOnFaultAsync(client.RunAsync(stopping.Token), stopping)));
+        var faults = EndAllOnFaultAsync(new FaultSource(target, tally, clients).RunAsync(stopping.Token), stopping);
         var samples = await SampleAsync(target, tally, started, stopping.Token);
         await Task.WhenAll(calling, faults); // bounded: each request has its limit
         await SettleAsync(target, tally);
@@ -28,6 +28,20 @@ internal static class SoakRun
         return Judge(options, target, tally, samples);
     }
 
+    /// <summary>A part of the soak that fails ends it at once, not after half an hour.</summary>
+    private static async Task EndAllOnFaultAsync(Task part, CancellationTokenSource stopping)
+    {
+        try
+        {
+            await part;
+        }
+        catch
+        {
+            await stopping.CancelAsync();
+            throw;
+        }
+    }
+
     private static async Task<List<ProcessSample>> SampleAsync(SoakTarget target, SoakTally tally, long started, CancellationToken stopping)
     {
         var samples = new List<ProcessSample>();
@@ -37,7 +51,7 @@ internal static class SoakRun
         {
             while (await timer.WaitForNextTickAsync(stopping) && !target.Worker.Process.HasExited)
             {
-                samples.Add(ProcessSample.Take(target.Worker.Process.Id, Stopwatch.GetElapsedTime(started), tally));
+                samples.Add(await ProcessSample.TakeAsync(target.Worker, Stopwatch.GetElapsedTime(started), tally));
                 Console.WriteLine(samples[^1]);
             }
         }

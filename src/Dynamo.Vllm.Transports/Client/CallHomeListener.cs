@@ -1,7 +1,6 @@
 using System.Collections.Concurrent;
 using System.Net;
 using System.Net.Sockets;
-using System.Text.Json.Nodes;
 using Dynamo.Vllm.Protocol;
 
 namespace Dynamo.Vllm.Transports.Client;
@@ -63,7 +62,7 @@ internal sealed class CallHomeListener : IAsyncDisposable
             socket.NoDelay = true;
             var stream = new NetworkStream(socket, ownsSocket: true);
             var (header, _) = await WorkerCall.ReadFrameAsync(stream, _stopping.Token).ConfigureAwait(false);
-            if ((string?)JsonNode.Parse(header)?["subject"] is { } subject && _expected.TryRemove(subject, out var call))
+            if ((string?)WorkerCall.ObjectIn(header)["subject"] is { } subject && _expected.TryRemove(subject, out var call))
             {
                 call.Attach(stream);
             }

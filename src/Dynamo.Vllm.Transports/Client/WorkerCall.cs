@@ -135,7 +135,7 @@ public sealed class WorkerCall : IAsyncDisposable
     {
         try
         {
-            return JsonNode.Parse(prologue)?["error"];
+            return ObjectIn(prologue)["error"];
         }
         catch (Exception exception) when (IsGarbled(exception))
         {
@@ -162,5 +162,7 @@ public sealed class WorkerCall : IAsyncDisposable
         }
     }
 
-    private static JsonObject ObjectIn(ReadOnlySpan<byte> json) => JsonNode.Parse(json) as JsonObject ?? throw new JsonException("no object");
+    /// <summary>Without duplicate names, which the parser would otherwise complain of only when somebody looks inside.</summary>
+    internal static JsonObject ObjectIn(ReadOnlySpan<byte> json) =>
+        JsonNode.Parse(json, documentOptions: new JsonDocumentOptions { AllowDuplicateProperties = false }) as JsonObject ?? throw new JsonException("no object");
 }
