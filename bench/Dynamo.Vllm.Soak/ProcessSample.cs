@@ -12,7 +12,8 @@ namespace Dynamo.Vllm.Soak;
 /// <param name="Threads">Of the worker.</param>
 /// <param name="Sent">Requests so far.</param>
 /// <param name="Answered">Of these, ended.</param>
-internal sealed record ProcessSample(TimeSpan Time, double Rss, double Heap, double Children, int Descriptors, int Threads, long Sent, long Answered)
+internal sealed record ProcessSample(
+    TimeSpan Time, double Rss, double Heap, double Children, int Descriptors, int Threads, long Sent, long Answered)
 {
     public static string Header => "    time  RSS MiB  heap MiB  children MiB  descriptors  threads      sent  answered";
 
@@ -21,12 +22,15 @@ internal sealed record ProcessSample(TimeSpan Time, double Rss, double Heap, dou
         var heap = await worker.MetricAsync("dynamo_vllm_managed_heap_bytes");
         var process = worker.Process.Id;
         return new(
-            time, Field(process, "VmRSS:") / 1024.0, heap / (1024 * 1024), ChildrenOf(process).Sum(child => Field(child, "VmRSS:")) / 1024.0,
-            Directory.EnumerateFileSystemEntries($"/proc/{process}/fd").Count(), (int)Field(process, "Threads:"), tally.Sent, tally.Answered);
+            time, Field(process, "VmRSS:") / 1024.0, heap / (1024 * 1024),
+            ChildrenOf(process).Sum(child => Field(child, "VmRSS:")) / 1024.0,
+            Directory.EnumerateFileSystemEntries($"/proc/{process}/fd").Count(), (int)Field(process, "Threads:"),
+            tally.Sent, tally.Answered);
     }
 
     public override string ToString() => string.Create(
-        CultureInfo.InvariantCulture, $"{Time:hh\\:mm\\:ss}  {Rss,7:F1}  {Heap,8:F1}  {Children,12:F1}  {Descriptors,11}  {Threads,7}  {Sent,8}  {Answered,8}");
+        CultureInfo.InvariantCulture,
+        $"{Time:hh\\:mm\\:ss}  {Rss,7:F1}  {Heap,8:F1}  {Children,12:F1}  {Descriptors,11}  {Threads,7}  {Sent,8}  {Answered,8}");
 
     private static IEnumerable<int> ChildrenOf(int process) => Directory.EnumerateDirectories("/proc")
         .Select(path => int.TryParse(Path.GetFileName(path), NumberStyles.None, CultureInfo.InvariantCulture, out var id) ? id : 0)
@@ -38,7 +42,8 @@ internal sealed record ProcessSample(TimeSpan Time, double Rss, double Heap, dou
         try
         {
             var line = File.ReadLines($"/proc/{process}/status").FirstOrDefault(line => line.StartsWith(name, StringComparison.Ordinal));
-            return line is null ? 0 : long.Parse(line[name.Length..].Replace("kB", "", StringComparison.Ordinal).Trim(), CultureInfo.InvariantCulture);
+            var number = line?[name.Length..].Replace("kB", "", StringComparison.Ordinal).Trim();
+            return number is null ? 0 : long.Parse(number, CultureInfo.InvariantCulture);
         }
         catch (IOException)
         {

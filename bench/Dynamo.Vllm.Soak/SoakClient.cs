@@ -47,7 +47,8 @@ internal sealed class SoakClient : IAsyncDisposable
             }
             else
             {
-                await Task.Delay(ConnectPause, stopping).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // polls a server that is away
+                // Polls a server that is away.
+                await Task.Delay(ConnectPause, stopping).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }
     }
@@ -122,10 +123,12 @@ internal sealed class SoakClient : IAsyncDisposable
         {
             _client = _target.Nats is { } nats
                 ? await WorkerClient.ConnectNatsAsync(nats.Url, address, PayloadCodec.MessagePack, limit.Token, StartAnswerProxy)
-                : await WorkerClient.ConnectAsync(ThroughProxy(address, requestPlan), PayloadCodec.MessagePack, limit.Token, StartAnswerProxy);
+                : await WorkerClient.ConnectAsync(
+                    ThroughProxy(address, requestPlan), PayloadCodec.MessagePack, limit.Token, StartAnswerProxy);
             return _client;
         }
-        catch (Exception exception) when (exception is NATS.Client.Core.NatsException or SocketException or IOException or OperationCanceledException)
+        catch (Exception exception)
+            when (exception is NATS.Client.Core.NatsException or SocketException or IOException or OperationCanceledException)
         {
             await DisconnectAsync();
             return null;
@@ -190,7 +193,8 @@ internal sealed class SoakClient : IAsyncDisposable
         }
         catch (OperationCanceledException)
         {
-            (outcome, what) = (limit.IsCancellationRequested ? Outcome.Hung : Outcome.Unexplained, $"began {began:HH:mm:ss}, {tokens} tokens, cancelled at {cancelAt}");
+            outcome = limit.IsCancellationRequested ? Outcome.Hung : Outcome.Unexplained;
+            what = $"began {began:HH:mm:ss}, {tokens} tokens, cancelled at {cancelAt}";
         }
 
         _request = null;
@@ -210,7 +214,8 @@ internal sealed class SoakClient : IAsyncDisposable
         _tally.NoteEnd(outcome, what);
     }
 
-    private async Task<Outcome> CallAsync(WorkerClient client, DateTime began, int tokens, int cancelAt, CancellationToken cancellationToken)
+    private async Task<Outcome> CallAsync(
+        WorkerClient client, DateTime began, int tokens, int cancelAt, CancellationToken cancellationToken)
     {
         await using var call = await client.CallAsync(Body(tokens), cancellationToken);
         _isAccepted = true;

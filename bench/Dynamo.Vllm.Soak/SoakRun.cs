@@ -138,14 +138,19 @@ internal static class SoakRun
 
         return Report(options, target, tally, string.Create(
             CultureInfo.InvariantCulture,
-            $"first third to end: RSS {rss.Item2:F1} -> {rss.Item1:F1} MiB (bound +{options.RssGrowthMax}), descriptors {descriptors.Item2} -> {descriptors.Item1} (bound +{options.DescriptorGrowthMax})"));
+            $"first third to end: RSS {rss.Item2:F1} -> {rss.Item1:F1} MiB (bound +{options.RssGrowthMax}), descriptors "
+            + $"{descriptors.Item2} -> {descriptors.Item1} (bound +{options.DescriptorGrowthMax})"));
     }
 
     private static int Report(SoakOptions options, SoakTarget target, SoakTally tally, string growth)
     {
-        Console.WriteLine($"{options.Length.TotalMinutes:F1} min, discovery {options.Discovery}, requests {options.Requests}, {options.Clients} clients, a fault every {options.FaultEvery.TotalSeconds} s");
-        Console.WriteLine($"sent {tally.Sent} = answered {tally.Answered}: {string.Join(", ", Enum.GetValues<Outcome>().Select(outcome => $"{outcome.ToString().ToLowerInvariant()} {tally.Count(outcome)}"))}");
-        Console.WriteLine($"faults {tally.Faults.Values.Sum()}: {string.Join(", ", tally.Faults.OrderBy(fault => fault.Key).Select(fault => $"{fault.Key} {fault.Value}"))}");
+        Console.WriteLine(
+            $"{options.Length.TotalMinutes:F1} min, discovery {options.Discovery}, requests {options.Requests}, {options.Clients} clients, "
+            + $"a fault every {options.FaultEvery.TotalSeconds} s");
+        var outcomes = Enum.GetValues<Outcome>().Select(outcome => $"{outcome.ToString().ToLowerInvariant()} {tally.Count(outcome)}");
+        Console.WriteLine($"sent {tally.Sent} = answered {tally.Answered}: {string.Join(", ", outcomes)}");
+        var faults = tally.Faults.OrderBy(fault => fault.Key).Select(fault => $"{fault.Key} {fault.Value}");
+        Console.WriteLine($"faults {tally.Faults.Values.Sum()}: {string.Join(", ", faults)}");
         Console.WriteLine(growth);
         if (options.Requests == "nats")
         {
@@ -165,5 +170,6 @@ internal static class SoakRun
         return tally.Problems.Count == 0 ? 0 : 1;
     }
 
-    private static double Median(List<ProcessSample> samples, Func<ProcessSample, double> value) => samples.Select(value).Order().ElementAt(samples.Count / 2);
+    private static double Median(List<ProcessSample> samples, Func<ProcessSample, double> value) =>
+        samples.Select(value).Order().ElementAt(samples.Count / 2);
 }

@@ -44,7 +44,8 @@ internal sealed class SoakTarget : IAsyncDisposable
                 variables["NATS_SERVER"] = nats.Url;
             }
 
-            target.Worker = WorkerProcess.StartSimulated(target._store.Path, ["--simulated-step-time-ms", "20", "--max-num-seqs", "256"], variables);
+            target.Worker = WorkerProcess.StartSimulated(
+                target._store.Path, ["--simulated-step-time-ms", "20", "--max-num-seqs", "256"], variables);
             await target.Worker.ReadyAsync(StartLimit);
             return target;
         }
@@ -65,7 +66,8 @@ internal sealed class SoakTarget : IAsyncDisposable
 
         var records = await Etcd.ReadAsync("v1/instances/");
         return [.. records.Values.Select(value => JsonNode.Parse(value)!)
-            .Where(record => record["endpoint"]!.GetValue<string>() == "generate").Select(record => record["transport"]![Transport]!.GetValue<string>())];
+            .Where(record => record["endpoint"]!.GetValue<string>() == "generate")
+            .Select(record => record["transport"]![Transport]!.GetValue<string>())];
     }
 
     /// <summary>Where to send a request: as discovery says, or what it said last while it is away. As routers do.</summary>
@@ -87,7 +89,8 @@ internal sealed class SoakTarget : IAsyncDisposable
     public void RemoveRecord()
     {
         var folder = Path.Combine(_store.Path, "v1", "instances");
-        foreach (var path in Directory.EnumerateFiles(folder).Where(path => Path.GetFileName(path).Contains("generate", StringComparison.Ordinal)))
+        foreach (var path in Directory.EnumerateFiles(folder)
+            .Where(path => Path.GetFileName(path).Contains("generate", StringComparison.Ordinal)))
         {
             File.Delete(path);
         }

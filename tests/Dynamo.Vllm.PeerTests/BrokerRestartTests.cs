@@ -140,7 +140,8 @@ public sealed class BrokerRestartTests : IAsyncLifetime
     {
         var body = new JsonObject
         {
-            ["model"] = "tiny", ["prompt"] = $"stream {number}", ["max_tokens"] = tokens, ["temperature"] = 0, ["ignore_eos"] = true, ["stream"] = true,
+            ["model"] = "tiny", ["prompt"] = $"stream {number}", ["max_tokens"] = tokens, ["temperature"] = 0, ["ignore_eos"] = true,
+            ["stream"] = true,
             ["stream_options"] = new JsonObject { ["include_usage"] = true },
         };
         using var response = await frontend.PostAsync("/v1/completions", body);

@@ -76,7 +76,10 @@ public sealed class EtcdClusterTests
         var answered = 0;
         while (!stopping.IsCancellationRequested)
         {
-            var body = new JsonObject { ["model"] = "tiny", ["prompt"] = $"caller {caller} request {answered}", ["max_tokens"] = 30, ["temperature"] = 0, ["ignore_eos"] = true };
+            var body = new JsonObject
+            {
+                ["model"] = "tiny", ["prompt"] = $"caller {caller} request {answered}", ["max_tokens"] = 30, ["temperature"] = 0, ["ignore_eos"] = true,
+            };
             var (status, answer) = await frontend.CompleteAsync(body);
             Assert.True(status == System.Net.HttpStatusCode.OK, $"{status} {answer.ToJsonString()}\n{frontend.Process.Tail}");
             Assert.Equal(30, answer["usage"]!["completion_tokens"]!.GetValue<int>());

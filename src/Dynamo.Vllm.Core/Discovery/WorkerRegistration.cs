@@ -71,7 +71,8 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     public async Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken)
     {
         IReadOnlyList<JsonObject> found = [];
-        await InTurnAsync(async () => found = await _discovery.ListAsync(bucket, keyPrefix, cancellationToken).ConfigureAwait(false)).ConfigureAwait(false);
+        await InTurnAsync(async () =>
+            found = await _discovery.ListAsync(bucket, keyPrefix, cancellationToken).ConfigureAwait(false)).ConfigureAwait(false);
         return found;
     }
 

@@ -88,7 +88,8 @@ public sealed class WorkerMetadata
     /// <summary>Values of the records of a bucket in somebody's resource, which may lack any part.</summary>
     public static IEnumerable<JsonObject> ValuesIn(JsonNode? resource, string bucket, string keyPrefix) =>
         ((resource as JsonObject)?["spec"] as JsonObject)?["data"] is JsonObject data && data[MapOf(bucket)] is JsonObject map
-            ? map.Where(record => record.Key.StartsWith(keyPrefix, StringComparison.Ordinal)).Select(record => record.Value).OfType<JsonObject>()
+            ? map.Where(record => record.Key.StartsWith(keyPrefix, StringComparison.Ordinal))
+                .Select(record => record.Value).OfType<JsonObject>()
             : [];
 
     private static string MapOf(DiscoveryRecord record) => MapOf(record.Bucket);

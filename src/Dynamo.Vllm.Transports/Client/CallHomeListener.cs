@@ -71,7 +71,8 @@ internal sealed class CallHomeListener : IAsyncDisposable
                 await stream.DisposeAsync().ConfigureAwait(false); // as frontends do with an unknown subject
             }
         }
-        catch (Exception exception) when (exception is IOException or OperationCanceledException or SocketException || WorkerCall.IsGarbled(exception))
+        catch (Exception exception)
+            when (exception is IOException or OperationCanceledException or SocketException || WorkerCall.IsGarbled(exception))
         {
             socket.Dispose();
         }

@@ -46,7 +46,8 @@ internal sealed class NatsRequestSender : IRequestSender
         {
             var answer = await _connection.RequestAsync<ReadOnlyMemory<byte>, byte[]>(
                 _subject, payload, new NatsHeaders { ["request-id"] = requestId },
-                replyOpts: new NatsSubOpts { Timeout = AckTimeLimit, ThrowIfNoResponders = true }, cancellationToken: cancellationToken).ConfigureAwait(false);
+                replyOpts: new NatsSubOpts { Timeout = AckTimeLimit, ThrowIfNoResponders = true },
+                cancellationToken: cancellationToken).ConfigureAwait(false);
             return Encoding.UTF8.GetString(answer.Data ?? []);
         }
         catch (Exception exception) when (exception is NatsException or ObjectDisposedException)

@@ -164,5 +164,6 @@ public sealed class WorkerCall : IAsyncDisposable
 
     /// <summary>Without duplicate names, which the parser would otherwise complain of only when somebody looks inside.</summary>
     internal static JsonObject ObjectIn(ReadOnlySpan<byte> json) =>
-        JsonNode.Parse(json, documentOptions: new JsonDocumentOptions { AllowDuplicateProperties = false }) as JsonObject ?? throw new JsonException("no object");
+        JsonNode.Parse(json, documentOptions: new JsonDocumentOptions { AllowDuplicateProperties = false }) as JsonObject
+        ?? throw new JsonException("no object");
 }

@@ -21,7 +21,8 @@ public sealed class WorkerClient : IAsyncDisposable
         _sender = sender;
         _listener = listener;
         _codec = codec;
-        _answerAddress = new IPEndPoint(listener.Endpoint.Address, answerPort?.Invoke(listener.Endpoint.Port) ?? listener.Endpoint.Port).ToString();
+        var port = listener.Endpoint.Port;
+        _answerAddress = new IPEndPoint(listener.Endpoint.Address, answerPort?.Invoke(port) ?? port).ToString();
     }
 
     /// <param name="address">The <c>tcp</c> transport of an instance record: <c>ip:port/path</c>.</param>
@@ -58,7 +59,8 @@ public sealed class WorkerClient : IAsyncDisposable
         var call = _listener.Expect(subject, _codec);
         try
         {
-            var refusal = await _sender.SendAsync(requestId, Encode(requestId, subject, bodyJson.Span), cancellationToken).ConfigureAwait(false);
+            var payload = Encode(requestId, subject, bodyJson.Span);
+            var refusal = await _sender.SendAsync(requestId, payload, cancellationToken).ConfigureAwait(false);
             return refusal.Length == 0 ? call : throw new WorkerCallException(refusal) { IsRefusal = true };
         }
         catch
@@ -86,7 +88,8 @@ public sealed class WorkerClient : IAsyncDisposable
             json.WriteString("payload_codec", _codec == PayloadCodec.MessagePack ? "msgpack" : "json");
             json.WriteStartObject("connection_info");
             json.WriteString("transport", "tcp_server");
-            json.WriteString("info", $$"""{"address":"{{_answerAddress}}","subject":"{{subject}}","context":"{{requestId}}","stream_type":"response"}""");
+            json.WriteString(
+                "info", $$"""{"address":"{{_answerAddress}}","subject":"{{subject}}","context":"{{requestId}}","stream_type":"response"}""");
             json.WriteEndObject();
             json.WriteEndObject();
         }

@@ -45,7 +45,10 @@ public sealed class MemoryDiscovery : IDiscovery
 
     public Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken) =>
         Task.FromResult<IReadOnlyList<JsonObject>>(
-            [.. _records.Values.Where(record => record.Bucket == bucket && record.Key.StartsWith(keyPrefix, StringComparison.Ordinal)).Select(record => record.Value)]);
+            [
+                .. _records.Values.Where(record => record.Bucket == bucket && record.Key.StartsWith(keyPrefix, StringComparison.Ordinal))
+                    .Select(record => record.Value),
+                ]);
 
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 

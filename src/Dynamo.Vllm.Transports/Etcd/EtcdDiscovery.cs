@@ -117,7 +117,8 @@ public sealed partial class EtcdDiscovery : IDiscovery
         await _writing.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
-            await RetryAsync($"read {prefix}", async token => values = await EtcdRecords.ListAsync(Client, prefix, token).ConfigureAwait(false), cancellationToken)
+            await RetryAsync(
+                $"read {prefix}", async token => values = await EtcdRecords.ListAsync(Client, prefix, token).ConfigureAwait(false), cancellationToken)
                 .ConfigureAwait(false);
         }
         finally

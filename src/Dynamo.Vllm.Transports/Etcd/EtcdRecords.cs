@@ -46,7 +46,8 @@ internal static class EtcdRecords
         var end = key.ToArray();
         end[^1]++; // prefixes of ours end with a character below 0xff
         var range = new RangeRequest { Key = ByteString.CopyFrom(key), RangeEnd = ByteString.CopyFrom(end) };
-        var answer = await client.CallAsync((invoker, call) => new KV.KVClient(invoker).RangeAsync(range, call), cancellationToken).ConfigureAwait(false);
+        var answer = await client.CallAsync((invoker, call) => new KV.KVClient(invoker).RangeAsync(range, call), cancellationToken)
+            .ConfigureAwait(false);
         return [.. answer.Kvs.Select(pair => pair.Value)];
     }
 

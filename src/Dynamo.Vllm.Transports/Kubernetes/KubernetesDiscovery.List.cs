@@ -14,7 +14,9 @@ public sealed partial class KubernetesDiscovery
     public async Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken)
     {
         IReadOnlyList<JsonObject> found = [];
-        await RetryAsync("list", async token => found = await ListOnceAsync(bucket, keyPrefix, token).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+        await RetryAsync(
+            "list", async token => found = await ListOnceAsync(bucket, keyPrefix, token).ConfigureAwait(false), cancellationToken)
+            .ConfigureAwait(false);
         return found;
     }
 
@@ -24,7 +26,8 @@ public sealed partial class KubernetesDiscovery
             ? await ReadyContainersAsync(cancellationToken).ConfigureAwait(false)
             : await ReadyPodsAsync(cancellationToken).ConfigureAwait(false);
         var resources = await Client.CustomObjects.ListNamespacedCustomObjectAsync<JsonElement>(
-            WorkerMetadata.Group, WorkerMetadata.Version, Pod.Namespace, WorkerMetadata.Plural, cancellationToken: cancellationToken).ConfigureAwait(false);
+            WorkerMetadata.Group, WorkerMetadata.Version, Pod.Namespace, WorkerMetadata.Plural, cancellationToken: cancellationToken)
+            .ConfigureAwait(false);
         return [.. (JsonNode.Parse(resources.GetRawText())?["items"] as JsonArray ?? [])
             .Where(resource => IsOwnedByOneOf(ready, resource))
             .SelectMany(resource => WorkerMetadata.ValuesIn(resource, bucket, keyPrefix))];
@@ -48,7 +51,8 @@ public sealed partial class KubernetesDiscovery
 
     private async Task<HashSet<(string Resource, string PodUid)>> ReadyContainersAsync(CancellationToken cancellationToken)
     {
-        var pods = await Client.CoreV1.ListNamespacedPodAsync(Pod.Namespace, labelSelector: TakesPart, cancellationToken: cancellationToken).ConfigureAwait(false);
+        var pods = await Client.CoreV1.ListNamespacedPodAsync(
+            Pod.Namespace, labelSelector: TakesPart, cancellationToken: cancellationToken).ConfigureAwait(false);
         return [.. pods.Items.Where(pod => pod.Metadata.Uid is { Length: > 0 })
             .SelectMany(pod => (pod.Status?.ContainerStatuses ?? []).Where(container => container.Ready)
                 .Select(container => (PodIdentity.ResourceNameOf(pod.Metadata.Name, container.Name), pod.Metadata.Uid)))];

@@ -23,7 +23,8 @@ internal sealed class NatsErrorWatch : ILoggerFactory, ILogger
 
     public bool IsEnabled(LogLevel logLevel) => logLevel == LogLevel.Error;
 
-    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+    public void Log<TState>(
+        LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
     {
         if (logLevel == LogLevel.Error && state is IReadOnlyList<KeyValuePair<string, object?>> arguments)
         {

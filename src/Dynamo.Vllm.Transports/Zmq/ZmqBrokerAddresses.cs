@@ -38,7 +38,7 @@ public sealed record ZmqBrokerAddresses(IReadOnlyList<string> Publish, IReadOnly
     /// <summary>Where in the bucket of event channels the brokers of a namespace register themselves.</summary>
     public static string KeyPrefix(string @namespace) => $"namespace/{EventTopic.Escape(@namespace)}/component/zmq_broker/";
 
-    /// <summary>Every broker that the event channels name (DYN_ZMQ_BROKER_ENABLED); null: none. Channels that are no brokers are passed over.</summary>
+    /// <summary>Every broker that event channels name (DYN_ZMQ_BROKER_ENABLED); null: none. Other channels are passed over.</summary>
     public static ZmqBrokerAddresses? FromChannels(IEnumerable<JsonObject> channels)
     {
         var brokers = channels.Select(channel => channel["transport"] as JsonObject)

@@ -55,13 +55,14 @@ internal static class TransportVariables
             throw new ConfigurationException($"NATS_SERVER={PythonText.Quote(values.Server)}: must start with nats:// or tls://");
         }
 
-        var asksForTls = values.AuthorityPath is not null || values.ClientCertificatePath is not null || values.ClientKeyPath is not null || values.Insecure;
+        var asksForTls = values.AuthorityPath is not null || values.ClientCertificatePath is not null
+            || values.ClientKeyPath is not null || values.Insecure;
         return asksForTls && !values.IsSecure
             ? throw new ConfigurationException($"NATS_TLS_* needs a tls:// address, but NATS_SERVER is {PythonText.Quote(values.Server)}")
             : values;
     }
 
-    /// <remarks>TLS needs all three variables. Documented as paths, release 1.6.1 takes their text for the PEM itself; both are accepted.</remarks>
+    /// <remarks>TLS needs all three variables. Documented as paths, 1.6.1 takes their text for the PEM itself; both are accepted.</remarks>
     public static EtcdOptions ReadEtcd(EnvironmentReader reader)
     {
         const StringSplitOptions trimmed = StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries;
@@ -99,6 +100,8 @@ internal static class TransportVariables
             return new NatsLogin(NatsLoginKind.NKey, seed);
         }
 
-        return reader.Text("NATS_AUTH_CREDENTIALS_FILE") is { } path ? new NatsLogin(NatsLoginKind.CredentialsFile, path) : NatsLogin.Default;
+        return reader.Text("NATS_AUTH_CREDENTIALS_FILE") is { } path
+            ? new NatsLogin(NatsLoginKind.CredentialsFile, path)
+            : NatsLogin.Default;
     }
 }

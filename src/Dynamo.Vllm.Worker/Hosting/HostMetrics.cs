@@ -9,7 +9,8 @@ internal static class HostMetrics
     {
         var metrics = Metrics.WithCustomRegistry(registry);
         var heap = metrics.CreateGauge("dynamo_vllm_managed_heap_bytes", "Managed heap after the last garbage collection");
-        var committed = metrics.CreateGauge("dynamo_vllm_managed_committed_bytes", "Memory that the managed heap has taken from the system");
+        var committed = metrics.CreateGauge(
+            "dynamo_vllm_managed_committed_bytes", "Memory that the managed heap has taken from the system");
         registry.AddBeforeCollectCallback(() =>
         {
             var memory = GC.GetGCMemoryInfo(GCKind.Any);

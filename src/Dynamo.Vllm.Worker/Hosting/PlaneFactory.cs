@@ -59,7 +59,8 @@ internal sealed class PlaneFactory : IAsyncDisposable
 
     /// <summary>The event plane of a worker in the namespace. Brokers are looked up once, here, as in the reference.</summary>
     /// <exception cref="ConfigurationException">A broker is wanted, and none is named or registered.</exception>
-    public async Task<IEventPlane> CreateEventPlaneAsync(WorkerRegistration registration, string @namespace, CancellationToken cancellationToken)
+    public async Task<IEventPlane> CreateEventPlaneAsync(
+        WorkerRegistration registration, string @namespace, CancellationToken cancellationToken)
     {
         if (_planes.Event == EventPlane.Nats)
         {
@@ -79,7 +80,8 @@ internal sealed class PlaneFactory : IAsyncDisposable
     public ValueTask DisposeAsync() => _nats.IsValueCreated ? _nats.Value.DisposeAsync() : ValueTask.CompletedTask;
 
     /// <summary>DYN_ZMQ_BROKER_URL, else what DYN_ZMQ_BROKER_ENABLED finds; null: no broker is wanted (kv-and-load.md, 5.4).</summary>
-    private async Task<ZmqBrokerAddresses?> FindBrokersAsync(WorkerRegistration registration, string @namespace, CancellationToken cancellationToken)
+    private async Task<ZmqBrokerAddresses?> FindBrokersAsync(
+        WorkerRegistration registration, string @namespace, CancellationToken cancellationToken)
     {
         if (_environment.EventBrokerUrl is { } url)
         {
@@ -98,7 +100,8 @@ internal sealed class PlaneFactory : IAsyncDisposable
             return null;
         }
 
-        var channels = await registration.ListAsync(DiscoveryRecord.EventChannels, ZmqBrokerAddresses.KeyPrefix(@namespace), cancellationToken)
+        var channels = await registration
+            .ListAsync(DiscoveryRecord.EventChannels, ZmqBrokerAddresses.KeyPrefix(@namespace), cancellationToken)
             .ConfigureAwait(false);
         return ZmqBrokerAddresses.FromChannels(channels) ?? throw new ConfigurationException(
             $"DYN_ZMQ_BROKER_ENABLED is set and no broker is registered for namespace '{@namespace}' in {_planes.Discovery} discovery: "

@@ -73,7 +73,8 @@ public sealed class FileDiscoveryTests : IDisposable
         Write(prefix + "topic/broker/9", "no json");
         Write(prefix + "topic/broker/a", "[1]");
         Write(".tmp_0123456789abcdef", """{"topic":"not yet there"}""");
-        File.SetLastWriteTimeUtc(Write(prefix + "topic/broker/b", """{"topic":"of a process that is gone"}"""), DateTime.UtcNow.AddSeconds(-11));
+        var old = Write(prefix + "topic/broker/b", """{"topic":"of a process that is gone"}""");
+        File.SetLastWriteTimeUtc(old, DateTime.UtcNow.AddSeconds(-11));
         Assert.Equal("wanted", (string?)Assert.Single(await discovery.ListAsync(DiscoveryRecord.EventChannels, prefix, default))["topic"]);
     }
 

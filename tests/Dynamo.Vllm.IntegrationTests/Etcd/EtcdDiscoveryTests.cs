@@ -73,14 +73,16 @@ public sealed class EtcdDiscoveryTests
         await using var discovery = Create(etcd.Url);
         await discovery.JoinAsync(default);
         Assert.Empty(await discovery.ListAsync(DiscoveryRecord.EventChannels, prefix, default));
-        foreach (var (key, name) in new[] { (prefix + "topic/broker/7", "wanted"), ("namespace/p1ns/component/zmq_brokers/topic/broker/8", "of another component") })
+        const string others = "namespace/p1ns/component/zmq_brokers/topic/broker/8";
+        foreach (var (key, name) in new[] { (prefix + "topic/broker/7", "wanted"), (others, "of another component") })
         {
             await broker.RegisterAsync(new DiscoveryRecord(DiscoveryRecord.EventChannels, key, new JsonObject { ["topic"] = name }), default);
         }
 
         await etcd.CallAsync("kv/put", new JsonObject
         {
-            ["key"] = Convert.ToBase64String(System.Text.Encoding.UTF8.GetBytes($"{DiscoveryRecord.EventChannels}/{prefix}topic/broker/9")), ["value"] = "eA==",
+            ["key"] = Convert.ToBase64String(System.Text.Encoding.UTF8.GetBytes($"{DiscoveryRecord.EventChannels}/{prefix}topic/broker/9")),
+            ["value"] = "eA==",
         });
         Assert.Equal("wanted", (string?)Assert.Single(await discovery.ListAsync(DiscoveryRecord.EventChannels, prefix, default))["topic"]);
         await broker.LeaveAsync(default);

@@ -184,7 +184,8 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         {
             // Again and again: the refusal must be seen before the answer to the ping, not usually so.
             var exception = await Assert.ThrowsAsync<IOException>(() => plane.BindAsync(ServedEndpoints.Create(Generate), Instance, default));
-            Assert.Contains("does not let this worker subscribe to p1ns_backend.generate-12c8a2035590d12c", exception.Message, StringComparison.Ordinal);
+            const string refusal = "does not let this worker subscribe to p1ns_backend.generate-12c8a2035590d12c";
+            Assert.Contains(refusal, exception.Message, StringComparison.Ordinal);
         }
     }
 

@@ -40,7 +40,8 @@ public sealed class BrokerDiscoveryTests
             await worker.ReadyAsync(Limit);
             await frontend.ServesAsync("tiny", Limit);
             await AssertEventsArriveAsync(frontend, 0);
-            Assert.Empty(Directory.GetFiles(Path.Combine(store.Path, DiscoveryRecord.EventChannels), "*backend*")); // only the broker's own channel
+            // Only the broker's own channel.
+            Assert.Empty(Directory.GetFiles(Path.Combine(store.Path, DiscoveryRecord.EventChannels), "*backend*"));
 
             await broker.DisposeAsync();
             await worker.Process.LineAsync("No connection to the event broker", Limit);
@@ -59,7 +60,8 @@ public sealed class BrokerDiscoveryTests
     {
         using var store = new TemporaryFolder();
         await using var etcd = await EtcdServer.StartAsync();
-        await using var discovery = new EtcdDiscovery(new EtcdOptions { Endpoints = [etcd.Url] }, TimeProvider.System, NullLogger<EtcdDiscovery>.Instance);
+        await using var discovery = new EtcdDiscovery(
+            new EtcdOptions { Endpoints = [etcd.Url] }, TimeProvider.System, NullLogger<EtcdDiscovery>.Instance);
         await RegisterAsync(discovery);
         await using var broker = ZmqPeer.Start("proxy", _xsub, _xpub);
         await broker.ReadAsync("broker");
@@ -75,7 +77,8 @@ public sealed class BrokerDiscoveryTests
         while (!reading.IsCompleted)
         {
             // Load is published when it changes. Asked again, since nothing tells when a subscription has passed through the broker.
-            await CallAsync((await etcd.ReadAsync("v1/instances/")).Values.First(record => record.Contains("\"endpoint\":\"generate\"", StringComparison.Ordinal)));
+            var records = (await etcd.ReadAsync("v1/instances/")).Values;
+            await CallAsync(records.First(record => record.Contains("\"endpoint\":\"generate\"", StringComparison.Ordinal)));
         }
 
         var frames = await reading;
@@ -90,7 +93,8 @@ public sealed class BrokerDiscoveryTests
         await using var worker = StartWorker(store.Path, new Dictionary<string, string> { ["DYN_ZMQ_BROKER_ENABLED"] = "true" });
         Assert.Equal(1, await worker.Process.ExitCodeAsync(Limit));
         await worker.Process.LineAsync(
-            "error: DYN_ZMQ_BROKER_ENABLED is set and no broker is registered for namespace 'dynamo' in File discovery: start the broker first", Limit);
+            "error: DYN_ZMQ_BROKER_ENABLED is set and no broker is registered for namespace 'dynamo' in File discovery: start the broker first",
+            Limit);
         Assert.Empty(Directory.GetFiles(store.Path, "*", SearchOption.AllDirectories));
     }
 
@@ -98,7 +102,8 @@ public sealed class BrokerDiscoveryTests
         store,
         [
             "--block-size", "16", "--simulated-step-time-ms", "5",
-            "--kv-events-config", $$"""{"enable_kv_cache_events":true,"publisher":"zmq","endpoint":"tcp://*:{{FreePorts.Next()}}","topic":""}""",
+            "--kv-events-config",
+            $$"""{"enable_kv_cache_events":true,"publisher":"zmq","endpoint":"tcp://*:{{FreePorts.Next()}}","topic":""}""",
         ],
         variables);
 
@@ -126,7 +131,8 @@ public sealed class BrokerDiscoveryTests
     {
         var address = JsonNode.Parse(record)!["transport"]!["tcp"]!.GetValue<string>();
         await using var client = await WorkerClient.ConnectAsync(address, PayloadCodec.MessagePack, default);
-        await using var call = await client.CallAsync("""{"token_ids":[5,6,7],"stop_conditions":{"max_tokens":2},"sampling_options":{}}"""u8.ToArray(), default);
+        var body = """{"token_ids":[5,6,7],"stop_conditions":{"max_tokens":2},"sampling_options":{}}"""u8.ToArray();
+        await using var call = await client.CallAsync(body, default);
         Assert.NotEmpty(await call.ReadAsync(default).ToListAsync());
         Assert.True(call.IsComplete);
     }

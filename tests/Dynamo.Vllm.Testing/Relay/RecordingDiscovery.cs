@@ -48,7 +48,10 @@ public sealed class RecordingDiscovery : IDiscovery
 
     public Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken) =>
         Task.FromResult<IReadOnlyList<JsonObject>>(
-            [.. Records.Values.Where(record => record.Bucket == bucket && record.Key.StartsWith(keyPrefix, StringComparison.Ordinal)).Select(record => record.Value)]);
+            [
+                .. Records.Values.Where(record => record.Bucket == bucket && record.Key.StartsWith(keyPrefix, StringComparison.Ordinal))
+                    .Select(record => record.Value),
+                ]);
 
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 }

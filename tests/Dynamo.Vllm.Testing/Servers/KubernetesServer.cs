@@ -41,7 +41,8 @@ public sealed class KubernetesServer : IAsyncDisposable
         int.Parse(File.ReadAllText(Path.Combine(_folder.Path, "apiserver.pid")), System.Globalization.CultureInfo.InvariantCulture);
 
     /// <summary>Makes a pod, or changes whether it is ready; its uid.</summary>
-    public async Task<string> CreatePodAsync(string name, bool isReady = true) => (await RunAsync("pod", name, isReady ? "ready" : "notready")).Trim();
+    public async Task<string> CreatePodAsync(string name, bool isReady = true) =>
+        (await RunAsync("pod", name, isReady ? "ready" : "notready")).Trim();
 
     /// <summary>A configuration file of a user who may do what a worker needs.</summary>
     public async Task<string> CreateWorkerConfigurationAsync() => (await RunAsync("role", "worker")).Trim();

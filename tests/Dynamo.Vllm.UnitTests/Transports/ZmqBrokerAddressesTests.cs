@@ -10,8 +10,7 @@ public sealed class ZmqBrokerAddressesTests
     {
         var found = ZmqBrokerAddresses.FromChannels(
         [
-            Channel("""{"kind":"ZmqBroker","config":{"xsub_endpoints":["tcp://a:1","tcp://b:1"],"xpub_endpoints":["tcp://a:2","tcp://b:2"]}}"""),
-            Channel("""{"kind":"ZmqBroker","config":{"xsub_endpoints":["tcp://c:1","tcp://a:1"],"xpub_endpoints":["tcp://c:2"]}}"""),
+            Broker("""["tcp://a:1","tcp://b:1"]""", """["tcp://a:2","tcp://b:2"]"""), Broker("""["tcp://c:1","tcp://a:1"]""", """["tcp://c:2"]"""),
         ]);
         Assert.Equal(["tcp://a:1", "tcp://b:1", "tcp://c:1"], found!.Publish);
         Assert.Equal(["tcp://a:2", "tcp://b:2", "tcp://c:2"], found.Subscribe);
@@ -29,13 +28,16 @@ public sealed class ZmqBrokerAddressesTests
     public void Channels_that_name_no_broker_are_passed_over(string transport)
     {
         Assert.Null(ZmqBrokerAddresses.FromChannels([Channel(transport)]));
-        var good = Channel("""{"kind":"ZmqBroker","config":{"xsub_endpoints":["tcp://a:1"],"xpub_endpoints":["tcp://a:2"]}}""");
-        Assert.Equal(["tcp://a:1"], ZmqBrokerAddresses.FromChannels([Channel(transport), good])!.Publish);
+        var found = ZmqBrokerAddresses.FromChannels([Channel(transport), Broker("""["tcp://a:1"]""", """["tcp://a:2"]""")]);
+        Assert.Equal(["tcp://a:1"], found!.Publish);
     }
 
     [Fact]
     public void Brokers_are_looked_for_in_their_component_of_the_namespace() =>
         Assert.Equal("namespace/my%2Ens/component/zmq_broker/", ZmqBrokerAddresses.KeyPrefix("my.ns"));
+
+    private static JsonObject Broker(string publish, string subscribe) => Channel(
+        $$"""{"kind":"ZmqBroker","config":{"xsub_endpoints":{{publish}},"xpub_endpoints":{{subscribe}} } }""");
 
     private static JsonObject Channel(string transport) => new()
     {
