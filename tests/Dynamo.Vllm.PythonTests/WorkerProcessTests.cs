@@ -179,7 +179,7 @@ public sealed class WorkerProcessTests : IDisposable
         var broken = await client.CallAsync(Body(2, 900), default);
         await FirstAsync(killed);
         await FirstAsync(broken);
-        await killed.KillAsync();
+        await killed.KillAsync(default);
         await broken.DisposeAsync();
         using var limit = new CancellationTokenSource(Limit);
         while (await worker.MetricAsync("dynamo_component_inflight_requests", "generate") > 0 || await worker.MetricAsync("vllm:num_requests_running") > 0)

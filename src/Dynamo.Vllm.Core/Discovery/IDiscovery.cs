@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using Dynamo.Vllm.Protocol.Discovery;
 
 namespace Dynamo.Vllm.Core.Discovery;
@@ -26,6 +27,11 @@ public interface IDiscovery : IAsyncDisposable
     /// <summary>Removes every record of this process.</summary>
     Task LeaveAsync(CancellationToken cancellationToken);
 
+    /// <summary>Values of the records that any process has now in the bucket under the prefix. Not watched: a look at one moment.</summary>
+    /// <remarks>What another process wrote is not checked, beyond that it is a JSON object.</remarks>
+    /// <exception cref="IOException">The store cannot be read.</exception>
+    Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken);
+
     /// <summary>This process's records as the system server shows them under <c>/metadata</c>, or null where the store has no such view.</summary>
-    System.Text.Json.Nodes.JsonObject? Metadata { get; }
+    JsonObject? Metadata { get; }
 }

@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Discovery;
@@ -66,6 +67,15 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         }
     });
 
+    /// <summary>Values of the records that any process has in the bucket under the prefix, at this moment.</summary>
+    public async Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken)
+    {
+        IReadOnlyList<JsonObject> found = [];
+        await InTurnAsync(async () =>
+            found = await _discovery.ListAsync(bucket, keyPrefix, cancellationToken).ConfigureAwait(false)).ConfigureAwait(false);
+        return found;
+    }
+
     /// <summary>Takes requests for the endpoint, then makes it visible: the listener is up before the record appears.</summary>
     public Task ServeAsync(ServedEndpoint endpoint, CancellationToken cancellationToken) => InTurnAsync(async () =>
     {
@@ -80,7 +90,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     });
 
     /// <summary>Value of a served endpoint's record under the current identity. Only for records that are put here: it is called in turn.</summary>
-    public System.Text.Json.Nodes.JsonObject EndpointValue(ServedEndpoint endpoint) => RecordOf(endpoint, _addresses[endpoint]).Value;
+    public JsonObject EndpointValue(ServedEndpoint endpoint) => RecordOf(endpoint, _addresses[endpoint]).Value;
 
     /// <summary>Makes the endpoint invisible; requests that still arrive are served.</summary>
     public Task WithdrawAsync(ServedEndpoint endpoint, CancellationToken cancellationToken) => InTurnAsync(async () =>

@@ -85,13 +85,22 @@ public sealed class WorkerMetadata
         ["spec"] = new JsonObject { ["data"] = ToJson() },
     };
 
-    private static string MapOf(DiscoveryRecord record) => record.Bucket switch
+    /// <summary>Values of the records of a bucket in somebody's resource, which may lack any part.</summary>
+    public static IEnumerable<JsonObject> ValuesIn(JsonNode? resource, string bucket, string keyPrefix) =>
+        ((resource as JsonObject)?["spec"] as JsonObject)?["data"] is JsonObject data && data[MapOf(bucket)] is JsonObject map
+            ? map.Where(record => record.Key.StartsWith(keyPrefix, StringComparison.Ordinal))
+                .Select(record => record.Value).OfType<JsonObject>()
+            : [];
+
+    private static string MapOf(DiscoveryRecord record) => MapOf(record.Bucket);
+
+    private static string MapOf(string bucket) => bucket switch
     {
         DiscoveryRecord.Instances => "endpoints",
         DiscoveryRecord.ModelCards => "model_cards",
         DiscoveryRecord.EventChannels => "event_channels",
         DiscoveryRecord.EventSources => "event_sources",
-        _ => throw new ProtocolException($"kubernetes discovery has no place for records of {record.Bucket}"),
+        _ => throw new ProtocolException($"kubernetes discovery has no place for records of {bucket}"),
     };
 
     private static JsonObject ValueOf(DiscoveryRecord record)

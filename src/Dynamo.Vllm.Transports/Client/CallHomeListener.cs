@@ -1,7 +1,6 @@
 using System.Collections.Concurrent;
 using System.Net;
 using System.Net.Sockets;
-using System.Text.Json;
 using Dynamo.Vllm.Protocol;
 
 namespace Dynamo.Vllm.Transports.Client;
@@ -19,20 +18,18 @@ internal sealed class CallHomeListener : IAsyncDisposable
         _listener = new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
         _listener.Bind(new IPEndPoint(address, 0));
         _listener.Listen(4096);
-        Address = _listener.LocalEndPoint!.ToString()!;
+        Endpoint = (IPEndPoint)_listener.LocalEndPoint!;
         _accepting = AcceptAsync();
     }
 
-    public string Address { get; }
+    public IPEndPoint Endpoint { get; }
 
     public WorkerCall Expect(string subject, PayloadCodec codec)
     {
-        var call = new WorkerCall(codec);
+        var call = new WorkerCall(codec, () => _expected.TryRemove(subject, out _));
         _expected[subject] = call;
         return call;
     }
-
-    public void Forget(string subject) => _expected.TryRemove(subject, out _);
 
     public async ValueTask DisposeAsync()
     {
@@ -65,8 +62,7 @@ internal sealed class CallHomeListener : IAsyncDisposable
             socket.NoDelay = true;
             var stream = new NetworkStream(socket, ownsSocket: true);
             var (header, _) = await WorkerCall.ReadFrameAsync(stream, _stopping.Token).ConfigureAwait(false);
-            using var handshake = JsonDocument.Parse(header);
-            if (_expected.TryRemove(handshake.RootElement.GetProperty("subject").GetString()!, out var call))
+            if ((string?)WorkerCall.ObjectIn(header)["subject"] is { } subject && _expected.TryRemove(subject, out var call))
             {
                 call.Attach(stream);
             }
@@ -75,7 +71,8 @@ internal sealed class CallHomeListener : IAsyncDisposable
                 await stream.DisposeAsync().ConfigureAwait(false); // as frontends do with an unknown subject
             }
         }
-        catch (Exception exception) when (exception is IOException or JsonException or OperationCanceledException or SocketException)
+        catch (Exception exception)
+            when (exception is IOException or OperationCanceledException or SocketException || WorkerCall.IsGarbled(exception))
         {
             socket.Dispose();
         }

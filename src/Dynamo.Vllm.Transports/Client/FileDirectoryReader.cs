@@ -7,7 +7,10 @@ namespace Dynamo.Vllm.Transports.Client;
 public static class FileDirectoryReader
 {
     /// <summary>TCP addresses of the instances that serve <paramref name="endpoint"/>.</summary>
-    public static IReadOnlyList<string> FindTcp(string root, string endpoint)
+    public static IReadOnlyList<string> FindTcp(string root, string endpoint) => Find(root, endpoint, "tcp");
+
+    /// <summary>Addresses on the request plane <c>tcp</c> or <c>nats_tcp</c> of the instances that serve <paramref name="endpoint"/>.</summary>
+    public static IReadOnlyList<string> Find(string root, string endpoint, string transport)
     {
         var folder = Path.Combine(root, "v1", "instances");
         if (!Directory.Exists(folder))
@@ -21,7 +24,8 @@ public static class FileDirectoryReader
             try
             {
                 var record = JsonNode.Parse(File.ReadAllText(path));
-                if (record?["endpoint"]?.GetValue<string>() == endpoint && record["transport"]?["tcp"]?.GetValue<string>() is { } address)
+                if (record?["endpoint"]?.GetValue<string>() == endpoint
+                    && record["transport"]?[transport]?.GetValue<string>() is { } address)
                 {
                     found.Add(address);
                 }

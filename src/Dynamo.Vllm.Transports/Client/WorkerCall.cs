@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Net.Sockets;
 using System.Runtime.CompilerServices;
 using System.Text;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Framing;
@@ -18,7 +19,15 @@ public sealed class WorkerCall : IAsyncDisposable
     private readonly PayloadCodec _codec;
     private readonly TaskCompletionSource<NetworkStream> _stream = new(TaskCreationOptions.RunContinuationsAsynchronously); // not on the listener's loop
 
-    internal WorkerCall(PayloadCodec codec) => _codec = codec;
+    private readonly Action _forget;
+
+    /// <param name="codec">Of the items.</param>
+    /// <param name="forget">The call is over; a worker that dials home for it now is turned away.</param>
+    internal WorkerCall(PayloadCodec codec, Action forget)
+    {
+        _codec = codec;
+        _forget = forget;
+    }
 
     /// <summary>The stream ended with the final item and the sentinel.</summary>
     public bool IsComplete { get; private set; }
@@ -29,9 +38,9 @@ public sealed class WorkerCall : IAsyncDisposable
     {
         var stream = await _stream.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
         var (prologue, _) = await ReadOrThrowAsync(stream, cancellationToken).ConfigureAwait(false);
-        if (JsonNode.Parse(prologue)?["error"] is { } error)
+        if (RefusalIn(prologue) is { } error)
         {
-            throw new WorkerCallException($"refused: {error}");
+            throw new WorkerCallException($"refused: {error}") { IsRefusal = true };
         }
 
         var isFinal = false;
@@ -45,7 +54,7 @@ public sealed class WorkerCall : IAsyncDisposable
             }
 
             var wrapper = Decode(body);
-            isFinal = wrapper["complete_final"]?.GetValue<bool>() ?? false;
+            isFinal = wrapper["complete_final"] is JsonValue value && value.TryGetValue<bool>(out var said) && said;
             if (wrapper["data"] is JsonObject item)
             {
                 wrapper.Remove("data");
@@ -55,24 +64,43 @@ public sealed class WorkerCall : IAsyncDisposable
     }
 
     /// <summary>Sends <c>kill</c> and closes, as a frontend does when its client leaves.</summary>
-    public async Task KillAsync()
+    /// <exception cref="WorkerCallException">The stream is gone already.</exception>
+    public async Task KillAsync(CancellationToken cancellationToken)
     {
-        var stream = await _stream.Task.ConfigureAwait(false);
+        var stream = await _stream.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
         var frame = new ArrayBufferWriter<byte>();
         TwoPartMessage.Write(frame, "\"kill\""u8, default);
-        await stream.WriteAsync(frame.WrittenMemory).ConfigureAwait(false);
-        stream.Socket.Shutdown(SocketShutdown.Send);
+        try
+        {
+            await stream.WriteAsync(frame.WrittenMemory, cancellationToken).ConfigureAwait(false);
+            stream.Socket.Shutdown(SocketShutdown.Send);
+        }
+        catch (Exception exception) when (exception is IOException or SocketException or ObjectDisposedException)
+        {
+            throw new WorkerCallException($"cannot cancel: {exception.Message}");
+        }
     }
 
     public async ValueTask DisposeAsync()
     {
-        if (_stream.Task.IsCompletedSuccessfully)
+        _forget();
+        if (!_stream.TrySetCanceled() && _stream.Task.IsCompletedSuccessfully)
         {
             await (await _stream.Task.ConfigureAwait(false)).DisposeAsync().ConfigureAwait(false);
         }
     }
 
-    internal void Attach(NetworkStream stream) => _stream.TrySetResult(stream);
+    internal void Attach(NetworkStream stream)
+    {
+        if (!_stream.TrySetResult(stream))
+        {
+            stream.Dispose(); // nobody waits any more
+        }
+    }
+
+    /// <summary>What parsers of ours say to bytes that are not what they should be.</summary>
+    internal static bool IsGarbled(Exception exception) =>
+        exception is JsonException or ProtocolException or InvalidOperationException or FormatException;
 
     internal static async Task<(byte[] Header, byte[] Body)> ReadFrameAsync(Stream stream, CancellationToken cancellationToken)
     {
@@ -97,21 +125,45 @@ public sealed class WorkerCall : IAsyncDisposable
         {
             return await ReadFrameAsync(stream, cancellationToken).ConfigureAwait(false);
         }
-        catch (Exception exception) when (exception is IOException or SocketException or ObjectDisposedException)
+        catch (Exception exception) when (exception is IOException or SocketException or ObjectDisposedException || IsGarbled(exception))
         {
             throw new WorkerCallException($"stream ended before generation completed: {exception.Message}");
         }
     }
 
+    private static JsonNode? RefusalIn(byte[] prologue)
+    {
+        try
+        {
+            return ObjectIn(prologue)["error"];
+        }
+        catch (Exception exception) when (IsGarbled(exception))
+        {
+            throw new WorkerCallException($"the prologue cannot be read: {exception.Message}");
+        }
+    }
+
     private JsonObject Decode(byte[] body)
     {
-        if (_codec == PayloadCodec.Json)
+        try
         {
-            return JsonNode.Parse(body)!.AsObject();
-        }
+            if (_codec == PayloadCodec.Json)
+            {
+                return ObjectIn(body);
+            }
 
-        var json = new ArrayBufferWriter<byte>();
-        MessagePackJson.Transcode(body, json);
-        return JsonNode.Parse(json.WrittenSpan)!.AsObject();
+            var json = new ArrayBufferWriter<byte>();
+            MessagePackJson.Transcode(body, json);
+            return ObjectIn(json.WrittenSpan);
+        }
+        catch (Exception exception) when (IsGarbled(exception))
+        {
+            throw new WorkerCallException($"an item cannot be read: {exception.Message}");
+        }
     }
+
+    /// <summary>Without duplicate names, which the parser would otherwise complain of only when somebody looks inside.</summary>
+    internal static JsonObject ObjectIn(ReadOnlySpan<byte> json) =>
+        JsonNode.Parse(json, documentOptions: new JsonDocumentOptions { AllowDuplicateProperties = false }) as JsonObject
+        ?? throw new JsonException("no object");
 }

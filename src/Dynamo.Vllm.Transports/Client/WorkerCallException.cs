@@ -7,4 +7,7 @@ public sealed class WorkerCallException : Exception
         : base(message)
     {
     }
+
+    /// <summary>The worker said no, in its acknowledgement or in its prologue.</summary>
+    public bool IsRefusal { get; init; }
 }

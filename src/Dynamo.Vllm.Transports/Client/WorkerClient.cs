@@ -1,6 +1,5 @@
 using System.Buffers;
 using System.Net;
-using System.Net.Sockets;
 using System.Text.Json;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Framing;
@@ -8,88 +7,73 @@ using Dynamo.Vllm.Protocol.MessagePack;
 
 namespace Dynamo.Vllm.Transports.Client;
 
-/// <summary>A small caller of workers over the TCP request plane: for <c>call</c>, <c>demo</c>, load runs and tests.</summary>
-/// <remarks>One request connection and one call-home listener on the same host as itself. Requests may run side by side.</remarks>
+/// <summary>A small caller of workers over either request plane: for <c>call</c>, <c>demo</c>, load runs and tests.</summary>
+/// <remarks>One way for requests and one call-home listener on the same host as itself. Requests may run side by side.</remarks>
 public sealed class WorkerClient : IAsyncDisposable
 {
-    private readonly Socket _requests;
-    private readonly NetworkStream _stream;
+    private readonly IRequestSender _sender;
     private readonly CallHomeListener _listener;
-    private readonly string _path;
+    private readonly string _answerAddress;
     private readonly PayloadCodec _codec;
-    private readonly SemaphoreSlim _turn = new(1, 1);
 
-    private WorkerClient(Socket requests, CallHomeListener listener, string path, PayloadCodec codec)
+    private WorkerClient(IRequestSender sender, CallHomeListener listener, PayloadCodec codec, Func<int, int>? answerPort)
     {
-        _requests = requests;
-        _stream = new NetworkStream(requests, ownsSocket: true);
+        _sender = sender;
         _listener = listener;
-        _path = path;
         _codec = codec;
+        var port = listener.Endpoint.Port;
+        _answerAddress = new IPEndPoint(listener.Endpoint.Address, answerPort?.Invoke(port) ?? port).ToString();
     }
 
     /// <param name="address">The <c>tcp</c> transport of an instance record: <c>ip:port/path</c>.</param>
     /// <param name="codec">Codec to send and to ask for.</param>
     /// <param name="cancellationToken">Gives up connecting.</param>
-    public static async Task<WorkerClient> ConnectAsync(string address, PayloadCodec codec, CancellationToken cancellationToken)
+    /// <param name="answerPort">From the port that answers are taken on to the one that workers are told, for a proxy in between.</param>
+    public static async Task<WorkerClient> ConnectAsync(
+        string address, PayloadCodec codec, CancellationToken cancellationToken, Func<int, int>? answerPort = null)
     {
-        var slash = address.IndexOf('/', StringComparison.Ordinal);
-        var endpoint = IPEndPoint.Parse(address[..slash]);
-        var socket = new Socket(endpoint.AddressFamily, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
-        try
-        {
-            await socket.ConnectAsync(endpoint, cancellationToken).ConfigureAwait(false);
-            // The worker dials back to the address by which we reached it.
-            return new WorkerClient(socket, new CallHomeListener(((IPEndPoint)socket.LocalEndPoint!).Address), address[(slash + 1)..], codec);
-        }
-        catch
-        {
-            socket.Dispose();
-            throw;
-        }
+        var sender = await TcpRequestSender.ConnectAsync(address, cancellationToken).ConfigureAwait(false);
+        // The worker dials back to the address by which we reached it.
+        return new WorkerClient(sender, new CallHomeListener(sender.LocalAddress), codec, answerPort);
+    }
+
+    /// <param name="server">URL of the NATS server, without a login beyond the default one.</param>
+    /// <param name="subject">The <c>nats_tcp</c> transport of an instance record.</param>
+    /// <param name="codec">Codec to send and to ask for.</param>
+    /// <param name="cancellationToken">Gives up connecting.</param>
+    /// <param name="answerPort">As above.</param>
+    /// <remarks>Only for workers on this host: answers are taken on loopback.</remarks>
+    public static async Task<WorkerClient> ConnectNatsAsync(
+        string server, string subject, PayloadCodec codec, CancellationToken cancellationToken, Func<int, int>? answerPort = null)
+    {
+        var sender = await NatsRequestSender.ConnectAsync(server, subject, cancellationToken).ConfigureAwait(false);
+        return new WorkerClient(sender, new CallHomeListener(IPAddress.Loopback), codec, answerPort);
     }
 
     /// <summary>Sends a request and returns its response stream once the worker has accepted it.</summary>
-    /// <exception cref="WorkerCallException">The worker refused it.</exception>
+    /// <exception cref="WorkerCallException">The worker refused it, or nobody answered.</exception>
     public async Task<WorkerCall> CallAsync(ReadOnlyMemory<byte> bodyJson, CancellationToken cancellationToken, string? requestId = null)
     {
         requestId ??= Guid.NewGuid().ToString();
         var subject = Guid.NewGuid().ToString();
         var call = _listener.Expect(subject, _codec);
-        var frame = Encode(requestId, subject, bodyJson.Span);
-        await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
-            await _stream.WriteAsync(frame, cancellationToken).ConfigureAwait(false);
-            if (await ReadAckAsync(cancellationToken).ConfigureAwait(false) is { Length: > 0 } refusal)
-            {
-                _listener.Forget(subject);
-                throw new WorkerCallException(refusal);
-            }
+            var payload = Encode(requestId, subject, bodyJson.Span);
+            var refusal = await _sender.SendAsync(requestId, payload, cancellationToken).ConfigureAwait(false);
+            return refusal.Length == 0 ? call : throw new WorkerCallException(refusal) { IsRefusal = true };
         }
-        finally
+        catch
         {
-            _turn.Release();
+            await call.DisposeAsync().ConfigureAwait(false);
+            throw;
         }
-
-        return call;
     }
 
     public async ValueTask DisposeAsync()
     {
-        await _stream.DisposeAsync().ConfigureAwait(false);
-        _requests.Dispose();
+        await _sender.DisposeAsync().ConfigureAwait(false);
         await _listener.DisposeAsync().ConfigureAwait(false);
-        _turn.Dispose();
-    }
-
-    private async Task<string> ReadAckAsync(CancellationToken cancellationToken)
-    {
-        var length = new byte[4];
-        await _stream.ReadExactlyAsync(length, cancellationToken).ConfigureAwait(false);
-        var text = new byte[Math.Min(System.Buffers.Binary.BinaryPrimitives.ReadUInt32BigEndian(length), 64 * 1024)];
-        await _stream.ReadExactlyAsync(text, cancellationToken).ConfigureAwait(false);
-        return System.Text.Encoding.UTF8.GetString(text);
     }
 
     private ReadOnlyMemory<byte> Encode(string requestId, string subject, ReadOnlySpan<byte> bodyJson)
@@ -104,7 +88,8 @@ public sealed class WorkerClient : IAsyncDisposable
             json.WriteString("payload_codec", _codec == PayloadCodec.MessagePack ? "msgpack" : "json");
             json.WriteStartObject("connection_info");
             json.WriteString("transport", "tcp_server");
-            json.WriteString("info", $$"""{"address":"{{_listener.Address}}","subject":"{{subject}}","context":"{{requestId}}","stream_type":"response"}""");
+            json.WriteString(
+                "info", $$"""{"address":"{{_answerAddress}}","subject":"{{subject}}","context":"{{requestId}}","stream_type":"response"}""");
             json.WriteEndObject();
             json.WriteEndObject();
         }
@@ -121,8 +106,6 @@ public sealed class WorkerClient : IAsyncDisposable
 
         var payload = new ArrayBufferWriter<byte>();
         TwoPartMessage.Write(payload, header.WrittenSpan, body.WrittenSpan);
-        var frame = new ArrayBufferWriter<byte>();
-        RequestFrame.Write(frame, _path, JsonSerializer.SerializeToUtf8Bytes(new Dictionary<string, string> { ["request-id"] = requestId }, ClientJsonContext.Default.DictionaryStringString), payload.WrittenSpan);
-        return frame.WrittenMemory;
+        return payload.WrittenMemory;
     }
 }

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Protocol.Discovery;
@@ -106,6 +107,37 @@ public sealed partial class FileDiscovery : IDiscovery
         },
         cancellationToken);
 
+    public async Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken)
+    {
+        var folder = Path.Combine(_root, bucket);
+        var found = new List<JsonObject>();
+        if (!Directory.Exists(folder))
+        {
+            return found;
+        }
+
+        try
+        {
+            // Records whose processes are gone stay until somebody looks after the bucket (discovery.md, 4); such ones are not believed.
+            var limit = _time.GetUtcNow().UtcDateTime - Lifetime;
+            var prefix = FileNames.Escape(keyPrefix);
+            foreach (var file in new DirectoryInfo(folder).EnumerateFiles()
+                .Where(file => file.Name.StartsWith(prefix, StringComparison.Ordinal) && file.LastWriteTimeUtc >= limit))
+            {
+                if (await ReadAsync(file.FullName, cancellationToken).ConfigureAwait(false) is { } value)
+                {
+                    found.Add(value);
+                }
+            }
+        }
+        catch (UnauthorizedAccessException exception)
+        {
+            throw new IOException($"file discovery cannot read {folder} ({exception.Message})", exception);
+        }
+
+        return found;
+    }
+
     public async ValueTask DisposeAsync()
     {
         await _stopping.CancelAsync().ConfigureAwait(false);
@@ -179,6 +211,23 @@ public sealed partial class FileDiscovery : IDiscovery
         }
 
         return held;
+    }
+
+    private async Task<JsonObject?> ReadAsync(string path, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return JsonNode.Parse(await File.ReadAllTextAsync(path, cancellationToken).ConfigureAwait(false)) as JsonObject;
+        }
+        catch (Exception exception) when (exception is FileNotFoundException or DirectoryNotFoundException)
+        {
+            return null; // withdrawn in between
+        }
+        catch (JsonException exception)
+        {
+            LogUnreadable(_logger, path, exception.Message);
+            return null;
+        }
     }
 
     private static void TryDelete(string path)
@@ -308,6 +357,9 @@ public sealed partial class FileDiscovery : IDiscovery
     [LoggerMessage(EventId = 3105, Level = LogLevel.Warning,
         Message = "{Bucket} is locked by another process for more than 1 s; changing it without the lock")]
     private static partial void LogLocked(ILogger logger, string bucket);
+
+    [LoggerMessage(EventId = 3107, Level = LogLevel.Warning, Message = "Discovery record {Path} is no JSON and not looked at: {Problem}")]
+    private static partial void LogUnreadable(ILogger logger, string path, string problem);
 
     [LoggerMessage(EventId = 3106, Level = LogLevel.Warning,
         Message = "Cannot delete discovery record {Path}, which will expire: {Problem}")]

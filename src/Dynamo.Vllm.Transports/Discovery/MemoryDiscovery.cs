@@ -43,6 +43,13 @@ public sealed class MemoryDiscovery : IDiscovery
         return Task.CompletedTask;
     }
 
+    public Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken) =>
+        Task.FromResult<IReadOnlyList<JsonObject>>(
+            [
+                .. _records.Values.Where(record => record.Bucket == bucket && record.Key.StartsWith(keyPrefix, StringComparison.Ordinal))
+                    .Select(record => record.Value),
+                ]);
+
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 
     /// <summary>64 random bits, as the file and memory stores use (runtime.md, 2).</summary>

@@ -38,4 +38,7 @@ public sealed partial class EtcdDiscovery
 
     [LoggerMessage(EventId = 3414, Level = LogLevel.Warning, Message = "etcd records are still not complete: {Problem}")]
     private static partial void LogCannotRepair(ILogger logger, string problem);
+
+    [LoggerMessage(EventId = 3415, Level = LogLevel.Warning, Message = "A record under {Prefix} is no JSON and not looked at: {Problem}")]
+    private static partial void LogUnreadable(ILogger logger, string prefix, string problem);
 }

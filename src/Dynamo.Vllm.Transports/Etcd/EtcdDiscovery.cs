@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Protocol.Discovery;
@@ -107,6 +108,25 @@ public sealed partial class EtcdDiscovery : IDiscovery
             // Best-effort cleanup (style E3): the lease runs out by itself.
             LogCannotLeave(_logger, _leaseId, _options.LeaseLifetime.TotalSeconds, EtcdClient.Describe(exception));
         }
+    }
+
+    public async Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken)
+    {
+        var prefix = $"{bucket}/{keyPrefix}";
+        IReadOnlyList<ByteString> values = [];
+        await _writing.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            await RetryAsync(
+                $"read {prefix}", async token => values = await EtcdRecords.ListAsync(Client, prefix, token).ConfigureAwait(false), cancellationToken)
+                .ConfigureAwait(false);
+        }
+        finally
+        {
+            _writing.Release();
+        }
+
+        return [.. values.Select(value => Parse(prefix, value)).OfType<JsonObject>()];
     }
 
     public async ValueTask DisposeAsync()
@@ -237,6 +257,19 @@ public sealed partial class EtcdDiscovery : IDiscovery
         finally
         {
             _writing.Release();
+        }
+    }
+
+    private JsonObject? Parse(string prefix, ByteString value)
+    {
+        try
+        {
+            return JsonNode.Parse(value.Span) as JsonObject;
+        }
+        catch (JsonException exception)
+        {
+            LogUnreadable(_logger, prefix, exception.Message);
+            return null;
         }
     }
 

@@ -1,3 +1,4 @@
+using System.Text;
 using Dynamo.Vllm.Transports.Etcd.Wire;
 using Google.Protobuf;
 
@@ -36,6 +37,18 @@ internal static class EtcdRecords
         }
 
         throw new IOException($"etcd: {name} is changed by somebody else all the time ({TriesMax} tries)");
+    }
+
+    /// <summary>Values of all keys that begin with the prefix.</summary>
+    public static async Task<IReadOnlyList<ByteString>> ListAsync(EtcdClient client, string prefix, CancellationToken cancellationToken)
+    {
+        var key = Encoding.UTF8.GetBytes(prefix);
+        var end = key.ToArray();
+        end[^1]++; // prefixes of ours end with a character below 0xff
+        var range = new RangeRequest { Key = ByteString.CopyFrom(key), RangeEnd = ByteString.CopyFrom(end) };
+        var answer = await client.CallAsync((invoker, call) => new KV.KVClient(invoker).RangeAsync(range, call), cancellationToken)
+            .ConfigureAwait(false);
+        return [.. answer.Kvs.Select(pair => pair.Value)];
     }
 
     public static Task DeleteAsync(EtcdClient client, string name, CancellationToken cancellationToken) => client.CallAsync(

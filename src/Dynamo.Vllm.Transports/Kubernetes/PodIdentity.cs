@@ -12,7 +12,9 @@ public sealed record PodIdentity(string PodName, string PodUid, string Namespace
     /// <summary>Each container has a resource of its own.</summary>
     public bool IsContainerMode => Container is not null;
 
-    public string ResourceName => Container is null or MainContainer ? PodName : $"{PodName}-{Container}";
+    public string ResourceName => ResourceNameOf(PodName, Container);
+
+    public static string ResourceNameOf(string pod, string? container) => container is null or MainContainer ? pod : $"{pod}-{container}";
 
     /// <summary>Reads the mounted files first and the variables where a file is missing or empty.</summary>
     /// <exception cref="InvalidOperationException">The pod is not known; names every variable that is missing.</exception>

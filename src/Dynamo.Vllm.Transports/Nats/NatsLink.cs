@@ -35,7 +35,8 @@ public sealed partial class NatsLink : IAsyncDisposable
     /// <summary>Raised after each reconnect: what was published in between may be lost.</summary>
     public event Action? Reconnected;
 
-    /// <summary>Raised with the text of each error that the server sends, a refused subscription for one.</summary>
+    /// <summary>Raised with the text of each error that the server sends, a refused subscription for one: on the reading loop, before
+    /// anything that the server sent later is seen.</summary>
     internal event Action<string>? Refused;
 
     public bool IsConnected => _connection is not null && !_isDown;
@@ -135,6 +136,7 @@ public sealed partial class NatsLink : IAsyncDisposable
     {
         Url = _options.Server,
         Name = _options.ClientName,
+        LoggerFactory = new NatsErrorWatch(error => Refused?.Invoke(error)),
         AuthOpts = BuildLogin(),
         TlsOpts = BuildTls(),
         ConnectTimeout = _options.ConnectTimeLimit,
@@ -234,7 +236,6 @@ public sealed partial class NatsLink : IAsyncDisposable
         connection.ServerError += (_, args) =>
         {
             LogServerError(_logger, args.Error);
-            Refused?.Invoke(args.Error);
             return ValueTask.CompletedTask;
         };
     }

@@ -37,5 +37,5 @@ public sealed record NatsOptions
     /// <summary>Shown by the server in its list of connections.</summary>
     public string ClientName { get; init; } = "dynamo-vllm";
 
-    internal bool IsSecure => Server.StartsWith("tls://", StringComparison.Ordinal);
+    public bool IsSecure => Server.StartsWith("tls://", StringComparison.Ordinal);
 }

@@ -139,8 +139,7 @@ public sealed partial class NatsRequestPlane : IRequestPlane
     }
 
     /// <summary>The answer to a ping proves that the server has read the subscription, before anybody is told of it.</summary>
-    /// <remarks>A refusal was sent before that answer, but the library hands it on through a queue of its own; hence the second
-    /// ping.</remarks>
+    /// <remarks>A refusal was sent before that answer, and <see cref="NatsErrorWatch"/> hears it first.</remarks>
     private async Task ConfirmAsync(string subject, CancellationToken cancellationToken)
     {
         string? refusal = null;
@@ -155,7 +154,6 @@ public sealed partial class NatsRequestPlane : IRequestPlane
         _link.Refused += Look;
         try
         {
-            await _link.Connection.PingAsync(cancellationToken).ConfigureAwait(false);
             await _link.Connection.PingAsync(cancellationToken).ConfigureAwait(false);
         }
         finally

@@ -111,6 +111,7 @@ internal sealed partial class ZmqBoundPublisher : IEventPublisher
     {
         try
         {
+            using var owned = socket; // whatever fails before the connection takes it over
             ZmqEndpoint.Prepare(socket);
             var problem = await _fanout.ServeAsync(socket, opened: null, _time, _stopping.Token).ConfigureAwait(false);
             LogSubscriberGone(_logger, _endpoint, problem);

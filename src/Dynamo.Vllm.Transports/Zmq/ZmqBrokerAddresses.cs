@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Dynamo.Vllm.Protocol.KvEvents;
 
 namespace Dynamo.Vllm.Transports.Zmq;
 
@@ -34,19 +35,23 @@ public sealed record ZmqBrokerAddresses(IReadOnlyList<string> Publish, IReadOnly
             : throw new FormatException($"DYN_ZMQ_BROKER_URL '{text}' must name both xsub and xpub");
     }
 
-    /// <summary>Reads the transport of an event channel that a broker registered (DYN_ZMQ_BROKER_ENABLED). Null: it is no broker.</summary>
-    public static ZmqBrokerAddresses? FromTransport(JsonObject transport)
-    {
-        if (transport["kind"]?.GetValue<string>() != "ZmqBroker" || transport["config"] is not JsonObject config)
-        {
-            return null;
-        }
+    /// <summary>Where in the bucket of event channels the brokers of a namespace register themselves.</summary>
+    public static string KeyPrefix(string @namespace) => $"namespace/{EventTopic.Escape(@namespace)}/component/zmq_broker/";
 
-        var publish = Urls(config["xsub_endpoints"]);
-        return publish.Count > 0 ? new(publish, Urls(config["xpub_endpoints"])) : null;
+    /// <summary>Every broker that event channels name (DYN_ZMQ_BROKER_ENABLED); null: none. Other channels are passed over.</summary>
+    public static ZmqBrokerAddresses? FromChannels(IEnumerable<JsonObject> channels)
+    {
+        var brokers = channels.Select(channel => channel["transport"] as JsonObject)
+            .Where(transport => TextOf(transport?["kind"]) == "ZmqBroker").Select(transport => transport!["config"] as JsonObject).ToList();
+
+        // A broker that was started again may be there twice, until its former record has expired.
+        string[] publish = [.. brokers.SelectMany(broker => Urls(broker?["xsub_endpoints"])).Distinct()];
+        return publish.Length > 0 ? new(publish, [.. brokers.SelectMany(broker => Urls(broker?["xpub_endpoints"])).Distinct()]) : null;
     }
 
     private static string[] Urls(string value) => value.Split(';', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
 
-    private static List<string> Urls(JsonNode? array) => array is JsonArray urls ? [.. urls.Select(url => url!.GetValue<string>())] : [];
+    private static IEnumerable<string> Urls(JsonNode? array) => (array as JsonArray ?? []).Select(TextOf).OfType<string>();
+
+    private static string? TextOf(JsonNode? node) => node is JsonValue value && value.TryGetValue<string>(out var text) ? text : null;
 }

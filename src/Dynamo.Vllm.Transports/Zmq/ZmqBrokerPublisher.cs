@@ -64,7 +64,7 @@ internal sealed partial class ZmqBrokerPublisher : IEventPublisher
             string problem;
             try
             {
-                var socket = await ZmqEndpoint.ConnectAsync(broker, _stopping.Token).ConfigureAwait(false);
+                using var socket = await ZmqEndpoint.ConnectAsync(broker, _stopping.Token).ConfigureAwait(false);
                 problem = await _fanout.ServeAsync(socket, OnConnected, _time, _stopping.Token).ConfigureAwait(false);
             }
             catch (Exception exception) when (ZmqFaults.EndsConnection(exception))

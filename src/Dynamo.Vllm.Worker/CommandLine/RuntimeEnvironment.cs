@@ -1,4 +1,6 @@
 using Dynamo.Vllm.Protocol;
+using Dynamo.Vllm.Transports.Etcd;
+using Dynamo.Vllm.Transports.Nats;
 using Dynamo.Vllm.Worker.CommandLine.Parsing;
 
 namespace Dynamo.Vllm.Worker.CommandLine;
@@ -13,9 +15,12 @@ public sealed record RuntimeEnvironment
 {
     public required TcpEnvironment Tcp { get; init; }
 
-    public required NatsEnvironment Nats { get; init; }
+    public required NatsOptions Nats { get; init; }
 
-    public required EtcdEnvironment Etcd { get; init; }
+    /// <summary>The address of NATS was given, which alone asks for a connection.</summary>
+    public required bool NatsServerIsSet { get; init; }
+
+    public required EtcdOptions Etcd { get; init; }
 
     public required SystemServerEnvironment SystemServer { get; init; }
 
@@ -38,6 +43,12 @@ public sealed record RuntimeEnvironment
     /// <summary>Interface or address that event sockets bind; null means automatic.</summary>
     public required string? EventPlaneHost { get; init; }
 
+    /// <summary>Event brokers that are named; they are preferred to those that discovery knows.</summary>
+    public required string? EventBrokerUrl { get; init; }
+
+    /// <summary>Events go through brokers that discovery knows.</summary>
+    public required bool EventBrokerEnabled { get; init; }
+
     /// <summary>Token ids leave in one packed blob. Incoming requests may use either form regardless.</summary>
     public required bool TokenIdsAsBytes { get; init; }
 
@@ -56,8 +67,9 @@ public sealed record RuntimeEnvironment
         return new RuntimeEnvironment
         {
             Tcp = TcpEnvironment.Read(reader),
-            Nats = NatsEnvironment.Read(reader),
-            Etcd = EtcdEnvironment.Read(reader),
+            Nats = TransportVariables.ReadNats(reader),
+            NatsServerIsSet = reader.IsSet("NATS_SERVER"),
+            Etcd = TransportVariables.ReadEtcd(reader),
             SystemServer = SystemServerEnvironment.Read(reader),
             Health = HealthEnvironment.Read(reader),
             Shutdown = ShutdownEnvironment.Read(reader),
@@ -67,6 +79,8 @@ public sealed record RuntimeEnvironment
             FileStoreRoot = reader.Text("DYN_FILE_KV") ?? Path.Join(reader.Text("TMPDIR") ?? "/tmp", "dynamo_store_kv"),
             RequestPlaneCodec = ReadCodec(reader),
             EventPlaneHost = reader.Text("DYN_EVENT_PLANE_HOST"),
+            EventBrokerUrl = reader.Text("DYN_ZMQ_BROKER_URL"),
+            EventBrokerEnabled = reader.Flag("DYN_ZMQ_BROKER_ENABLED"),
             TokenIdsAsBytes = reader.Flag("DYN_TOKEN_IDS_AS_BYTES"),
             DeviceType = ReadDeviceType(reader),
             SelfHostMetadata = reader.Flag("DYN_SELF_HOST_METADATA", defaultValue: true),
@@ -76,7 +90,7 @@ public sealed record RuntimeEnvironment
 
     /// <summary>A NATS connection is opened, and must succeed, also when only its address is set.</summary>
     public bool NeedsNats(RuntimePlanes planes) =>
-        planes.Request == RequestPlane.Nats || planes.Event == EventPlane.Nats || Nats.ServerIsSet;
+        planes.Request == RequestPlane.Nats || planes.Event == EventPlane.Nats || NatsServerIsSet;
 
     private static PayloadCodec ReadCodec(EnvironmentReader reader)
     {

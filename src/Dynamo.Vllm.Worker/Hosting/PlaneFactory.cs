@@ -1,6 +1,7 @@
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Transports.Discovery;
 using Dynamo.Vllm.Transports.Etcd;
 using Dynamo.Vllm.Transports.Kubernetes;
@@ -29,7 +30,7 @@ internal sealed class PlaneFactory : IAsyncDisposable
         _environment = environment;
         _time = time;
         _loggers = loggers;
-        _nats = new Lazy<NatsLink>(() => new NatsLink(NatsOptions(environment.Nats), time, loggers.CreateLogger<NatsLink>()));
+        _nats = new Lazy<NatsLink>(() => new NatsLink(environment.Nats, time, loggers.CreateLogger<NatsLink>()));
         if (planes.Response == ResponsePlane.Quic)
         {
             throw new ConfigurationException("--response-plane quic is not supported; use tcp here and on the frontend (DYN_RESPONSE_PLANE=tcp)");
@@ -40,13 +41,13 @@ internal sealed class PlaneFactory : IAsyncDisposable
     {
         DiscoveryBackend.File => new FileDiscovery(_environment.FileStoreRoot, _time, _loggers.CreateLogger<FileDiscovery>()),
         DiscoveryBackend.Memory => new MemoryDiscovery(),
-        DiscoveryBackend.Etcd => new EtcdDiscovery(EtcdOptions(_environment.Etcd), _time, _loggers.CreateLogger<EtcdDiscovery>()),
+        DiscoveryBackend.Etcd => new EtcdDiscovery(_environment.Etcd, _time, _loggers.CreateLogger<EtcdDiscovery>()),
         _ => new KubernetesDiscovery(new KubernetesOptions { Pod = PodIdentity.Read(_variables) }, _time, _loggers.CreateLogger<KubernetesDiscovery>()),
     };
 
     public IConnectionSecurity CreateSecurity()
     {
-        var tls = TlsOptions(_environment.Tcp.Tls);
+        var tls = _environment.Tcp.Tls;
         return tls.ListensWithTls || tls.DialsWithTls ? new TlsConnections(tls, _time, _loggers.CreateLogger<TlsConnections>()) : new PlainConnections();
     }
 
@@ -56,23 +57,18 @@ internal sealed class PlaneFactory : IAsyncDisposable
         _ => new NatsRequestPlane(_nats.Value, dispatcher, _time, _loggers.CreateLogger<NatsRequestPlane>()),
     };
 
-    public IEventPlane CreateEventPlane()
+    /// <summary>The event plane of a worker in the namespace. Brokers are looked up once, here, as in the reference.</summary>
+    /// <exception cref="ConfigurationException">A broker is wanted, and none is named or registered.</exception>
+    public async Task<IEventPlane> CreateEventPlaneAsync(
+        WorkerRegistration registration, string @namespace, CancellationToken cancellationToken)
     {
         if (_planes.Event == EventPlane.Nats)
         {
             return new NatsEventPlane(_nats.Value);
         }
 
-        var broker = _variables.GetValueOrDefault("DYN_ZMQ_BROKER_URL");
-        try
-        {
-            var brokers = string.IsNullOrEmpty(broker) ? null : ZmqBrokerAddresses.Parse(broker);
-            return new ZmqEventPlane(_environment.EventPlaneHost, brokers, _time, _loggers.CreateLogger<ZmqEventPlane>());
-        }
-        catch (FormatException exception)
-        {
-            throw new ConfigurationException(exception.Message);
-        }
+        var brokers = await FindBrokersAsync(registration, @namespace, cancellationToken).ConfigureAwait(false);
+        return new ZmqEventPlane(_environment.EventPlaneHost, brokers, _time, _loggers.CreateLogger<ZmqEventPlane>());
     }
 
     /// <summary>Connects to NATS if any plane, or the mere presence of its address, asks for it (runtime.md, 3.1).</summary>
@@ -83,52 +79,38 @@ internal sealed class PlaneFactory : IAsyncDisposable
 
     public ValueTask DisposeAsync() => _nats.IsValueCreated ? _nats.Value.DisposeAsync() : ValueTask.CompletedTask;
 
+    /// <summary>DYN_ZMQ_BROKER_URL, else what DYN_ZMQ_BROKER_ENABLED finds; null: no broker is wanted (kv-and-load.md, 5.4).</summary>
+    private async Task<ZmqBrokerAddresses?> FindBrokersAsync(
+        WorkerRegistration registration, string @namespace, CancellationToken cancellationToken)
+    {
+        if (_environment.EventBrokerUrl is { } url)
+        {
+            try
+            {
+                return ZmqBrokerAddresses.Parse(url);
+            }
+            catch (FormatException exception)
+            {
+                throw new ConfigurationException(exception.Message);
+            }
+        }
+
+        if (!_environment.EventBrokerEnabled)
+        {
+            return null;
+        }
+
+        var channels = await registration
+            .ListAsync(DiscoveryRecord.EventChannels, ZmqBrokerAddresses.KeyPrefix(@namespace), cancellationToken)
+            .ConfigureAwait(false);
+        return ZmqBrokerAddresses.FromChannels(channels) ?? throw new ConfigurationException(
+            $"DYN_ZMQ_BROKER_ENABLED is set and no broker is registered for namespace '{@namespace}' in {_planes.Discovery} discovery: "
+            + "start the broker first, or name it in DYN_ZMQ_BROKER_URL");
+    }
+
     private static TcpPlaneOptions TcpOptions(TcpEnvironment tcp)
     {
         var (bind, advertised) = NetworkAddresses.Resolve(tcp.Host);
         return new TcpPlaneOptions { BindAddress = bind, AdvertisedAddress = advertised, Port = tcp.Port, FrameBytesMax = tcp.FrameBytesMax };
     }
-
-    private static TlsOptions TlsOptions(TlsEnvironment tls) => new()
-    {
-        CertificatePath = tls.CertificatePath,
-        KeyPath = tls.KeyPath,
-        ClientAuthorityPath = tls.ClientCertificateAuthorityPath,
-        AuthorityPath = tls.CertificateAuthorityPath,
-        Insecure = tls.Insecure,
-        ServerName = tls.ServerName,
-        ClientCertificatePath = tls.ClientCertificatePath,
-        ClientKeyPath = tls.ClientKeyPath,
-        HandshakeTimeLimit = tls.HandshakeTimeout,
-    };
-
-    private static EtcdOptions EtcdOptions(EtcdEnvironment etcd) => new()
-    {
-        Endpoints = etcd.Endpoints,
-        LeaseLifetime = etcd.LeaseLifetime,
-        StartupTimeLimit = etcd.StartupConnectTimeout,
-        PingInterval = etcd.KeepAliveInterval,
-        PingTimeLimit = etcd.KeepAliveTimeout,
-        Login = etcd.Login is { } login ? new EtcdLogin(login.User, login.Password) : null,
-        Tls = etcd.Tls is { } tls ? new EtcdTls(tls.Authority, tls.Certificate, tls.Key) : null,
-    };
-
-    private static NatsOptions NatsOptions(NatsEnvironment nats) => new()
-    {
-        Server = nats.Server,
-        Login = new NatsLogin(
-            nats.Credentials.Kind switch
-            {
-                NatsCredentialKind.Token => NatsLoginKind.Token,
-                NatsCredentialKind.NKey => NatsLoginKind.NKey,
-                NatsCredentialKind.CredentialsFile => NatsLoginKind.CredentialsFile,
-                _ => NatsLoginKind.UserAndPassword,
-            },
-            nats.Credentials.Value, nats.Credentials.Password),
-        StartupTimeLimit = nats.StartupConnectTimeout,
-        AuthorityPath = nats.CertificateAuthorityPath,
-        ClientCertificatePath = nats.ClientCertificatePath,
-        ClientKeyPath = nats.ClientKeyPath,
-        Insecure = nats.Insecure,
-    };
 }

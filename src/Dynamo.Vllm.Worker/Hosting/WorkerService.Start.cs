@@ -221,7 +221,7 @@ internal sealed partial class WorkerService
     /// <summary>Cache events, load and first tokens for routers: before the first request, whose events would be lost.</summary>
     private async Task StartRelayAsync(ResolvedConfiguration configuration, EndpointId endpoint, CancellationToken cancellationToken)
     {
-        _events = _factory!.CreateEventPlane();
+        _events = await _factory!.CreateEventPlaneAsync(_registration, configuration.Namespace, cancellationToken).ConfigureAwait(false);
         _relay = new KvRelayService(
             new KvRelayOptions
             {

@@ -67,6 +67,7 @@ internal sealed partial class WorkerService : IHostedService
         _logger = loggers.CreateLogger<WorkerService>();
         _health = new HealthState(runtime.Health.CanariesEnabled, runtime.SystemServer.StartsReady, _time);
         _health.Hold(true);
+        HostMetrics.AddTo(_workerRegistry);
     }
 
     /// <summary>What the process ends with: 0 after a graceful stop, 1 when the engine had to be given up.</summary>

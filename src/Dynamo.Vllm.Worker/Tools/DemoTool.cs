@@ -107,7 +107,7 @@ internal sealed class DemoTool
                 if (++seen == 10)
                 {
                     Say("   after 10 of 900 tokens the client says kill");
-                    await call.KillAsync().ConfigureAwait(false);
+                    await call.KillAsync(cancellationToken).ConfigureAwait(false);
                 }
             }
         }

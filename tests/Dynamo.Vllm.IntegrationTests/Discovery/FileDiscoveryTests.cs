@@ -54,6 +54,31 @@ public sealed class FileDiscoveryTests : IDisposable
     }
 
     [Fact]
+    public async Task Records_of_others_are_listed_without_those_that_are_old_or_no_json()
+    {
+        const string prefix = "namespace/p1ns/component/zmq_broker/";
+        await using var discovery = Create();
+        await discovery.JoinAsync(default);
+        Assert.Empty(await discovery.ListAsync(DiscoveryRecord.EventChannels, prefix, default));
+        var folder = Directory.CreateDirectory(Path.Combine(_folder.Path, DiscoveryRecord.EventChannels)).FullName;
+        string Write(string key, string content)
+        {
+            var path = Path.Combine(folder, key.StartsWith('.') ? key : FileNames.Escape(key));
+            File.WriteAllText(path, content);
+            return path;
+        }
+
+        Write(prefix + "topic/broker/7", """{"topic":"wanted"}""");
+        Write("namespace/p1ns/component/zmq_brokers/topic/broker/8", """{"topic":"of another component"}""");
+        Write(prefix + "topic/broker/9", "no json");
+        Write(prefix + "topic/broker/a", "[1]");
+        Write(".tmp_0123456789abcdef", """{"topic":"not yet there"}""");
+        var old = Write(prefix + "topic/broker/b", """{"topic":"of a process that is gone"}""");
+        File.SetLastWriteTimeUtc(old, DateTime.UtcNow.AddSeconds(-11));
+        Assert.Equal("wanted", (string?)Assert.Single(await discovery.ListAsync(DiscoveryRecord.EventChannels, prefix, default))["topic"]);
+    }
+
+    [Fact]
     public async Task A_record_that_somebody_removed_and_a_store_that_disappeared_come_back()
     {
         await using var discovery = Create();

@@ -64,6 +64,32 @@ public sealed class EtcdDiscoveryTests
     }
 
     [PeerFact]
+    public async Task Records_of_others_are_listed_and_those_that_are_no_json_passed_over()
+    {
+        const string prefix = "namespace/p1ns/component/zmq_broker/";
+        await using var etcd = await EtcdServer.StartAsync();
+        await using var broker = Create(etcd.Url);
+        await broker.JoinAsync(default);
+        await using var discovery = Create(etcd.Url);
+        await discovery.JoinAsync(default);
+        Assert.Empty(await discovery.ListAsync(DiscoveryRecord.EventChannels, prefix, default));
+        const string others = "namespace/p1ns/component/zmq_brokers/topic/broker/8";
+        foreach (var (key, name) in new[] { (prefix + "topic/broker/7", "wanted"), (others, "of another component") })
+        {
+            await broker.RegisterAsync(new DiscoveryRecord(DiscoveryRecord.EventChannels, key, new JsonObject { ["topic"] = name }), default);
+        }
+
+        await etcd.CallAsync("kv/put", new JsonObject
+        {
+            ["key"] = Convert.ToBase64String(System.Text.Encoding.UTF8.GetBytes($"{DiscoveryRecord.EventChannels}/{prefix}topic/broker/9")),
+            ["value"] = "eA==",
+        });
+        Assert.Equal("wanted", (string?)Assert.Single(await discovery.ListAsync(DiscoveryRecord.EventChannels, prefix, default))["topic"]);
+        await broker.LeaveAsync(default);
+        Assert.Empty(await discovery.ListAsync(DiscoveryRecord.EventChannels, prefix, default));
+    }
+
+    [PeerFact]
     public async Task A_lease_revoked_from_outside_ends_in_the_same_records_under_a_new_identity()
     {
         await using var etcd = await EtcdServer.StartAsync();

@@ -117,6 +117,22 @@ public sealed partial class KubernetesDiscoveryTests : IClassFixture<KubernetesD
         Assert.NotNull(await _server.ReadResourceAsync("worker-4"));
     }
 
+    [PeerFact]
+    public async Task Records_of_others_are_listed_while_their_pods_are_ready()
+    {
+        const string prefix = "namespace/p1ns/component/zmq_broker/";
+        await using var broker = await CreateAsync("broker-0");
+        var channel = new JsonObject { ["type"] = "EventChannel", ["topic"] = "broker", ["instance_id"] = 7 };
+        await broker.JoinAsync(default);
+        await broker.RegisterAsync(new DiscoveryRecord(DiscoveryRecord.EventChannels, prefix + "topic/broker/7", channel), default);
+        await using var discovery = await CreateAsync("worker-5");
+        await discovery.JoinAsync(default);
+        Assert.Equal("broker", (string?)Assert.Single(await discovery.ListAsync(DiscoveryRecord.EventChannels, prefix, default))["topic"]);
+        Assert.Empty(await discovery.ListAsync(DiscoveryRecord.EventChannels, "namespace/other/component/zmq_broker/", default));
+        await _server.CreatePodAsync("broker-0", isReady: false);
+        Assert.Empty(await discovery.ListAsync(DiscoveryRecord.EventChannels, prefix, default));
+    }
+
     [LibraryImport("libc.so.6", EntryPoint = "kill")]
     private static partial int Signal(int process, int signal);
 

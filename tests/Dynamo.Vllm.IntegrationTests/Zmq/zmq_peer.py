@@ -3,7 +3,7 @@
 xpub            binds; out {"endpoint"}, {"subscribed": hex} for each subscription; in {"send": [hex, ...]}, {"close": true}, {"bind": endpoint}
 sub E T         connects to E, subscribes to T; out {"frames": [hex, ...]} for each message
 simulated D P   the simulated engine's own publisher (package in folder D) on port P; in {"publish": [event, ...]}
-proxy           XSUB/XPUB broker; out {"broker": {"xsub", "xpub"}}
+proxy [X Y]     XSUB/XPUB broker, bound to X and Y; out {"broker": {"xsub", "xpub"}}
 """
 
 import json
@@ -74,11 +74,11 @@ def sub(context, endpoint, topic):
         say(frames=[part.hex() for part in socket.recv_multipart()])
 
 
-def proxy(context):
+def proxy(context, xsub="tcp://127.0.0.1:*", xpub="tcp://127.0.0.1:*"):
     front = context.socket(zmq.XSUB)
-    front.bind("tcp://127.0.0.1:*")
+    front.bind(xsub)
     back = context.socket(zmq.XPUB)
-    back.bind("tcp://127.0.0.1:*")
+    back.bind(xpub)
     say(broker={"xsub": front.last_endpoint.decode(), "xpub": back.last_endpoint.decode()})
     zmq.proxy(front, back)
 
@@ -103,7 +103,7 @@ def main():
     elif kind == "simulated":
         simulated(sys.argv[2], sys.argv[3])
     else:
-        proxy(context)
+        proxy(context, *sys.argv[2:])
 
 
 main()

@@ -40,8 +40,9 @@ public sealed class KubernetesServer : IAsyncDisposable
     public int ApiServerProcessId =>
         int.Parse(File.ReadAllText(Path.Combine(_folder.Path, "apiserver.pid")), System.Globalization.CultureInfo.InvariantCulture);
 
-    /// <summary>Makes a pod that is ready; its uid.</summary>
-    public async Task<string> CreatePodAsync(string name) => (await RunAsync("pod", name, "ready")).Trim();
+    /// <summary>Makes a pod, or changes whether it is ready; its uid.</summary>
+    public async Task<string> CreatePodAsync(string name, bool isReady = true) =>
+        (await RunAsync("pod", name, isReady ? "ready" : "notready")).Trim();
 
     /// <summary>A configuration file of a user who may do what a worker needs.</summary>
     public async Task<string> CreateWorkerConfigurationAsync() => (await RunAsync("role", "worker")).Trim();

@@ -1,4 +1,5 @@
 using Dynamo.Vllm.Protocol;
+using Dynamo.Vllm.Transports.Nats;
 using Dynamo.Vllm.Worker.CommandLine;
 using Xunit;
 
@@ -15,8 +16,8 @@ public sealed class RuntimeEnvironmentTests
         Assert.Equal("/tmp/dynamo_store_kv", values.FileStoreRoot);
         Assert.Equal(PayloadCodec.MessagePack, values.RequestPlaneCodec);
         Assert.Equal((33_554_432, 10_000, 40_000, false), (values.Tcp.FrameBytesMax, values.Tcp.RequestsMax, values.Tcp.QueueDepthMax, values.Tcp.RejectsWhenFull));
-        Assert.Equal(("nats://localhost:4222", false), (values.Nats.Server, values.Nats.ServerIsSet));
-        Assert.Equal(new NatsCredentials(NatsCredentialKind.UserAndPassword, "user", "user"), values.Nats.Credentials);
+        Assert.Equal(("nats://localhost:4222", false), (values.Nats.Server, values.NatsServerIsSet));
+        Assert.Equal(new NatsLogin(NatsLoginKind.UserAndPassword, "user", "user"), values.Nats.Login);
         Assert.Equal(["http://localhost:2379"], values.Etcd.Endpoints);
         Assert.Equal(new SystemServerEnvironment(), values.SystemServer);
         Assert.Equal(new HealthEnvironment(), values.Health);
@@ -83,11 +84,11 @@ public sealed class RuntimeEnvironmentTests
     public void Nats_credentials_are_chosen_in_a_fixed_order_and_never_printed()
     {
         Assert.Equal(
-            NatsCredentialKind.UserAndPassword,
-            Parse(("NATS_AUTH_USERNAME", "u"), ("NATS_AUTH_PASSWORD", "p"), ("NATS_AUTH_TOKEN", "t")).Nats.Credentials.Kind);
-        Assert.Equal(NatsCredentialKind.Token, Parse(("NATS_AUTH_USERNAME", "u"), ("NATS_AUTH_TOKEN", "t"), ("NATS_AUTH_NKEY", "n")).Nats.Credentials.Kind);
-        Assert.Equal(NatsCredentialKind.NKey, Parse(("NATS_AUTH_NKEY", "n"), ("NATS_AUTH_CREDENTIALS_FILE", "f")).Nats.Credentials.Kind);
-        Assert.Equal("CredentialsFile", Parse(("NATS_AUTH_CREDENTIALS_FILE", "secret-path")).Nats.Credentials.ToString());
+            NatsLoginKind.UserAndPassword,
+            Parse(("NATS_AUTH_USERNAME", "u"), ("NATS_AUTH_PASSWORD", "p"), ("NATS_AUTH_TOKEN", "t")).Nats.Login.Kind);
+        Assert.Equal(NatsLoginKind.Token, Parse(("NATS_AUTH_USERNAME", "u"), ("NATS_AUTH_TOKEN", "t"), ("NATS_AUTH_NKEY", "n")).Nats.Login.Kind);
+        Assert.Equal(NatsLoginKind.NKey, Parse(("NATS_AUTH_NKEY", "n"), ("NATS_AUTH_CREDENTIALS_FILE", "f")).Nats.Login.Kind);
+        Assert.Equal("CredentialsFile", Parse(("NATS_AUTH_CREDENTIALS_FILE", "secret-path")).Nats.Login.ToString());
     }
 
     [Fact]
@@ -146,7 +147,7 @@ public sealed class RuntimeEnvironmentTests
         var tls = RuntimeEnvironment.Parse(resolved.ApplyTo(CommandLineSample.NoEnvironment)).Tcp.Tls;
 
         Assert.True(tls.DialsWithTls);
-        Assert.Equal(TimeSpan.FromSeconds(7), tls.HandshakeTimeout);
+        Assert.Equal(TimeSpan.FromSeconds(7), tls.HandshakeTimeLimit);
     }
 
     [Theory]
