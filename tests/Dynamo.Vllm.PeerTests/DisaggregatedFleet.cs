@@ -99,8 +99,9 @@ public sealed class DisaggregatedFleet : IAsyncLifetime
         await Frontend.WaitAsync(
             "the official workers did not leave", StartLimit,
             () => Task.FromResult(FindOther("prefill", OurPrefill) == 0 && FindOther("backend", OurDecode) == 0));
-        await _officialPrefill!.DisposeAsync();
-        await _officialDecode!.DisposeAsync();
+        await _officialPrefill.DisposeAsync();
+        await _officialDecode.DisposeAsync();
+        (_officialPrefill, _officialDecode) = (null, null);
     }
 
     public async Task<string> AnswerAsync(string prompt, ulong? decode = null, ulong? prefill = null)
