@@ -15,7 +15,10 @@ internal enum Outcome
     /// <summary>Broken by a fault that was injected on it.</summary>
     Cut,
 
-    /// <summary>No end within the limit after a byte of it was falsified: nobody can know where to answer. Not counted as hung.</summary>
+    /// <summary>
+    /// No end within the limit after a byte of it was falsified, or its answer was cut before it had begun: the protocol has no way to tell
+    /// its caller, who waits without a limit of its own. Not counted as hung.
+    /// </summary>
     Silenced,
 
     /// <summary>Broken or short without a fault that explains it.</summary>

@@ -11,6 +11,9 @@ namespace Dynamo.Vllm.Soak;
 /// <remarks>Its loop owns everything but the fields that say what was injected; those are set by the source of faults.</remarks>
 internal sealed class SoakClient : IAsyncDisposable
 {
+    /// <summary>Handshake and prologue of an answer end before this byte. One that is cut in there cannot be told from one that never comes.</summary>
+    private const int OpeningBytesMax = 512;
+
     private static readonly TimeSpan ConnectPause = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan FreezeTime = TimeSpan.FromSeconds(1);
 
@@ -23,7 +26,7 @@ internal sealed class SoakClient : IAsyncDisposable
     private volatile CancellationTokenSource? _request;
     private volatile Planned? _planned;
     private volatile bool _isBroken; // by a fault: the way of requests is made anew
-    private volatile bool _isFalsified;
+    private volatile bool _isSilenced;
     private bool _isAccepted;
 
     public SoakClient(int number, SoakTarget target, SoakTally tally)
@@ -40,7 +43,7 @@ internal sealed class SoakClient : IAsyncDisposable
             var planned = Interlocked.Exchange(ref _planned, null);
             var needsNewWay = _isBroken || planned?.Request is not null;
             _isBroken = false;
-            _isFalsified = planned?.IsFalsified ?? false;
+            _isSilenced = planned?.Silences ?? false;
             if (await TryConnectAsync(needsNewWay, planned?.Request) is { } client)
             {
                 await RequestAsync(client, planned);
@@ -56,11 +59,14 @@ internal sealed class SoakClient : IAsyncDisposable
     /// <summary>Makes the next request meet a fault at a byte of its connection.</summary>
     public void Plan(FaultKind kind, int position) => _planned = kind switch
     {
-        FaultKind.CutAnswer => new Planned { Answer = new FaultPlan { CutAt = position }, Breaks = true },
-        FaultKind.HalfCloseAnswer => new Planned { Answer = new FaultPlan { HalfCloseAt = position }, Breaks = true },
+        FaultKind.CutAnswer => new Planned { Answer = new FaultPlan { CutAt = position }, Breaks = true, Silences = position < OpeningBytesMax },
+        FaultKind.HalfCloseAnswer => new Planned
+        {
+            Answer = new FaultPlan { HalfCloseAt = position }, Breaks = true, Silences = position < OpeningBytesMax,
+        },
         FaultKind.HalfCloseCaller => new Planned { Caller = new FaultPlan { HalfCloseAt = 0 }, Breaks = true },
-        FaultKind.FlipAnswer => new Planned { Answer = new FaultPlan { FlipAt = position }, Breaks = true, IsFalsified = true },
-        FaultKind.FlipRequest => new Planned { Request = new FaultPlan { FlipAt = position % 900 }, Breaks = true, IsFalsified = true },
+        FaultKind.FlipAnswer => new Planned { Answer = new FaultPlan { FlipAt = position }, Breaks = true, Silences = true },
+        FaultKind.FlipRequest => new Planned { Request = new FaultPlan { FlipAt = position % 900 }, Breaks = true, Silences = true },
         FaultKind.SlowAnswer => new Planned { Answer = new FaultPlan { PieceBytesMax = 64, Delay = TimeSpan.FromMilliseconds(5) } },
         _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "happens now, not to the next request"),
     };
@@ -205,12 +211,12 @@ internal sealed class SoakClient : IAsyncDisposable
             outcome = (outcome, isExplained) switch
             {
                 (Outcome.Unexplained, true) => Outcome.Cut,
-                (Outcome.Hung, _) when _isFalsified => Outcome.Silenced,
+                (Outcome.Hung, _) when _isSilenced => Outcome.Silenced,
                 _ => outcome,
             };
         }
 
-        _isBroken |= outcome is not (Outcome.Complete or Outcome.Cancelled) || _isFalsified;
+        _isBroken |= outcome is not (Outcome.Complete or Outcome.Cancelled) || _isSilenced;
         _tally.NoteEnd(outcome, what);
     }
 
@@ -268,6 +274,7 @@ internal sealed class SoakClient : IAsyncDisposable
         /// <summary>The request need not survive it.</summary>
         public bool Breaks { get; init; }
 
-        public bool IsFalsified { get; init; }
+        /// <summary>Its caller may wait in vain for a beginning or an end.</summary>
+        public bool Silences { get; init; }
     }
 }
