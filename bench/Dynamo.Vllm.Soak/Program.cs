@@ -31,9 +31,9 @@ var root = new RootCommand(
 {
     minutes, discovery, requests, clients, faultEvery, sampleEvery, requestLimit, rssGrowth, descriptorGrowth, seed,
 };
-root.SetAction(async (result, _) => await SoakRun.RunAsync(new SoakOptions(
+root.SetAction(async (result, cancellation) => await SoakRun.RunAsync(new SoakOptions(
     TimeSpan.FromMinutes(result.GetValue(minutes)), result.GetValue(discovery)!, result.GetValue(requests)!, result.GetValue(clients),
     TimeSpan.FromSeconds(result.GetValue(faultEvery)), TimeSpan.FromSeconds(result.GetValue(sampleEvery)),
     TimeSpan.FromSeconds(result.GetValue(requestLimit)),
-    result.GetValue(rssGrowth), result.GetValue(descriptorGrowth), result.GetValue(seed))));
+    result.GetValue(rssGrowth), result.GetValue(descriptorGrowth), result.GetValue(seed)), cancellation));
 return await root.Parse(args).InvokeAsync();

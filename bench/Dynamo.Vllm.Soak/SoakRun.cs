@@ -8,12 +8,13 @@ internal static class SoakRun
 {
     private static readonly TimeSpan QuietLimit = TimeSpan.FromSeconds(20);
 
-    public static async Task<int> RunAsync(SoakOptions options)
+    public static async Task<int> RunAsync(SoakOptions options, CancellationToken cancellationToken)
     {
         await using var target = await SoakTarget.StartAsync(options);
         var tally = new SoakTally();
         var clients = Enumerable.Range(0, options.Clients).Select(number => new SoakClient(number, target, tally)).ToList();
-        using var stopping = new CancellationTokenSource(options.Length);
+        using var stopping = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        stopping.CancelAfter(options.Length);
         var started = Stopwatch.GetTimestamp();
         var calling = Task.WhenAll(clients.Select(client => EndAllOnFaultAsync(client.RunAsync(stopping.Token), stopping)));
         var faults = EndAllOnFaultAsync(new FaultSource(target, tally, clients).RunAsync(stopping.Token), stopping);
