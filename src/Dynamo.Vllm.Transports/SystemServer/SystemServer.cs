@@ -64,7 +64,7 @@ public sealed partial class SystemServer : IAsyncDisposable
         }
         catch (IOException exception)
         {
-            LogCannotListen(_logger, _options.Host, _options.Port, exception.Message);
+            LogCannotListen(_logger, _options.Host, _options.Port, exception.Message.TrimEnd('.'));
             await application.DisposeAsync().ConfigureAwait(false);
         }
     }

@@ -23,7 +23,7 @@ internal sealed partial class WorkerService
     [LoggerMessage(EventId = 5007, Level = LogLevel.Information, Message = "Model card of {Endpoint} has checksum {Checksum}; workers share traffic only if theirs are equal")]
     private static partial void LogCard(ILogger logger, string endpoint, string checksum);
 
-    [LoggerMessage(EventId = 5008, Level = LogLevel.Warning, Message = "DYN_SYSTEM_PORT is not set or metadata hosting is off: the card names local files, so frontends need the same paths")]
+    [LoggerMessage(EventId = 5008, Level = LogLevel.Warning, Message = "No status server is up (DYN_SYSTEM_PORT), or metadata hosting is off: the card names local files, so frontends need the same paths")]
     private static partial void LogFilesNotHosted(ILogger logger);
 
     [LoggerMessage(EventId = 5009, Level = LogLevel.Information, Message = "Ready: serving {Model} after {Seconds:F1} s")]
