@@ -42,18 +42,13 @@ internal static class LoadRun
         foreach (var streams in options.Streams)
         {
             Console.WriteLine($"{streams} streams");
+            await RoundAsync(frontend, workers, streams, options); // code is compiled and caches are filled in a round that does not count
             var results = new List<LoadRound>();
-            for (var round = -1; round < options.Rounds; round++)
+            for (var round = 0; round < options.Rounds; round++)
             {
-                foreach (var (name, process) in workers)
-                {
-                    var result = await LoadRound.RunAsync(frontend, name, process, streams, options);
-                    if (round >= 0) // code is compiled and caches are filled in a round that does not count
-                    {
-                        results.Add(result);
-                        Console.WriteLine(result);
-                    }
-                }
+                var last = await RoundAsync(frontend, workers, streams, options);
+                last.ForEach(Console.WriteLine);
+                results.AddRange(last);
             }
 
             failed += results.Sum(result => result.Failed);
@@ -65,5 +60,17 @@ internal static class LoadRun
         }
 
         return failed == 0 ? 0 : 1;
+    }
+
+    /// <summary>Each worker once.</summary>
+    private static async Task<List<LoadRound>> RoundAsync(Frontend frontend, (string Name, int Process)[] workers, int streams, LoadOptions options)
+    {
+        var results = new List<LoadRound>();
+        foreach (var (name, process) in workers)
+        {
+            results.Add(await LoadRound.RunAsync(frontend, name, process, streams, options));
+        }
+
+        return results;
     }
 }

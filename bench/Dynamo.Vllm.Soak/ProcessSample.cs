@@ -1,4 +1,5 @@
 using System.Globalization;
+using Dynamo.Vllm.Engine.Processes;
 using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.Soak;
@@ -7,7 +8,7 @@ namespace Dynamo.Vllm.Soak;
 /// <param name="Time">Since the start of the soak.</param>
 /// <param name="Rss">Resident MiB of the worker.</param>
 /// <param name="Heap">Managed MiB after the last collection.</param>
-/// <param name="Children">Resident MiB of its children.</param>
+/// <param name="Children">Resident MiB of the processes below it.</param>
 /// <param name="Descriptors">Open ones of the worker.</param>
 /// <param name="Threads">Of the worker.</param>
 /// <param name="Sent">Requests so far.</param>
@@ -23,7 +24,7 @@ internal sealed record ProcessSample(
         var process = worker.Process.Id;
         return new(
             time, Field(process, "VmRSS:") / 1024.0, heap / (1024 * 1024),
-            ChildrenOf(process).Sum(child => Field(child, "VmRSS:")) / 1024.0,
+            ChildProcesses.Descendants(process).Sum(child => Field(child, "VmRSS:")) / 1024.0,
             Directory.EnumerateFileSystemEntries($"/proc/{process}/fd").Count(), (int)Field(process, "Threads:"),
             tally.Sent, tally.Answered);
     }
@@ -31,10 +32,6 @@ internal sealed record ProcessSample(
     public override string ToString() => string.Create(
         CultureInfo.InvariantCulture,
         $"{Time:hh\\:mm\\:ss}  {Rss,7:F1}  {Heap,8:F1}  {Children,12:F1}  {Descriptors,11}  {Threads,7}  {Sent,8}  {Answered,8}");
-
-    private static IEnumerable<int> ChildrenOf(int process) => Directory.EnumerateDirectories("/proc")
-        .Select(path => int.TryParse(Path.GetFileName(path), NumberStyles.None, CultureInfo.InvariantCulture, out var id) ? id : 0)
-        .Where(id => id > 0 && Field(id, "PPid:") == process);
 
     /// <summary>A number of the status file; 0 for a process that is gone.</summary>
     private static long Field(int process, string name)

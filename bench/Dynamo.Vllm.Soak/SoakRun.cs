@@ -125,22 +125,22 @@ internal static class SoakRun
             return Report(options, target, tally, "");
         }
 
-        var rss = (Median(late, sample => sample.Rss), Median(early, sample => sample.Rss));
-        var descriptors = (Median(late, sample => sample.Descriptors), Median(early, sample => sample.Descriptors));
-        if (rss.Item1 - rss.Item2 > options.RssGrowthMax)
+        var rss = (Early: Median(early, sample => sample.Rss), Late: Median(late, sample => sample.Rss));
+        var descriptors = (Early: Median(early, sample => sample.Descriptors), Late: Median(late, sample => sample.Descriptors));
+        if (rss.Late - rss.Early > options.RssGrowthMax)
         {
             tally.NoteProblem($"RSS grew by more than {options.RssGrowthMax} MiB");
         }
 
-        if (descriptors.Item1 - descriptors.Item2 > options.DescriptorGrowthMax)
+        if (descriptors.Late - descriptors.Early > options.DescriptorGrowthMax)
         {
             tally.NoteProblem($"descriptors grew by more than {options.DescriptorGrowthMax}");
         }
 
         return Report(options, target, tally, string.Create(
             CultureInfo.InvariantCulture,
-            $"first third to end: RSS {rss.Item2:F1} -> {rss.Item1:F1} MiB (bound +{options.RssGrowthMax}), descriptors "
-            + $"{descriptors.Item2} -> {descriptors.Item1} (bound +{options.DescriptorGrowthMax})"));
+            $"first third to end: RSS {rss.Early:F1} -> {rss.Late:F1} MiB (bound +{options.RssGrowthMax}), descriptors "
+            + $"{descriptors.Early} -> {descriptors.Late} (bound +{options.DescriptorGrowthMax})"));
     }
 
     private static int Report(SoakOptions options, SoakTarget target, SoakTally tally, string growth)

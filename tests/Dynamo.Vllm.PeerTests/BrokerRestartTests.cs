@@ -54,12 +54,7 @@ public sealed class BrokerRestartTests : IAsyncLifetime
         var streams = Enumerable.Range(0, Streams).Select(i => StreamAsync(client, i, Tokens, begun)).ToList();
         Assert.True(begun.Wait(Limit), "not every stream began");
 
-        await RestartAsync();
-        var back = Stopwatch.GetTimestamp();
-        await AskUntilAnsweredAsync(() => StreamAsync(client, 1000, 1, begun: null));
-        Assert.InRange(Stopwatch.GetElapsedTime(back), TimeSpan.Zero, RecoveryMax);
-        Assert.Contains(streams, stream => !stream.IsCompleted); // they were still running all the while
-
+        await RestartUnderAsync(streams, () => StreamAsync(client, 1000, 1, begun: null));
         Assert.All(await Task.WhenAll(streams).WaitAsync(Limit), received => Assert.Equal(Tokens, received));
         Assert.All(
             await Task.WhenAll(Enumerable.Range(0, Streams).Select(i => StreamAsync(client, i, 20, begun: null))).WaitAsync(Limit),
@@ -77,21 +72,21 @@ public sealed class BrokerRestartTests : IAsyncLifetime
         var streams = Enumerable.Range(0, Streams).Select(i => StreamAsync(frontend, i, Tokens, begun)).ToList();
         Assert.True(begun.Wait(Limit), "not every stream began");
 
-        await RestartAsync();
-        var back = Stopwatch.GetTimestamp();
-        await AskUntilAnsweredAsync(() => StreamAsync(frontend, 1000, 1, begun: null));
-        Assert.InRange(Stopwatch.GetElapsedTime(back), TimeSpan.Zero, RecoveryMax);
-        Assert.Contains(streams, stream => !stream.IsCompleted);
-
+        await RestartUnderAsync(streams, () => StreamAsync(frontend, 1000, 1, begun: null));
         Assert.All(await Task.WhenAll(streams).WaitAsync(Limit), received => Assert.Equal(Tokens, received));
         await SettledAsync();
     }
 
-    private async Task RestartAsync()
+    /// <summary>Kills the server and starts it again: new requests flow soon, and the streams run all the while.</summary>
+    private async Task RestartUnderAsync(IReadOnlyList<Task<int>> streams, Func<Task> ask)
     {
         await _nats.Process.KillAsync();
         await Task.Delay(OutageTime); // the outage itself
         await _nats.StartAgainAsync();
+        var back = Stopwatch.GetTimestamp();
+        await AskUntilAnsweredAsync(ask);
+        Assert.InRange(Stopwatch.GetElapsedTime(back), TimeSpan.Zero, RecoveryMax);
+        Assert.Contains(streams, stream => !stream.IsCompleted);
     }
 
     /// <summary>Polls: a request may meet a worker that has not subscribed again yet, or a client that has not connected again.</summary>
@@ -168,12 +163,6 @@ public sealed class BrokerRestartTests : IAsyncLifetime
         return received;
     }
 
-    private async Task SettledAsync()
-    {
-        using var limit = new CancellationTokenSource(Limit);
-        while (await _worker.MetricAsync("dynamo_component_inflight_requests", "\"generate\"") > 0)
-        {
-            await Task.Delay(50, limit.Token); // scraped, as an operator would
-        }
-    }
+    private Task SettledAsync() => Polling.UntilAsync(
+        "requests are still in flight", Limit, async () => await _worker.MetricAsync("dynamo_component_inflight_requests", "\"generate\"") == 0);
 }

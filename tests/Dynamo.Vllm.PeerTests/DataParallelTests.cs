@@ -1,4 +1,3 @@
-using System.Text.Json.Nodes;
 using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PeerTests;
@@ -21,7 +20,7 @@ public sealed class DataParallelTests
             store.Path,
             [
                 "--python", Peers.Python, .. Peers.EngineArguments, "--data-parallel-size", "2",
-                "--kv-events-config", $$"""{"enable_kv_cache_events":true,"publisher":"zmq","endpoint":"tcp://*:{{FreePorts.Next()}}","topic":""}""",
+                .. KvEventFlags.OnFreePort(),
             ],
             variables);
         await worker.ReadyAsync(StartLimit);
@@ -48,17 +47,6 @@ public sealed class DataParallelTests
         }
     }
 
-    private static async Task<(int Rank, double HitRate)> AskAsync(Frontend frontend, int number)
-    {
-        var (status, body) = await frontend.CompleteAsync(new JsonObject
-        {
-            ["model"] = "tiny",
-            ["prompt"] = string.Join(' ', Enumerable.Range(0, 60).Select(i => $"rank{number} {i}")),
-            ["max_tokens"] = 1,
-            ["temperature"] = 0,
-            ["nvext"] = new JsonObject { ["extra_fields"] = new JsonArray("worker_id", "timing") },
-        });
-        Assert.True((int)status == 200, body.ToJsonString());
-        return (body["nvext"]!["worker_id"]!["decode_dp_rank"]!.GetValue<int>(), body["nvext"]!["timing"]?["kv_hit_rate"]?.GetValue<double>() ?? 0);
-    }
+    private static Task<RoutedAnswer> AskAsync(Frontend frontend, int number) =>
+        RoutedAnswer.AskAsync(frontend, string.Join(' ', Enumerable.Range(0, 60).Select(i => $"rank{number} {i}")));
 }

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text.Json.Nodes;
 using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PeerTests;
@@ -23,7 +22,7 @@ public sealed class KvRoutingTests
         await frontend.ServesAsync("tiny", Limit);
         await BothServeAsync(frontend);
 
-        var homes = new Dictionary<int, string>();
+        var homes = new Dictionary<int, ulong>();
         for (var i = 0; i < 20; i++)
         {
             homes[i] = await WorkerOfAsync(frontend, i);
@@ -49,14 +48,13 @@ public sealed class KvRoutingTests
     private static WorkerProcess StartWorker(string store, Dictionary<string, string> variables) => WorkerProcess.StartSimulated(
         store,
         [
-            "--block-size", "16", "--simulated-step-time-ms", "5",
-            "--kv-events-config", $$"""{"enable_kv_cache_events":true,"publisher":"zmq","endpoint":"tcp://*:{{FreePorts.Next()}}","topic":""}""",
+            "--block-size", "16", "--simulated-step-time-ms", "5", .. KvEventFlags.OnFreePort(),
         ],
         variables);
 
     private static async Task BothServeAsync(Frontend frontend)
     {
-        var seen = new HashSet<string>();
+        var seen = new HashSet<ulong>();
         using var limit = new CancellationTokenSource(Limit);
         for (var i = 1000; seen.Count < 2; i++)
         {
@@ -67,27 +65,11 @@ public sealed class KvRoutingTests
 
     private static async Task StoredAsync(WorkerProcess first, WorkerProcess second, int batches)
     {
-        using var limit = new CancellationTokenSource(Limit);
         const string family = "dynamo_component_kv_publisher_zmq_events_total";
-        while (await first.MetricAsync(family, "stage=\"accepted\"") + await second.MetricAsync(family, "stage=\"accepted\"") < batches)
-        {
-            await Task.Delay(50, limit.Token); // scraped, as an operator would
-        }
+        await Polling.UntilAsync("the events do not arrive", Limit, async () =>
+            await first.MetricAsync(family, "stage=\"accepted\"") + await second.MetricAsync(family, "stage=\"accepted\"") >= batches);
     }
 
-    private static async Task<string> WorkerOfAsync(Frontend frontend, int number)
-    {
-        var body = new JsonObject
-        {
-            ["model"] = "tiny",
-            ["prompt"] = string.Join(' ', Enumerable.Repeat(number.ToString(CultureInfo.InvariantCulture), 60)),
-            ["max_tokens"] = 2,
-            ["temperature"] = 0,
-            ["nvext"] = new JsonObject { ["extra_fields"] = new JsonArray("worker_id") },
-        };
-        using var response = await frontend.PostAsync("/v1/completions", body);
-        var text = await response.Content.ReadAsStringAsync();
-        Assert.True(response.IsSuccessStatusCode, text);
-        return JsonNode.Parse(text)!["nvext"]!["worker_id"]!["decode_worker_id"]!.ToJsonString();
-    }
+    private static async Task<ulong> WorkerOfAsync(Frontend frontend, int number) => (await RoutedAnswer.AskAsync(
+        frontend, string.Join(' ', Enumerable.Repeat(number.ToString(CultureInfo.InvariantCulture), 60)), tokens: 2)).Worker;
 }

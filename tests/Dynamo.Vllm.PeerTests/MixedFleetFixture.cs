@@ -44,7 +44,7 @@ public sealed class MixedFleetFixture : IAsyncLifetime
         await First.ReadyAsync(StartLimit);
         var port = FreePorts.Next();
         Official = new ChildProcess(
-            "official", Peers.Python, ["-m", "dynamo.vllm", .. Peers.EngineArguments, .. KvEvents()],
+            "official", Peers.Python, ["-m", "dynamo.vllm", .. Peers.EngineArguments, .. KvEventFlags.OnFreePort()],
             new Dictionary<string, string>(variables) { ["DYN_SYSTEM_PORT"] = port.ToString(CultureInfo.InvariantCulture) });
         OfficialHttp = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
         await WaitForRecordsAsync("v1/mdc", 2);
@@ -72,10 +72,7 @@ public sealed class MixedFleetFixture : IAsyncLifetime
     }
 
     private WorkerProcess StartOurs(Dictionary<string, string> variables) =>
-        WorkerProcess.Start(Store, ["--python", Peers.Python, .. Peers.EngineArguments, .. KvEvents()], variables);
-
-    private static string[] KvEvents() =>
-        ["--kv-events-config", $$"""{"enable_kv_cache_events":true,"publisher":"zmq","endpoint":"tcp://*:{{FreePorts.Next()}}","topic":""}"""];
+        WorkerProcess.Start(Store, ["--python", Peers.Python, .. Peers.EngineArguments, .. KvEventFlags.OnFreePort()], variables);
 
     public IReadOnlyList<JsonObject> Records(string bucket)
     {

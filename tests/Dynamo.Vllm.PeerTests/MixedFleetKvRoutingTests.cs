@@ -80,9 +80,10 @@ public sealed class MixedFleetKvRoutingTests
         await using var planner = new ChildProcess(
             "planner", Peers.Python, ["-m", "dynamo.common.recv_forward_pass_metrics", "--output", output, "--flush-interval", "0.2"],
             Peers.Variables(_fleet.Store));
-        await _fleet.KvRouted.WaitAsync("no forward-pass metrics arrive", Limit, () => Task.FromResult(File.Exists(output) && new FileInfo(output).Length > 0));
+        await Polling.UntilAsync(
+            "no forward-pass metrics arrive", Limit, () => Task.FromResult(File.Exists(output) && new FileInfo(output).Length > 0), () => planner.Tail);
         Assert.Equal(_fleet.InstanceOf(_fleet.Second), (await AskAsync(Prompt("pass", 0), _fleet.InstanceOf(_fleet.Second))).Worker);
-        await _fleet.KvRouted.WaitAsync("no pass with a prefill is reported", Limit, () => Task.FromResult(Passes(output).Any(HasPrefill)));
+        await Polling.UntilAsync("no pass with a prefill is reported", Limit, () => Task.FromResult(Passes(output).Any(HasPrefill)), () => planner.Tail);
         Assert.All(Passes(output), pass => Assert.Equal(
             _fleet.InstanceOf(_fleet.Second).ToString(CultureInfo.InvariantCulture), Find(pass, "worker_id")!.GetValue<string>()));
     }
@@ -125,20 +126,5 @@ public sealed class MixedFleetKvRoutingTests
         }
     }
 
-    private async Task<(ulong Worker, double HitRate)> AskAsync(string prompt, ulong? instance = null)
-    {
-        var body = new JsonObject
-        {
-            ["model"] = "tiny",
-            ["prompt"] = prompt,
-            ["max_tokens"] = 1,
-            ["temperature"] = 0,
-            ["nvext"] = new JsonObject { ["extra_fields"] = new JsonArray("worker_id", "timing") },
-        };
-        using var response = await _fleet.KvRouted.PostAsync("/v1/completions", body, instance);
-        var text = await response.Content.ReadAsStringAsync();
-        Assert.True(response.IsSuccessStatusCode, text);
-        var details = JsonNode.Parse(text)!["nvext"]!;
-        return (details["worker_id"]!["decode_worker_id"]!.GetValue<ulong>(), details["timing"]?["kv_hit_rate"]?.GetValue<double>() ?? 0);
-    }
+    private Task<RoutedAnswer> AskAsync(string prompt, ulong? instance = null) => RoutedAnswer.AskAsync(_fleet.KvRouted, prompt, instance: instance);
 }

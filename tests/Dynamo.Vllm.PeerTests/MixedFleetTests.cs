@@ -77,11 +77,8 @@ public sealed class MixedFleetTests
         Assert.True(outcomes.Keys.All(outcome => outcome is "done" or "cancelled"), string.Join(", ", outcomes));
         foreach (var worker in new[] { _fleet.First, _fleet.Second })
         {
-            using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(30));
-            while (await worker.MetricAsync("vllm:num_requests_running") + await worker.MetricAsync("dynamo_component_inflight_requests") > 0)
-            {
-                await Task.Delay(100, limit.Token); // scraped, as an operator would
-            }
+            await Polling.UntilAsync("the worker is not idle", TimeSpan.FromSeconds(30), async () =>
+                await worker.MetricAsync("vllm:num_requests_running") + await worker.MetricAsync("dynamo_component_inflight_requests") == 0);
         }
     }
 

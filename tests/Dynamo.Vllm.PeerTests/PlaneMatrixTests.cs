@@ -74,7 +74,7 @@ public sealed class PlaneMatrixTests
 
     private static WorkerProcess StartWorker(string store, Dictionary<string, string> variables) => WorkerProcess.StartSimulated(
         store,
-        ["--simulated-step-time-ms", "20", "--kv-events-config", $$"""{"enable_kv_cache_events":true,"publisher":"zmq","endpoint":"tcp://*:{{FreePorts.Next()}}","topic":""}"""],
+        ["--simulated-step-time-ms", "20", .. KvEventFlags.OnFreePort()],
         variables);
 
     private static async Task StreamAsync(Frontend frontend)
@@ -100,11 +100,8 @@ public sealed class PlaneMatrixTests
             }
         }
 
-        using var limit = new CancellationTokenSource(Limit);
-        while (await worker.MetricAsync("dynamo_component_cancellation_total", "\"generate\"") < 1 || await worker.MetricAsync("vllm:num_requests_running") > 0)
-        {
-            await Task.Delay(50, limit.Token); // scraped, as an operator would
-        }
+        await Polling.UntilAsync("the request still runs", Limit, async () =>
+            await worker.MetricAsync("dynamo_component_cancellation_total", "\"generate\"") >= 1 && await worker.MetricAsync("vllm:num_requests_running") == 0);
     }
 
     private static async Task<string> CompleteAsync(Frontend frontend, string prompt, int tokens)

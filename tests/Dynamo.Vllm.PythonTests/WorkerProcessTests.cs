@@ -181,11 +181,8 @@ public sealed class WorkerProcessTests : IDisposable
         await FirstAsync(broken);
         await killed.KillAsync(default);
         await broken.DisposeAsync();
-        using var limit = new CancellationTokenSource(Limit);
-        while (await worker.MetricAsync("dynamo_component_inflight_requests", "generate") > 0 || await worker.MetricAsync("vllm:num_requests_running") > 0)
-        {
-            await Task.Delay(50, limit.Token); // scraped, as an operator would
-        }
+        await Polling.UntilAsync("the requests still run", Limit, async () =>
+            await worker.MetricAsync("dynamo_component_inflight_requests", "generate") == 0 && await worker.MetricAsync("vllm:num_requests_running") == 0);
 
         Assert.Equal(2, await worker.MetricAsync("dynamo_component_cancellation_total", "generate"));
         await client.DisposeAsync();
@@ -240,11 +237,7 @@ public sealed class WorkerProcessTests : IDisposable
         });
         await worker.ReadyAsync(Limit);
         Assert.Equal(503, await worker.StatusAsync("/health"));
-        using var limit = new CancellationTokenSource(Limit);
-        while (await worker.StatusAsync("/health") != 200)
-        {
-            await Task.Delay(50, limit.Token); // polled, as a kubelet would
-        }
+        await Polling.UntilAsync("the canary proves nothing", Limit, async () => await worker.StatusAsync("/health") == 200);
     }
 
     [Fact]
@@ -303,14 +296,8 @@ public sealed class WorkerProcessTests : IDisposable
         return worker;
     }
 
-    private static async Task UsageAsync(WorkerProcess worker, Predicate<double> condition)
-    {
-        using var limit = new CancellationTokenSource(Limit);
-        while (!condition(await worker.MetricAsync("vllm:kv_cache_usage_perc")))
-        {
-            await Task.Delay(50, limit.Token); // scraped, as an operator would
-        }
-    }
+    private static Task UsageAsync(WorkerProcess worker, Predicate<double> condition) =>
+        Polling.UntilAsync("the cache is not used as expected", Limit, async () => condition(await worker.MetricAsync("vllm:kv_cache_usage_perc")));
 
     private static async Task<JsonObject> SingleAsync(WorkerCall call)
     {

@@ -41,33 +41,20 @@ public sealed class Frontend : IAsyncDisposable
 
     /// <summary>Polls, since the frontend announces nothing. A frontend that does not listen yet counts as not there yet.</summary>
     /// <param name="problem">What is wrong while the condition does not hold.</param>
-    public async Task WaitAsync(string problem, TimeSpan limit, Func<Task<bool>> condition)
-    {
-        using var waiting = new CancellationTokenSource(limit);
-        while (true)
+    public Task WaitAsync(string problem, TimeSpan limit, Func<Task<bool>> condition) => Polling.UntilAsync(
+        problem, limit,
+        async () =>
         {
             try
             {
-                if (await condition())
-                {
-                    return;
-                }
+                return await condition();
             }
             catch (HttpRequestException)
             {
-                // Not listening yet.
+                return false; // not listening yet
             }
-
-            try
-            {
-                await Task.Delay(100, waiting.Token);
-            }
-            catch (OperationCanceledException)
-            {
-                throw new TimeoutException($"{problem} after {limit.TotalSeconds} s\n{Process.Tail}");
-            }
-        }
-    }
+        },
+        () => Process.Tail);
 
     public async Task<bool> HasModelAsync() => (await Http.GetFromJsonAsync<JsonObject>("/v1/models"))!["data"]!.AsArray().Count > 0;
 

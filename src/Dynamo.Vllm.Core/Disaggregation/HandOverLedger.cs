@@ -49,7 +49,7 @@ public sealed class HandOverLedger
             lock (_lock)
             {
                 Expire();
-                return Math.Max(_started.Count, _isHeldWhileIdle && _newest is not null ? 1 : 0);
+                return Math.Max(_started.Count, HeldSince is null ? 0 : 1);
             }
         }
     }
@@ -61,15 +61,13 @@ public sealed class HandOverLedger
             lock (_lock)
             {
                 Expire();
-                if (_started.TryPeek(out var oldest))
-                {
-                    return _time.GetElapsedTime(oldest);
-                }
-
-                return _isHeldWhileIdle && _newest is { } newest ? _time.GetElapsedTime(newest) : TimeSpan.Zero;
+                return HeldSince is { } since ? _time.GetElapsedTime(since) : TimeSpan.Zero;
             }
         }
     }
+
+    /// <summary>When the oldest of what may still be held was handed over, as far as that is known. Under the lock, after <see cref="Expire"/>.</summary>
+    private long? HeldSince => _started.TryPeek(out var oldest) ? oldest : _isHeldWhileIdle ? _newest : null;
 
     public void Add()
     {

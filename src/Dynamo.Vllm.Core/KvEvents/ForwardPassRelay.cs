@@ -9,9 +9,6 @@ namespace Dynamo.Vllm.Core.KvEvents;
 /// </remarks>
 internal sealed partial class ForwardPassRelay : IEngineEventSink
 {
-    /// <summary>Topic, sequence, payload.</summary>
-    private const int FramesNeeded = 3;
-
     private readonly int _rank;
     private readonly EventStream _stream;
     private readonly ILogger _logger;
@@ -42,14 +39,14 @@ internal sealed partial class ForwardPassRelay : IEngineEventSink
 
     public ValueTask OnMessageAsync(EngineMessage message)
     {
-        if (message.Frames == FramesNeeded)
+        if (message.Frames == EngineMessage.FramesNeeded)
         {
             return _stream.PublishAsync(message.Payload, CancellationToken.None);
         }
 
         if (_faults.TryEnter(out var suppressed))
         {
-            LogMalformed(_logger, _rank, message.Frames, FramesNeeded, suppressed);
+            LogMalformed(_logger, _rank, message.Frames, EngineMessage.FramesNeeded, suppressed);
         }
 
         return ValueTask.CompletedTask;

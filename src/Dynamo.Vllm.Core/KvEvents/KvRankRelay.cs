@@ -109,7 +109,7 @@ internal sealed partial class KvRankRelay : IEngineEventSink, IAsyncDisposable
 
     private void Relay(EngineMessage message)
     {
-        if (message.Frames != 3 || message.Sequence.Length != sizeof(ulong))
+        if (message.Frames != EngineMessage.FramesNeeded || message.Sequence.Length != sizeof(ulong))
         {
             throw new ProtocolException(
                 $"engine message has {message.Frames} frames and a sequence of {message.Sequence.Length} bytes; 3 and 8 are needed");

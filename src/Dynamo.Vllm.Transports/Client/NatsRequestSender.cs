@@ -1,4 +1,5 @@
 using System.Text;
+using Dynamo.Vllm.Transports.Nats;
 using NATS.Client.Core;
 
 namespace Dynamo.Vllm.Transports.Client;
@@ -23,7 +24,7 @@ internal sealed class NatsRequestSender : IRequestSender
         var connection = new NatsConnection(new NatsOpts
         {
             Url = server,
-            AuthOpts = new NatsAuthOpts { Username = "user", Password = "user" }, // what the reference sends without a login
+            AuthOpts = new NatsAuthOpts { Username = NatsLogin.Default.Value, Password = NatsLogin.Default.Password },
             ReconnectWaitMin = TimeSpan.FromMilliseconds(100),
             ReconnectWaitMax = TimeSpan.FromMilliseconds(500),
             MaxReconnectRetry = -1,

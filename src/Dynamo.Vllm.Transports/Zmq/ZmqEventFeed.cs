@@ -13,9 +13,6 @@ public sealed class ZmqEventFeed : IEngineEventFeed
     /// <summary>A batch of one engine step is far smaller; a larger frame is a peer that lies.</summary>
     private const int FrameBytesMax = 64 * 1024 * 1024;
 
-    /// <summary>Frames of a message that are looked at: topic, sequence, payload. Others are counted.</summary>
-    private const int FramesKept = 3;
-
     private static readonly TimeSpan PauseMin = TimeSpan.FromMilliseconds(100);
 
     private static readonly TimeSpan PauseMax = TimeSpan.FromSeconds(2);
@@ -78,7 +75,7 @@ public sealed class ZmqEventFeed : IEngineEventFeed
 
     private static async Task ReadAsync(ZmtpConnection connection, IEngineEventSink sink, CancellationToken cancellationToken)
     {
-        var message = new ZmqMessageReader(FramesKept, FrameBytesMax);
+        var message = new ZmqMessageReader(EngineMessage.FramesNeeded, FrameBytesMax);
         while (true)
         {
             var result = await connection.Input.ReadAsync(cancellationToken).ConfigureAwait(false);

@@ -99,8 +99,7 @@ public sealed class RealEngineTests
         "dynamo.vllm", Peers.Python,
         [
             "-m", "dynamo.vllm", "--model", Peers.TinyModel, "--served-model-name", "tiny", "--max-model-len", "1024", "--enforce-eager", "--block-size", "32",
-            "--num-gpu-blocks-override", "48", "--kv-events-config",
-            $$"""{"enable_kv_cache_events":true,"publisher":"zmq","endpoint":"tcp://*:{{port}}","topic":""}""",
+            "--num-gpu-blocks-override", "48", .. KvEventFlags.On(port),
         ],
         variables);
 

@@ -102,8 +102,7 @@ public sealed class BrokerDiscoveryTests
         store,
         [
             "--block-size", "16", "--simulated-step-time-ms", "5",
-            "--kv-events-config",
-            $$"""{"enable_kv_cache_events":true,"publisher":"zmq","endpoint":"tcp://*:{{FreePorts.Next()}}","topic":""}""",
+            .. KvEventFlags.OnFreePort(),
         ],
         variables);
 
