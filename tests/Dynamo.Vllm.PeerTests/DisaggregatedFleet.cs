@@ -81,14 +81,20 @@ public sealed class DisaggregatedFleet : IAsyncLifetime
         await ServesAsync(OfficialPrefill, OurDecode);
     }
 
-    /// <summary>Puts new workers in the place of those that are gone.</summary>
-    public async Task ReplaceAsync()
+    /// <summary>Puts a new prefill worker of ours in the place of one that is gone.</summary>
+    public async Task ReplacePrefillAsync()
     {
         await Prefill.DisposeAsync();
-        await Decode.DisposeAsync();
         Prefill = StartOurs("prefill");
+        await Prefill.ReadyAsync(StartLimit);
+    }
+
+    /// <summary>Puts a new decode worker of ours in the place of one that is gone.</summary>
+    public async Task ReplaceDecodeAsync()
+    {
+        await Decode.DisposeAsync();
         Decode = StartOurs("decode");
-        await Task.WhenAll(Prefill.ReadyAsync(StartLimit), Decode.ReadyAsync(StartLimit));
+        await Decode.ReadyAsync(StartLimit);
     }
 
     /// <summary>Returns when the frontend knows of them no more.</summary>
