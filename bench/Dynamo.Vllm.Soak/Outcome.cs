@@ -16,8 +16,7 @@ internal enum Outcome
     Cut,
 
     /// <summary>
-    /// No end within the limit after a byte of it was falsified, or its answer was cut before it had begun: the protocol has no way to tell
-    /// its caller, who waits without a limit of its own. Not counted as hung.
+    /// No end within the limit after a byte of it was falsified: the protocol has no check that would tell either end. Not counted as hung.
     /// </summary>
     Silenced,
 

@@ -11,9 +11,6 @@ namespace Dynamo.Vllm.Soak;
 /// <remarks>Its loop owns everything but the fields that say what was injected; those are set by the source of faults.</remarks>
 internal sealed class SoakClient : IAsyncDisposable
 {
-    /// <summary>Handshake and prologue of an answer end before this byte. One cut in there looks like one that never comes.</summary>
-    private const int OpeningBytesMax = 512;
-
     private static readonly TimeSpan ConnectPause = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan FreezeTime = TimeSpan.FromSeconds(1);
 
@@ -59,14 +56,8 @@ internal sealed class SoakClient : IAsyncDisposable
     /// <summary>Makes the next request meet a fault at a byte of its connection.</summary>
     public void Plan(FaultKind kind, int position) => _planned = kind switch
     {
-        FaultKind.CutAnswer => new Planned
-        {
-            Answer = new FaultPlan { CutAt = position }, Breaks = true, Silences = position < OpeningBytesMax,
-        },
-        FaultKind.HalfCloseAnswer => new Planned
-        {
-            Answer = new FaultPlan { HalfCloseAt = position }, Breaks = true, Silences = position < OpeningBytesMax,
-        },
+        FaultKind.CutAnswer => new Planned { Answer = new FaultPlan { CutAt = position, IsForOne = true }, Breaks = true },
+        FaultKind.HalfCloseAnswer => new Planned { Answer = new FaultPlan { HalfCloseAt = position, IsForOne = true }, Breaks = true },
         FaultKind.HalfCloseCaller => new Planned { Caller = new FaultPlan { HalfCloseAt = 0 }, Breaks = true },
         FaultKind.FlipAnswer => new Planned { Answer = new FaultPlan { FlipAt = position }, Breaks = true, Silences = true },
         FaultKind.FlipRequest => new Planned { Request = new FaultPlan { FlipAt = position % 900 }, Breaks = true, Silences = true },

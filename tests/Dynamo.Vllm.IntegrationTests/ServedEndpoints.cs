@@ -11,10 +11,12 @@ internal sealed class ServedEndpoints : IEndpointHandler
 
     private ServedEndpoints(Action<RequestContext> seen) => _seen = seen;
 
-    public static ServedEndpoint Create(EndpointId id, Action<RequestContext>? seen = null)
+    public static ServedEndpoint Create(EndpointId id, Action<RequestContext>? seen = null) => Create(id, new ServedEndpoints(seen ?? (_ => { })));
+
+    public static ServedEndpoint Create(EndpointId id, IEndpointHandler handler)
     {
         var metrics = new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1");
-        return new ServedEndpoint(id, new ServedEndpoints(seen ?? (_ => { })), metrics.ForEndpoint(id, "tiny"));
+        return new ServedEndpoint(id, handler, metrics.ForEndpoint(id, "tiny"));
     }
 
     public async Task HandleAsync(RequestContext context, IResponseWriter responses)

@@ -33,7 +33,7 @@ internal sealed class PlaneWorker : IEndpointHandler, IAsyncDisposable
     public static async Task<PlaneWorker> StartAsync(
         IDiscovery discovery, Func<RequestDispatcher, IRequestPlane> createPlane, IConnectionSecurity security, LogCapture log)
     {
-        var worker = Create(discovery, createPlane, new TcpCallHomeDialer(security, TimeProvider.System), log);
+        var worker = Create(discovery, createPlane, new TcpCallHomeDialer(security, TimeProvider.System, log.For<TcpCallHomeDialer>()), log);
         await worker.JoinAsync(Generate, Card(), worker);
         return worker;
     }

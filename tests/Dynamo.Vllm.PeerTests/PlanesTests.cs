@@ -2,6 +2,7 @@ using System.Net;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Testing.Logs;
+using Dynamo.Vllm.Testing.Network;
 using Dynamo.Vllm.Testing.Servers;
 using Dynamo.Vllm.Transports.Discovery;
 using Dynamo.Vllm.Transports.Etcd;
@@ -78,6 +79,36 @@ public sealed class PlanesTests
             new KubernetesDiscovery(options, TimeProvider.System, _log.For<KubernetesDiscovery>()),
             dispatcher => new TcpRequestPlane(new TcpPlaneOptions(), dispatcher, new PlainConnections(), _log.For<TcpRequestPlane>()), new PlainConnections(), _log);
         await AssertServesAsync(frontend);
+    }
+
+    /// <summary>
+    /// The frontend waits for ever for an answer whose connection broke within the handshake; one that broke after it is an error at once,
+    /// which it may try again (request-plane.md, 8). Either way its client must not wait.
+    /// </summary>
+    [PeerFact]
+    public async Task An_answer_cut_before_its_first_item_reaches_the_client_all_the_same()
+    {
+        using var folder = new TemporaryFolder();
+        await using var frontend = StartFrontend(
+            ("DYN_DISCOVERY_BACKEND", "file"), ("DYN_FILE_KV", folder.Path), ("DYN_REQUEST_PLANE", "tcp"));
+        var connections = new CutConnections();
+        await using var worker = await PlaneWorker.StartAsync(
+            new FileDiscovery(folder.Path, TimeProvider.System, _log.For<FileDiscovery>()),
+            dispatcher => new TcpRequestPlane(new TcpPlaneOptions(), dispatcher, new PlainConnections(), _log.For<TcpRequestPlane>()), connections, _log);
+        await AssertServesAsync(frontend);
+        foreach (var position in new[] { 0, 10, 24, 60, 98 })
+        {
+            connections.CutAt = position;
+            connections.CutNext(1);
+            var opened = connections.Opened;
+            var (status, body) = await frontend.CompleteAsync(new JsonObject { ["model"] = "tiny", ["prompt"] = "cut", ["max_tokens"] = 3 }).WaitAsync(Soon);
+            Assert.True(status == HttpStatusCode.OK, $"cut at {position}: {status} {body.ToJsonString()}");
+            Assert.Equal(opened + 2, connections.Opened);
+        }
+
+        connections.CutAt = 99; // the whole handshake: the frontend knows whose it was
+        connections.CutNext(1);
+        await frontend.CompleteAsync(new JsonObject { ["model"] = "tiny", ["prompt"] = "cut", ["max_tokens"] = 3 }).WaitAsync(Soon);
     }
 
     private static Frontend StartFrontend(params (string Name, string Value)[] variables)

@@ -19,14 +19,18 @@ internal sealed class ScriptedPrefill : IEndpointHandler, ICallHomeDialer, IAsyn
     /// <summary>Tokens that the prefill worker says it had cached: the client must see this number and not the decode worker's.</summary>
     public const int CachedTokens = 7;
 
-    private readonly TcpCallHomeDialer _dialer = new(new PlainConnections(), TimeProvider.System);
+    private readonly TcpCallHomeDialer _dialer;
     private readonly PlaneWorker _planes;
     private int _calls;
 
-    private ScriptedPrefill(string store, LogCapture log) => _planes = PlaneWorker.Create(
-        new FileDiscovery(store, TimeProvider.System, log.For<FileDiscovery>()),
-        dispatcher => new TcpRequestPlane(new TcpPlaneOptions(), dispatcher, new PlainConnections(), log.For<TcpRequestPlane>()),
-        this, log);
+    private ScriptedPrefill(string store, LogCapture log)
+    {
+        _dialer = new TcpCallHomeDialer(new PlainConnections(), TimeProvider.System, log.For<TcpCallHomeDialer>());
+        _planes = PlaneWorker.Create(
+            new FileDiscovery(store, TimeProvider.System, log.For<FileDiscovery>()),
+            dispatcher => new TcpRequestPlane(new TcpPlaneOptions(), dispatcher, new PlainConnections(), log.For<TcpRequestPlane>()),
+            this, log);
+    }
 
     public PrefillBehaviour Behaviour { get; set; }
 

@@ -23,19 +23,18 @@ internal sealed class TcpCallHome : ICallHome
     /// <summary>After the sentinel the caller closes; one that does not is left after this, as the reference does.</summary>
     private static readonly TimeSpan CloseTimeLimit = TimeSpan.FromSeconds(10);
 
-    private readonly Stream _stream;
+    private readonly CallHomeConnection _connection;
     private readonly PayloadCodec _codec;
     private readonly TimeProvider _time;
     private readonly FrameBuffer _frames = new();
-    private readonly CancellationTokenSource _closing = new();
     private Action? _itemSent;
     private Task _watching = Task.CompletedTask;
     private volatile bool _isComplete;
     private bool _finishItemWaits;
 
-    public TcpCallHome(Stream stream, RequestEnvelope envelope, TimeProvider time)
+    public TcpCallHome(CallHomeConnection connection, RequestEnvelope envelope, TimeProvider time)
     {
-        _stream = stream;
+        _connection = connection;
         _codec = envelope.Codec;
         _time = time;
         _frames.WriteHeaderFrame(Handshake(envelope.ResponseSubject));
@@ -59,8 +58,8 @@ internal sealed class TcpCallHome : ICallHome
     public async ValueTask RefuseAsync(DynamoError error)
     {
         _frames.WriteHeaderFrame(ResponseEncoder.EncodeRefusal(error));
+        _isComplete = true; // from here the caller's end is the normal close
         await FlushAsync().ConfigureAwait(false);
-        _isComplete = true;
         await WaitForCloseAsync().ConfigureAwait(false);
     }
 
@@ -122,7 +121,7 @@ internal sealed class TcpCallHome : ICallHome
         ResponseEncoder.WriteFinal(_frames.BeginBody(_codec));
         BodyBytes += _frames.EndBody(_codec);
         _frames.WriteHeaderFrame("\"sentinel\""u8);
-        _isComplete = true; // from here the caller's end is the normal close
+        _isComplete = true;
         await FlushAsync().ConfigureAwait(false);
         if (_finishItemWaits)
         {
@@ -135,11 +134,10 @@ internal sealed class TcpCallHome : ICallHome
     public async ValueTask DisposeAsync()
     {
         _isComplete = true;
-        await _closing.CancelAsync().ConfigureAwait(false);
-        await _stream.DisposeAsync().ConfigureAwait(false);
+        await _connection.CloseAsync().ConfigureAwait(false);
         await _watching.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await _connection.DisposeAsync().ConfigureAwait(false);
         _frames.Dispose();
-        _closing.Dispose();
     }
 
     private static byte[] Handshake(string subject)
@@ -176,7 +174,7 @@ internal sealed class TcpCallHome : ICallHome
 
     private ValueTask FlushAsync()
     {
-        var write = _stream.WriteAsync(_frames.Written);
+        var write = _connection.SendAsync(_frames.Written);
         if (write.IsCompletedSuccessfully)
         {
             _frames.Clear();
@@ -206,45 +204,16 @@ internal sealed class TcpCallHome : ICallHome
 
     private async Task WatchAsync(RequestContext context)
     {
-        var prefix = new byte[TwoPartMessage.PrefixBytes];
-        try
+        await _connection.ListenAsync(CancelUnlessComplete, () => _isComplete).ConfigureAwait(false);
+        CancelUnlessComplete(CancellationCause.Disconnect);
+
+        // One that crosses the sentinel cancels nothing.
+        void CancelUnlessComplete(CancellationCause cause)
         {
-            while (await _stream.ReadAtLeastAsync(prefix, prefix.Length, throwOnEndOfStream: false, _closing.Token).ConfigureAwait(false) == prefix.Length)
+            if (!_isComplete)
             {
-                var cause = await ReadControlAsync(prefix).ConfigureAwait(false);
-                if (!_isComplete)
-                {
-                    context.Cancel(cause); // one that crosses the sentinel cancels nothing
-                }
+                context.Cancel(cause);
             }
-
-            CancelUnlessComplete(context);
         }
-        catch (Exception exception) when (exception is IOException or SocketException or ObjectDisposedException or OperationCanceledException)
-        {
-            CancelUnlessComplete(context);
-        }
-    }
-
-    private void CancelUnlessComplete(RequestContext context)
-    {
-        if (!_isComplete)
-        {
-            context.Cancel(CancellationCause.Disconnect);
-        }
-    }
-
-    /// <summary>"stop" is a stop; "kill", and anything else, is a kill (request-plane.md, 2).</summary>
-    private async Task<CancellationCause> ReadControlAsync(byte[] prefix)
-    {
-        var (headerBytes, bodyBytes) = TwoPartMessage.ReadLengths(prefix);
-        if (headerBytes + bodyBytes > Limits.CallHomeControlBytesMax || headerBytes > Limits.CallHomeControlBytesMax)
-        {
-            throw new IOException($"control frame of {headerBytes} + {bodyBytes} bytes is above the limit {Limits.CallHomeControlBytesMax}");
-        }
-
-        var frame = new byte[(int)(headerBytes + bodyBytes)];
-        await _stream.ReadExactlyAsync(frame, _closing.Token).ConfigureAwait(false);
-        return frame.AsSpan().SequenceEqual("\"stop\""u8) ? CancellationCause.Stop : CancellationCause.Kill;
     }
 }

@@ -65,7 +65,7 @@ internal sealed partial class WorkerService
         var instance = await _discovery.JoinAsync(cancellationToken).ConfigureAwait(false);
         _metrics = new RuntimeMetrics(_runtimeRegistry, instance.Hex);
         var dispatcher = new RequestDispatcher(
-            new TcpCallHomeDialer(security, _time), _factory.CreateAdmission(), _metrics.Dispatcher, _time, _loggers.CreateLogger<RequestDispatcher>());
+            new TcpCallHomeDialer(security, _time, _loggers.CreateLogger<TcpCallHomeDialer>()), _factory.CreateAdmission(), _metrics.Dispatcher, _time, _loggers.CreateLogger<RequestDispatcher>());
         _requests = _factory.CreateRequestPlane(dispatcher, security);
         await _requests.StartAsync(cancellationToken).ConfigureAwait(false);
         _registration = new WorkerRegistration(

@@ -49,7 +49,7 @@ internal sealed class RoutedWorker : IEndpointHandler, IAsyncDisposable
         var metrics = new RuntimeMetrics(_registry, "test");
         var time = TimeProvider.System;
         var dispatcher = new RequestDispatcher(
-            new TcpCallHomeDialer(new PlainConnections(), time), new AdmissionLimits(), metrics.Dispatcher, time, NullLogger<RequestDispatcher>.Instance);
+            new TcpCallHomeDialer(new PlainConnections(), time, NullLogger<TcpCallHomeDialer>.Instance), new AdmissionLimits(), metrics.Dispatcher, time, NullLogger<RequestDispatcher>.Instance);
         _requests = new TcpRequestPlane(new TcpPlaneOptions(), dispatcher, new PlainConnections(), NullLogger<TcpRequestPlane>.Instance);
         _registration = new WorkerRegistration(
             new FileDiscovery(discovery, time, NullLogger<FileDiscovery>.Instance), _requests, "cpu", PayloadCodec.MessagePack, NullLogger<WorkerRegistration>.Instance);

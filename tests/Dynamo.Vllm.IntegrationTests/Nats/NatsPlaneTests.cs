@@ -250,7 +250,7 @@ public sealed class NatsPlaneTests : IAsyncLifetime
     {
         var metrics = new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1");
         var dispatcher = new RequestDispatcher(
-            new TcpCallHomeDialer(new PlainConnections(), TimeProvider.System), limits ?? new AdmissionLimits(), metrics.Dispatcher, TimeProvider.System,
+            new TcpCallHomeDialer(new PlainConnections(), TimeProvider.System, _log.For<TcpCallHomeDialer>()), limits ?? new AdmissionLimits(), metrics.Dispatcher, TimeProvider.System,
             _log.For<RequestDispatcher>());
         return new NatsRequestPlane(link ?? _link, dispatcher, TimeProvider.System, _log.For<NatsRequestPlane>());
     }

@@ -4,10 +4,13 @@ using System.Net.Sockets;
 using System.Text;
 using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Discovery;
+using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Testing.Logs;
 using Dynamo.Vllm.Testing.Network;
 using Dynamo.Vllm.Testing.Servers;
+using Dynamo.Vllm.Transports.Client;
 using Dynamo.Vllm.Transports.Tcp;
 
 namespace Dynamo.Vllm.IntegrationTests.Tcp;
@@ -20,7 +23,7 @@ public sealed class TcpPlaneFaultTests : IAsyncLifetime
     private static readonly InstanceId Instance = new(0x4c7b147b073dc94b);
 
     private readonly LogCapture _log = new();
-    private readonly CallHomeListener _home = new();
+    private readonly Testing.Network.CallHomeListener _home = new();
     private readonly TestCertificates _certificates = new();
     private readonly List<TcpRequestPlane> _planes = [];
 
@@ -87,6 +90,83 @@ public sealed class TcpPlaneFaultTests : IAsyncLifetime
         await reading.WaitAsync(Soon);
     }
 
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(23)] // within the lengths
+    [InlineData(60)] // within the subject
+    [InlineData(98)] // all but the last byte of the handshake
+    public async Task An_answer_cut_within_its_handshake_comes_on_a_second_connection(int position)
+    {
+        var connections = new CutConnections { CutAt = position };
+        connections.CutNext(1);
+        using var socket = await DialAsync(await StartAsync(connections));
+        await using var stream = new NetworkStream(socket);
+        var first = _home.ReadToCutAsync();
+        Assert.Equal("", await AskAsync(stream, Frame("again")));
+        Assert.Equal(position, await first.WaitAsync(Soon));
+        var frames = await _home.ReadAsync().WaitAsync(Soon);
+        Assert.Contains("\"stream_type\":\"response\"", frames[0], StringComparison.Ordinal);
+        Assert.Equal(["{\"error\":null}", "\"sentinel\""], [frames[1], frames[^1]]);
+        Assert.Equal(2, connections.Opened);
+    }
+
+    /// <summary>A caller hears every item once and in order, or an error; it never waits for what does not come.</summary>
+    /// <param name="isReset">Else the caller's side is closed properly, as by a proxy that gave up.</param>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task An_answer_cut_anywhere_is_whole_or_an_error(bool isReset)
+    {
+        const int Items = 20; // no more than is said again
+        const int HandshakeBytes = 99;
+        var handler = new CountingHandler(Items);
+        var port = await StartAsync(new PlainConnections(), handler);
+        FaultProxy? proxy = null;
+        await using var client = await WorkerClient.ConnectAsync(
+            $"127.0.0.1:{port}/{TransportAddress.TcpPath(Instance, Generate)}", PayloadCodec.MessagePack, default,
+            answers => (proxy = FaultProxy.Start(answers)).Port);
+        await using var closing = proxy!;
+        foreach (var position in Enumerable.Range(0, 140).Concat(Enumerable.Range(0, 25).Select(i => 140 + (i * 83))))
+        {
+            proxy!.ToTarget = isReset ? new FaultPlan { CutAt = position, IsForOne = true } : new FaultPlan { HalfCloseAt = position, IsForOne = true };
+            // After the last item a proper close is what the worker expects.
+            handler.Gate = isReset || position >= HandshakeBytes ? Task.CompletedTask : SecondAsync(proxy);
+            var (heard, isComplete) = await HearAsync(client);
+            Assert.Equal(Enumerable.Range(0, heard.Count), heard);
+            Assert.True(isComplete ? heard.Count == Items : position >= HandshakeBytes, $"cut at {position}: {heard.Count} items");
+        }
+    }
+
+    [Fact]
+    public async Task A_caller_that_turns_the_second_connection_away_has_left()
+    {
+        var connections = new CutConnections { CutAt = 60 };
+        connections.CutNext(2);
+        var left = _log.Next(2006, Soon);
+        using var socket = await DialAsync(await StartAsync(connections, new WaitingHandler()));
+        await using var stream = new NetworkStream(socket);
+        Assert.Equal("", await AskAsync(stream, Frame("left")));
+        Assert.Equal(60, await _home.ReadToCutAsync().WaitAsync(Soon));
+        Assert.Equal(60, await _home.ReadToCutAsync().WaitAsync(Soon));
+        await left; // cancelled, not dialled a third time
+        Assert.Equal(2, connections.Opened);
+    }
+
+    [Fact]
+    public async Task A_caller_that_said_kill_is_not_dialled_again()
+    {
+        var connections = new CutConnections();
+        var left = _log.Next(2006, Soon);
+        using var socket = await DialAsync(await StartAsync(connections, new WaitingHandler()));
+        await using var stream = new NetworkStream(socket);
+        var killing = _home.KillAsync();
+        Assert.Equal("", await AskAsync(stream, Frame("killed")));
+        await killing.WaitAsync(Soon);
+        await left;
+        Assert.Equal(1, connections.Opened);
+    }
+
     [Fact]
     public async Task A_request_and_its_answer_travel_over_tls_in_both_directions()
     {
@@ -134,6 +214,33 @@ public sealed class TcpPlaneFaultTests : IAsyncLifetime
         return socket;
     }
 
+    private static Task SecondAsync(FaultProxy proxy)
+    {
+        var before = proxy.Connections;
+        return Polling.UntilAsync("no second connection", Soon, () => Task.FromResult(proxy.Connections >= before + 2));
+    }
+
+    /// <summary>The tokens that a caller hears, and whether it knows that these are all.</summary>
+    private static async Task<(List<int> Tokens, bool IsComplete)> HearAsync(WorkerClient client)
+    {
+        using var limit = new CancellationTokenSource(Soon);
+        var heard = new List<int>();
+        await using var call = await client.CallAsync("{}"u8.ToArray(), limit.Token);
+        try
+        {
+            await foreach (var item in call.ReadAsync(limit.Token))
+            {
+                heard.Add(item["data"]!["token_ids"]![0]!.GetValue<int>());
+            }
+        }
+        catch (WorkerCallException)
+        {
+            // It knows that it has not got all.
+        }
+
+        return (heard, call.IsComplete);
+    }
+
     private static async Task<string> AskAsync(Stream stream, byte[] frame)
     {
         using var limit = new CancellationTokenSource(Soon);
@@ -168,15 +275,37 @@ public sealed class TcpPlaneFaultTests : IAsyncLifetime
         return frame.ToArray();
     }
 
-    private async Task<int> StartAsync(IConnectionSecurity security)
+    private async Task<int> StartAsync(IConnectionSecurity security, IEndpointHandler? handler = null)
     {
         var metrics = new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1");
         var dispatcher = new RequestDispatcher(
-            new TcpCallHomeDialer(security, TimeProvider.System), new AdmissionLimits(), metrics.Dispatcher, TimeProvider.System, _log.For<RequestDispatcher>());
+            new TcpCallHomeDialer(security, TimeProvider.System, _log.For<TcpCallHomeDialer>()), new AdmissionLimits(), metrics.Dispatcher, TimeProvider.System, _log.For<RequestDispatcher>());
         var plane = new TcpRequestPlane(new TcpPlaneOptions(), dispatcher, security, _log.For<TcpRequestPlane>());
         _planes.Add(plane);
         await plane.StartAsync(default);
-        await plane.BindAsync(ServedEndpoints.Create(Generate), Instance, default);
+        await plane.BindAsync(handler is null ? ServedEndpoints.Create(Generate) : ServedEndpoints.Create(Generate, handler), Instance, default);
         return IPEndPoint.Parse(plane.Address).Port;
+    }
+
+    /// <summary>Says nothing until the request is cancelled.</summary>
+    private sealed class WaitingHandler : IEndpointHandler
+    {
+        public Task HandleAsync(RequestContext context, IResponseWriter responses) => Task.Delay(Timeout.Infinite, context.Cancelled);
+    }
+
+    /// <summary>Answers with numbered tokens.</summary>
+    private sealed class CountingHandler(int count) : IEndpointHandler
+    {
+        /// <summary>What the first of them waits for.</summary>
+        public Task Gate { get; set; } = Task.CompletedTask;
+
+        public async Task HandleAsync(RequestContext context, IResponseWriter responses)
+        {
+            await Gate;
+            for (var i = 0; i < count; i++)
+            {
+                await responses.WriteAsync(Encoding.UTF8.GetBytes($"{{\"token_ids\":[{i}]}}"));
+            }
+        }
     }
 }

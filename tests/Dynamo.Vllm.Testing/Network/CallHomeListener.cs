@@ -62,5 +62,30 @@ public sealed class CallHomeListener : IDisposable
         return frames;
     }
 
+    /// <summary>Accepts one connection, counts its bytes until it ends, and closes: a caller that cannot tell whose it was.</summary>
+    public async Task<int> ReadToCutAsync()
+    {
+        using var socket = await _listener.AcceptSocketAsync();
+        var buffer = new byte[4096];
+        var total = 0;
+        while (await socket.ReceiveAsync(buffer) is var count and > 0)
+        {
+            total += count;
+        }
+
+        return total;
+    }
+
+    /// <summary>Accepts one connection, waits for its beginning, and answers it as a caller does that wants nothing any more.</summary>
+    public async Task KillAsync()
+    {
+        using var socket = await _listener.AcceptSocketAsync();
+        await socket.ReceiveAsync(new byte[4096]);
+        var kill = new byte[PrefixBytes + 6];
+        kill[7] = 6;
+        "\"kill\""u8.CopyTo(kill.AsSpan(PrefixBytes));
+        await socket.SendAsync(kill);
+    }
+
     public void Dispose() => _listener.Dispose();
 }

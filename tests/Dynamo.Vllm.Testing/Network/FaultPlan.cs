@@ -5,6 +5,9 @@ public sealed record FaultPlan
 {
     public static FaultPlan None { get; } = new();
 
+    /// <summary>The next connection alone meets it; those after it have no faults.</summary>
+    public bool IsForOne { get; init; }
+
     /// <summary>Each piece waits this long before it goes on.</summary>
     public TimeSpan Delay { get; init; }
 

@@ -116,10 +116,13 @@ public sealed class FaultProxy : IAsyncDisposable
             _open.Add(target);
         }
 
+        var (toTarget, toClient) = (ToTarget, ToClient);
+        ToTarget = toTarget.IsForOne ? FaultPlan.None : toTarget;
+        ToClient = toClient.IsForOne ? FaultPlan.None : toClient;
         try
         {
             await target.ConnectAsync(_target, _stopping.Token);
-            await Task.WhenAll(PumpAsync(client, target, ToTarget), PumpAsync(target, client, ToClient));
+            await Task.WhenAll(PumpAsync(client, target, toTarget), PumpAsync(target, client, toClient));
         }
         catch (Exception exception) when (exception is SocketException or ObjectDisposedException or OperationCanceledException)
         {
