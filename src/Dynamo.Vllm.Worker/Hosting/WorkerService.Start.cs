@@ -28,8 +28,8 @@ internal sealed partial class WorkerService
     private async Task RunStagesUpAsync(CancellationToken cancellationToken)
     {
         await StageAsync("status server", () => StartServerAsync(cancellationToken)).ConfigureAwait(false);
-        await StageAsync("planes", () => StartPlanesAsync(cancellationToken)).ConfigureAwait(false);
         await StageAsync("engine arguments", () => ParseEngineArgumentsAsync(cancellationToken)).ConfigureAwait(false);
+        await StageAsync("planes", () => StartPlanesAsync(cancellationToken)).ConfigureAwait(false);
         await StageAsync("engine", () => BuildEngineAsync(cancellationToken)).ConfigureAwait(false);
         await StageAsync("registration", () => RegisterAsync(cancellationToken)).ConfigureAwait(false);
         LogReady(_logger, _configuration!.ServedModelName, _health.Uptime.TotalSeconds);
@@ -54,23 +54,6 @@ internal sealed partial class WorkerService
             },
             _health, _routes, _files, RenderMetricsAsync, () => _discovery?.Metadata, _loggers);
         await _server.StartAsync(cancellationToken).ConfigureAwait(false);
-    }
-
-    private async Task StartPlanesAsync(CancellationToken cancellationToken)
-    {
-        _factory = new PlaneFactory(_planes, _runtime, _environment, _time, _loggers);
-        var security = _factory.CreateSecurity();
-        _discovery = _factory.CreateDiscovery();
-        await _factory.ConnectAsync(cancellationToken).ConfigureAwait(false);
-        var instance = await _discovery.JoinAsync(cancellationToken).ConfigureAwait(false);
-        _metrics = new RuntimeMetrics(_runtimeRegistry, instance.Hex);
-        var dispatcher = new RequestDispatcher(
-            new TcpCallHomeDialer(security, _time, _loggers.CreateLogger<TcpCallHomeDialer>()), _factory.CreateAdmission(), _metrics.Dispatcher, _time, _loggers.CreateLogger<RequestDispatcher>());
-        _requests = _factory.CreateRequestPlane(dispatcher, security);
-        await _requests.StartAsync(cancellationToken).ConfigureAwait(false);
-        _registration = new WorkerRegistration(
-            _discovery, _requests, _runtime.DeviceType, _runtime.RequestPlaneCodec, _loggers.CreateLogger<WorkerRegistration>(), instance);
-        LogJoined(_logger, _discovery.Name, instance.Hex);
     }
 
     private async Task ParseEngineArgumentsAsync(CancellationToken cancellationToken)
@@ -103,6 +86,11 @@ internal sealed partial class WorkerService
         if (_configuration.UnsupportedFeatures.Count > 0)
         {
             throw new WorkerExitException(ExitCodes.Failure, string.Join('\n', _configuration.UnsupportedFeatures));
+        }
+
+        if (!_configuration.Model.Contains("://", StringComparison.Ordinal)) // what the engine fetches is looked at when it is there
+        {
+            ModelDirectory.Require(_configuration.Model);
         }
 
         if (_arguments.Runtime.DumpConfigTo is { Length: > 0 } path)
@@ -154,7 +142,23 @@ internal sealed partial class WorkerService
 
         ProcessEnvironment.Set("VLLM_NO_USAGE_STATS", "1");
         ProcessEnvironment.Set("VLLM_WORKER_MULTIPROC_METHOD", "spawn"); // a fork of a process with managed threads crashes
-        ProcessEnvironment.Set("DYN_FPM_WORKER_ID", _registration.Instance.Value.ToString(System.Globalization.CultureInfo.InvariantCulture));
+    }
+
+    private async Task StartPlanesAsync(CancellationToken cancellationToken)
+    {
+        _factory = new PlaneFactory(_planes, _runtime, _environment, _time, _loggers);
+        var security = _factory.CreateSecurity();
+        _discovery = _factory.CreateDiscovery();
+        await _factory.ConnectAsync(cancellationToken).ConfigureAwait(false);
+        var instance = await _discovery.JoinAsync(cancellationToken).ConfigureAwait(false);
+        _metrics = new RuntimeMetrics(_runtimeRegistry, instance.Hex);
+        var dispatcher = new RequestDispatcher(
+            new TcpCallHomeDialer(security, _time, _loggers.CreateLogger<TcpCallHomeDialer>()), _factory.CreateAdmission(), _metrics.Dispatcher, _time, _loggers.CreateLogger<RequestDispatcher>());
+        _requests = _factory.CreateRequestPlane(dispatcher, security);
+        await _requests.StartAsync(cancellationToken).ConfigureAwait(false);
+        _registration = new WorkerRegistration(
+            _discovery, _requests, _runtime.DeviceType, _runtime.RequestPlaneCodec, _loggers.CreateLogger<WorkerRegistration>(), instance);
+        LogJoined(_logger, _discovery.Name, instance.Hex);
     }
 
     private async Task BuildEngineAsync(CancellationToken cancellationToken)
@@ -162,6 +166,7 @@ internal sealed partial class WorkerService
         var started = _time.GetTimestamp();
         var overrides = new JsonObject(_configuration!.EngineOverrides.Select(pair => KeyValuePair.Create(pair.Key, pair.Value?.DeepClone())));
         var environment = new JsonObject(_configuration.EnvironmentChanges.Select(pair => KeyValuePair.Create(pair.Key, (JsonNode?)pair.Value)));
+        environment["DYN_FPM_WORKER_ID"] = _registration.Instance.Value.ToString(System.Globalization.CultureInfo.InvariantCulture);
         if (!_environment.ContainsKey("PROMETHEUS_MULTIPROC_DIR"))
         {
             // Only now, when the metrics library is loaded: it then keeps this process's values in memory, with their _created series, as in the

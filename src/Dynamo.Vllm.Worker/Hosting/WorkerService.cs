@@ -15,7 +15,7 @@ namespace Dynamo.Vllm.Worker.Hosting;
 
 /// <summary>The worker's life: the stages up in order, and down in reverse (docs/operations.md, "Life of a worker").</summary>
 /// <remarks>
-/// Up: 1. status server; 2. discovery identity and request listener; 3. interpreter and engine arguments; 4. engine; 5. model card; 6. endpoints.
+/// Up: 1. status server; 2. interpreter and engine arguments; 3. discovery identity and request listener; 4. engine; 5. model card; 6. endpoints.
 /// Down: 1. withdraw; 2. grace; 3. close intake; 4. drain; 5. abort the rest; 6. leave discovery; 7. engine; 8. status server.
 /// A stop during the start ends it at once: nothing is registered any more, and the engine's processes are killed. A second signal changes nothing.
 /// The only hosted service, so that no order depends on registration.

@@ -11,11 +11,9 @@ internal static class ModelDirectory
     private static readonly HashSet<string> WeightEndings =
         new(StringComparer.OrdinalIgnoreCase) { ".safetensors", ".bin", ".gguf", ".onnx", ".tflite", ".h5", ".pt", ".pth", ".msgpack" };
 
-    /// <param name="folder">Folder of the model.</param>
-    /// <param name="customTemplate">Chat template of the operator, or null.</param>
-    /// <param name="withSiblings">Also list what is served along when this worker hosts the files.</param>
-    /// <exception cref="ConfigurationException">A file that is needed is missing or ambiguous.</exception>
-    public static ModelFiles Read(string folder, string? customTemplate, bool withSiblings)
+    /// <summary>Says what is wrong before minutes are spent on an engine that could not be registered.</summary>
+    /// <exception cref="ConfigurationException">It is no folder of a model.</exception>
+    public static void Require(string folder)
     {
         if (!Directory.Exists(folder))
         {
@@ -23,15 +21,22 @@ internal static class ModelDirectory
                 $"--model '{folder}': not a local folder; download the model first and give its path (fetching from a hub is not supported yet)");
         }
 
-        var config = Optional(folder, "config.json");
-        if (config is null && File.Exists(Path.Combine(folder, "params.json")))
-        {
-            return new ModelFiles(); // Mistral's own format: the card names no file
-        }
-
-        if (config is null)
+        if (!File.Exists(Path.Combine(folder, "config.json")) && !File.Exists(Path.Combine(folder, "params.json")))
         {
             throw new ConfigurationException($"--model '{folder}': config.json is missing");
+        }
+    }
+
+    /// <param name="folder">Folder of the model.</param>
+    /// <param name="customTemplate">Chat template of the operator, or null.</param>
+    /// <param name="withSiblings">Also list what is served along when this worker hosts the files.</param>
+    /// <exception cref="ConfigurationException">A file that is needed is missing or ambiguous.</exception>
+    public static ModelFiles Read(string folder, string? customTemplate, bool withSiblings)
+    {
+        Require(folder);
+        if (Optional(folder, "config.json") is not { } config)
+        {
+            return new ModelFiles(); // Mistral's own format: the card names no file
         }
 
         var (tokenizer, kind) = Tokenizer(folder);
