@@ -44,8 +44,14 @@ public sealed class NatsServer : IAsyncDisposable
         _folder.Dispose();
     }
 
+    /// <summary><c>DYNAMO_NATS_SERVER</c> chooses another version.</summary>
     private static string FindProgram()
     {
+        if (Environment.GetEnvironmentVariable("DYNAMO_NATS_SERVER") is { Length: > 0 } chosen)
+        {
+            return chosen;
+        }
+
         var program = Path.Combine(Peers.Folder ?? "", "bin", "nats-server");
         return File.Exists(program) ? program : "nats-server";
     }
