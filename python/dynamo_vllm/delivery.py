@@ -21,10 +21,11 @@ CURRENT_STREAM: contextvars.ContextVar["Stream | None"] = contextvars.ContextVar
 class Stream:
     """One request of the host while it runs."""
 
-    __slots__ = ("id", "internal_id", "request_id", "cancelled", "done")
+    __slots__ = ("id", "is_plain", "internal_id", "request_id", "cancelled", "done")
 
     def __init__(self, stream_id: int) -> None:
         self.id = stream_id
+        self.is_plain = False
         self.internal_id: str | None = None
         self.request_id: str | None = None
         self.cancelled = False
@@ -146,8 +147,12 @@ def collector_class(base: type, delivery: Delivery) -> type:
         def __init__(self, output_kind: Any, request_id: str) -> None:
             super().__init__(output_kind, request_id)
             self._stream = CURRENT_STREAM.get()
+            #: For the raw drive: the stream if it wants nothing but tokens.
+            self.plain_stream = None
             if self._stream is not None:
                 self._stream.internal_id = request_id
+                if self._stream.is_plain:
+                    self.plain_stream = self._stream
 
         def put(self, output: Any) -> None:
             if self._stream is None:

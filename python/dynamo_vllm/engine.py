@@ -12,7 +12,7 @@ import os
 from array import array
 from typing import TYPE_CHECKING, Any, Awaitable, Callable
 
-from . import children, delivery, failures, sampling, statistics
+from . import children, delivery, failures, raw, sampling, statistics
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -37,6 +37,7 @@ class Engine:
         self._sampling_cache: Any = None
         self._loras: dict[str, Any] = {}
         self._metrics_registry: Any = None
+        self._latencies: list[statistics.GroupedObservations] = []
 
     # -- construction ---------------------------------------------------------------------------------------------
 
@@ -69,7 +70,7 @@ class Engine:
             config.scheduler_config.disable_hybrid_kv_cache_manager = True  # before vLLM builds its cache groups
         self._defaults = dict(config.model_config.get_diff_sampling_param())
         config.additional_config["consolidator_endpoints"] = None
-        if self._drive == "collector":
+        if self._drive != "stock":
             async_llm.RequestOutputCollector = delivery.collector_class(async_llm.RequestOutputCollector, self._delivery)
         self._llm = async_llm.AsyncLLM.from_vllm_config(
             vllm_config=config,
@@ -79,6 +80,13 @@ class Engine:
             disable_log_stats=False,
         )
         self._delivery.decode = self._decode_token
+        if self._drive == "raw":
+            problem = raw.install(self._llm, self._outbox)
+            if problem is None:
+                self._latencies = statistics.group_latencies(self._llm)
+            else:
+                _LOGGER.info("the collector drive is used instead of the raw one: %s", problem)
+                self._drive = "collector"
         # What was imported and built lives as long as the process: without it a full collection stops the loop for milliseconds, not for
         # a good part of a second.
         gc.collect()
@@ -149,7 +157,7 @@ class Engine:
         """Starts a request. Every way ends in a record for the host."""
         stream = delivery.Stream(stream_id)
         self._streams[stream_id] = stream
-        run = self._run_collector if self._drive == "collector" else self._run_stock
+        run = self._run_stock if self._drive == "stock" else self._run_collector
         task = asyncio.get_running_loop().create_task(run(stream, fields, blob))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -168,6 +176,7 @@ class Engine:
     async def _run_collector(self, stream: delivery.Stream, fields: dict[str, Any], blob: bytes) -> None:
         try:
             prompt, params, options = self._prepare(fields, blob)
+            stream.is_plain = raw.is_plain(params)
             delivery.CURRENT_STREAM.set(stream)
             await self._llm.add_request(fields["request_id"], prompt, params, **options)
             if stream.cancelled:
@@ -320,6 +329,8 @@ class Engine:
         """Prometheus text of vLLM's families; the host adds labels."""
         import vllm
 
+        for observations in self._latencies:
+            observations.flush()
         if getattr(vllm, "SIMULATED", False):
             from vllm.v1.metrics.prometheus import render_simulated_metrics
 

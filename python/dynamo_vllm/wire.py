@@ -25,6 +25,7 @@ KIND_REPLY = 3
 KIND_LOG = 4
 KIND_STATS = 5
 KIND_TOKEN_TEXT = 6
+KIND_STEP = 7
 
 FLAG_FINISHED = 1
 FLAG_EXTRAS = 2
@@ -44,6 +45,7 @@ _STATS = struct.Struct("<BxxxIdIIIQ")
 _TOKEN_TEXT = struct.Struct("<BII")
 _CANDIDATE = struct.Struct("<iid")
 
+_STEP = struct.Struct("<BxxxI")
 _SINGLE = struct.Struct("<BBBxIQiiIi")
 
 
@@ -95,6 +97,11 @@ def pack_tokens(
     head = _TOKENS.pack(KIND_TOKENS, flags, finish, index, stream, prompt, cached, len(tokens))
     tail = _LENGTH.pack(len(extras)) + extras if flags & FLAG_EXTRAS else b""
     return head + array("i", tokens).tobytes() + logprobs + tail
+
+
+def pack_step(streams: Sequence[int], tokens: Sequence[int]) -> bytes:
+    """One more token for each of these streams: index 0, no end, counts as before."""
+    return _STEP.pack(KIND_STEP, len(streams)) + array("Q", streams).tobytes() + array("i", tokens).tobytes()
 
 
 def pack_logprobs(positions: Sequence[Sequence[tuple[int, int, float]]]) -> bytes:

@@ -60,18 +60,13 @@ public sealed partial class VllmEngine
         switch (reader.ReadKind())
         {
             case GuestRecordKind.Tokens:
-                var record = reader.ReadTokens();
-                if (_streams.TryGetValue(record.Stream, out var stream))
+                Deliver(reader.ReadTokens());
+                Touch();
+                break;
+            case GuestRecordKind.Step:
+                foreach (var record in reader.ReadStep())
                 {
-                    if (stream.Deliver(record, _texts, out var wakes))
-                    {
-                        _streams.TryRemove(record.Stream, out _);
-                    }
-
-                    if (wakes)
-                    {
-                        _woken.Add(stream);
-                    }
+                    Deliver(record);
                 }
 
                 Touch();
@@ -97,6 +92,24 @@ public sealed partial class VllmEngine
                 break;
             default:
                 throw new InvalidOperationException($"unknown record kind {(byte)reader.ReadKind()}");
+        }
+    }
+
+    private void Deliver(in TokensRecord record)
+    {
+        if (!_streams.TryGetValue(record.Stream, out var stream))
+        {
+            return; // given up meanwhile
+        }
+
+        if (stream.Deliver(record, _texts, out var wakes))
+        {
+            _streams.TryRemove(record.Stream, out _);
+        }
+
+        if (wakes)
+        {
+            _woken.Add(stream);
         }
     }
 

@@ -6,8 +6,8 @@ public sealed record VllmEngineOptions
     /// <summary>Interpreter or virtual environment chosen by the operator, or null to look for one.</summary>
     public string? Python { get; init; }
 
-    /// <summary><c>stock</c> or <c>collector</c> (docs/design.md, 5).</summary>
-    public string Drive { get; init; } = "collector";
+    /// <summary><c>stock</c>, <c>collector</c> or <c>raw</c> (docs/design.md, 5).</summary>
+    public string Drive { get; init; } = "raw";
 
     /// <summary>Folder that holds the simulated <c>vllm</c> package, or null for the installed one.</summary>
     public string? SimulatedPath { get; init; }

@@ -9,4 +9,5 @@ internal enum GuestRecordKind : byte
     Log = 4,
     Stats = 5,
     TokenText = 6,
+    Step = 7,
 }

@@ -52,6 +52,13 @@ internal ref struct GuestRecordReader
         return record;
     }
 
+    /// <summary><c>Bxxx I</c>, streams (<c>Q</c>), tokens (<c>i</c>): one more token for each stream.</summary>
+    public StepTokens ReadStep()
+    {
+        var count = BinaryPrimitives.ReadInt32LittleEndian(Take(8)[4..]);
+        return new StepTokens(MemoryMarshal.Cast<byte, ulong>(Take(count * sizeof(ulong))), MemoryMarshal.Cast<byte, int>(Take(count * sizeof(int))));
+    }
+
     /// <summary><c>B Q B I</c> and JSON: a failure or a reply.</summary>
     public (ulong Id, bool Ok, byte[] Json) ReadText()
     {

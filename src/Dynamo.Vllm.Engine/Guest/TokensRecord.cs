@@ -5,6 +5,9 @@ namespace Dynamo.Vllm.Engine.Guest;
 /// <summary>One tokens record, as views into its batch.</summary>
 internal ref struct TokensRecord
 {
+    /// <summary>A count that is what the record before it on this stream said.</summary>
+    public const int AsBefore = int.MinValue;
+
     public TokensFlags Flags;
     public FinishReason Finish;
     public int Index;

@@ -27,6 +27,8 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
     private EngineOutput? _newest;
     private EngineOutput? _taken;
     private DynamoError? _failure;
+    private int _promptTokens = -1;
+    private int _cachedTokens = -1;
     private bool _hasEnded;
     private bool _isWaiting;
     private bool _isAborted;
@@ -113,10 +115,15 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
                 return true;
             }
 
+            if (record.PromptTokens != TokensRecord.AsBefore)
+            {
+                (_promptTokens, _cachedTokens) = (record.PromptTokens, record.CachedTokens);
+            }
+
             if (_newest is { CanMerge: true } newest && newest.Index == record.Index && record.IsPlain)
             {
                 newest.Append(record.Tokens);
-                newest.Update(record.Finish, record.PromptTokens, record.CachedTokens, record.IsLast);
+                newest.Update(record.Finish, _promptTokens, _cachedTokens, record.IsLast);
             }
             else
             {
@@ -177,7 +184,7 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
     private void Enqueue(in TokensRecord record, TokenTexts texts)
     {
         var output = _free.TryPop(out var free) ? free : new EngineOutput();
-        output.Reset(record.Index, record.Finish, record.PromptTokens, record.CachedTokens, record.IsLast);
+        output.Reset(record.Index, record.Finish, _promptTokens, _cachedTokens, record.IsLast);
         output.Append(record.Tokens);
         if (!record.Candidates.IsEmpty)
         {

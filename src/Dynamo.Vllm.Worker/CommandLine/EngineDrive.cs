@@ -3,7 +3,10 @@ namespace Dynamo.Vllm.Worker.CommandLine;
 /// <summary>How outputs leave vLLM.</summary>
 public enum EngineDrive
 {
-    /// <summary>One batch per engine step.</summary>
+    /// <summary>One batch per engine step; tokens in the middle of a plain request without vLLM's output objects.</summary>
+    Raw,
+
+    /// <summary>One batch per engine step, of vLLM's output objects.</summary>
     Collector,
 
     /// <summary>vLLM's own asynchronous generator, one per request.</summary>

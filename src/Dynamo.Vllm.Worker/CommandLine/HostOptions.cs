@@ -10,7 +10,7 @@ public sealed record HostOptions
 
     public bool SimulatedEngine { get; init; }
 
-    public EngineDrive EngineDrive { get; init; } = EngineDrive.Collector;
+    public EngineDrive EngineDrive { get; init; } = EngineDrive.Raw;
 
     /// <summary>How long requests already accepted may keep generating once intake is closed.</summary>
     public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(30);
@@ -27,11 +27,12 @@ public sealed record HostOptions
         SimulatedEngine = values.Flag("simulated_engine"),
         EngineDrive = values.RequiredText("engine_drive") switch
         {
+            "raw" => EngineDrive.Raw,
             "collector" => EngineDrive.Collector,
             "stock" => EngineDrive.Stock,
             // Only the variable can get here: words of the command line were checked by the parser.
             var other => throw new ConfigurationException(
-                $"DYN_VLLM_ENGINE_DRIVE={PythonText.Quote(other)}: expected 'stock' or 'collector'"),
+                $"DYN_VLLM_ENGINE_DRIVE={PythonText.Quote(other)}: expected 'stock', 'collector' or 'raw'"),
         },
         DrainTimeout = TimeSpan.FromSeconds(values.Float("drain_timeout")),
         LiveIsReady = values.Flag("live_is_ready"),

@@ -66,7 +66,7 @@ internal sealed partial class WorkerService
             python,
             new VllmEngineOptions
             {
-                Drive = _arguments.Host.EngineDrive == EngineDrive.Stock ? "stock" : "collector",
+                Drive = _arguments.Host.EngineDrive switch { EngineDrive.Stock => "stock", EngineDrive.Collector => "collector", _ => "raw" },
                 SimulatedPath = _arguments.Host.SimulatedEngine ? Path.Combine(AppContext.BaseDirectory, "simulated") : null,
             },
             _time, _loggers);
