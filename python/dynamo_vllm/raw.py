@@ -14,6 +14,20 @@ from . import wire
 if TYPE_CHECKING:
     from .outbox import Outbox
 
+#: An output in which one of these is set is more than a token. Named one by one in `_has_more`, which runs for every token.
+_RARE = frozenset(
+    {
+        "finish_reason", "events", "kv_transfer_params", "new_logprobs", "ec_transfer_params", "routed_experts", "mm_cache_miss_hashes",
+        "new_sampling_mask", "spec_decode_metrics",
+    }
+)
+
+#: Fields that say nothing in the middle of a plain request. One that is in neither set is unknown, and could be lost.
+_KNOWN = _RARE | {
+    "request_id", "new_token_ids", "new_prompt_logprobs_tensors", "pooling_output", "stop_reason", "trace_headers", "prefill_stats",
+    "num_nans_in_logits", "prompt_token_id_logprobs",
+}
+
 
 def is_plain(params: Any) -> bool:
     """Nothing but token ids is asked for, in one choice. Texts are never asked for."""
@@ -32,6 +46,8 @@ def install(llm: Any, outbox: "Outbox") -> str | None:
     for name in ("request_states", "process_outputs"):
         if not hasattr(processor, name):
             return f"its output processor has no {name}"
+    if problem := _unexpected_fields():
+        return problem
     if getattr(llm.vllm_config.scheduler_config, "stream_interval", 1) > 1:
         return "--stream-interval is above 1"
     if _computes_nans():
@@ -93,6 +109,18 @@ def _has_more(output: Any) -> bool:
         or output.new_sampling_mask is not None
         or output.spec_decode_metrics is not None
     )
+
+
+def _unexpected_fields() -> str | None:
+    """Other releases of vLLM have other outputs."""
+    from vllm.v1.engine import EngineCoreOutput
+
+    fields = frozenset(getattr(EngineCoreOutput, "__struct_fields__", None) or EngineCoreOutput.__annotations__)
+    if fields - _KNOWN:
+        return f"outputs of this vLLM have fields that are not known: {', '.join(sorted(fields - _KNOWN))}"
+    if _RARE - fields:
+        return f"outputs of this vLLM lack fields: {', '.join(sorted(_RARE - fields))}"
+    return None
 
 
 def _computes_nans() -> bool:

@@ -25,6 +25,7 @@ public sealed class DriveTests
         using var store = new TemporaryFolder();
         await using var worker = WorkerProcess.Start(store.Path, ["--python", Peers.Python, .. Peers.EngineArguments, "--engine-drive", drive], Peers.Variables(store.Path));
         await worker.ReadyAsync(Limit);
+        Assert.DoesNotContain(worker.Process.Lines, line => line.Contains("drive is used instead", StringComparison.Ordinal));
         return await DriveAnswers.CollectAsync(store.Path, worker);
     }
 }

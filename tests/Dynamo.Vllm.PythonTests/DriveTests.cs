@@ -22,6 +22,7 @@ public sealed class DriveTests
         using var store = new TemporaryFolder();
         await using var worker = WorkerProcess.StartSimulated(store.Path, ["--engine-drive", drive, "--simulated-step-time-ms", "2", "--max-num-seqs", "16"]);
         await worker.ReadyAsync(Limit);
+        Assert.DoesNotContain(worker.Process.Lines, line => line.Contains("drive is used instead", StringComparison.Ordinal));
         return await DriveAnswers.CollectAsync(store.Path, worker);
     }
 }
