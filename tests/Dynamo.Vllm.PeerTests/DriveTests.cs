@@ -11,21 +11,13 @@ public sealed class DriveTests
     [PeerFact]
     public async Task Drives_answer_as_the_stock_one()
     {
-        var expected = await AnswersAsync("stock");
+        var expected = await DriveAnswers.OfAsync("stock", Start, Limit);
         foreach (var drive in new[] { "raw", "collector" })
         {
-            var actual = await AnswersAsync(drive);
-            Assert.Equal(expected.Count, actual.Count);
-            Assert.All(expected.Zip(actual), pair => Assert.Equal(pair.First, pair.Second));
+            DriveAnswers.AssertSame(expected, await DriveAnswers.OfAsync(drive, Start, Limit));
         }
     }
 
-    private static async Task<IReadOnlyList<string>> AnswersAsync(string drive)
-    {
-        using var store = new TemporaryFolder();
-        await using var worker = WorkerProcess.Start(store.Path, ["--python", Peers.Python, .. Peers.EngineArguments, "--engine-drive", drive], Peers.Variables(store.Path));
-        await worker.ReadyAsync(Limit);
-        Assert.DoesNotContain(worker.Process.Lines, line => line.Contains("drive is used instead", StringComparison.Ordinal));
-        return await DriveAnswers.CollectAsync(store.Path, worker);
-    }
+    private static WorkerProcess Start(string store, string[] flags) =>
+        WorkerProcess.Start(store, ["--python", Peers.Python, .. Peers.EngineArguments, .. flags], Peers.Variables(store));
 }

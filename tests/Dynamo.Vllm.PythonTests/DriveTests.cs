@@ -10,19 +10,9 @@ public sealed class DriveTests
     [Theory]
     [InlineData("raw")]
     [InlineData("collector")]
-    public async Task A_drive_answers_as_the_stock_one(string drive)
-    {
-        var (expected, actual) = (await AnswersAsync("stock"), await AnswersAsync(drive));
-        Assert.Equal(expected.Count, actual.Count);
-        Assert.All(expected.Zip(actual), pair => Assert.Equal(pair.First, pair.Second));
-    }
+    public async Task A_drive_answers_as_the_stock_one(string drive) =>
+        DriveAnswers.AssertSame(await DriveAnswers.OfAsync("stock", Start, Limit), await DriveAnswers.OfAsync(drive, Start, Limit));
 
-    private static async Task<IReadOnlyList<string>> AnswersAsync(string drive)
-    {
-        using var store = new TemporaryFolder();
-        await using var worker = WorkerProcess.StartSimulated(store.Path, ["--engine-drive", drive, "--simulated-step-time-ms", "2", "--max-num-seqs", "16"]);
-        await worker.ReadyAsync(Limit);
-        Assert.DoesNotContain(worker.Process.Lines, line => line.Contains("drive is used instead", StringComparison.Ordinal));
-        return await DriveAnswers.CollectAsync(store.Path, worker);
-    }
+    private static WorkerProcess Start(string store, string[] flags) =>
+        WorkerProcess.StartSimulated(store, ["--simulated-step-time-ms", "2", "--max-num-seqs", "16", .. flags]);
 }

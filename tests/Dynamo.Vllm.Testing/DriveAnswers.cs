@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Transports.Client;
+using Xunit;
 
 namespace Dynamo.Vllm.Testing;
 
@@ -35,9 +36,25 @@ public static class DriveAnswers
         """{"token_ids":[]}""",
     ];
 
-    /// <param name="store">Discovery store of the worker.</param>
-    /// <param name="worker">Ready, and not asked anything yet.</param>
-    public static async Task<IReadOnlyList<string>> CollectAsync(string store, WorkerProcess worker)
+    /// <param name="drive">The drive under test, which must be the one that is used.</param>
+    /// <param name="start">A worker on this discovery store with these flags.</param>
+    /// <param name="startLimit">Until then it is ready.</param>
+    public static async Task<IReadOnlyList<string>> OfAsync(string drive, Func<string, string[], WorkerProcess> start, TimeSpan startLimit)
+    {
+        using var store = new TemporaryFolder();
+        await using var worker = start(store.Path, ["--engine-drive", drive]);
+        await worker.ReadyAsync(startLimit);
+        Assert.DoesNotContain(worker.Process.Lines, line => line.Contains("drive is used instead", StringComparison.Ordinal));
+        return await CollectAsync(store.Path, worker);
+    }
+
+    public static void AssertSame(IReadOnlyList<string> expected, IReadOnlyList<string> actual)
+    {
+        Assert.Equal(expected.Count, actual.Count);
+        Assert.All(expected.Zip(actual), pair => Assert.Equal(pair.First, pair.Second));
+    }
+
+    private static async Task<IReadOnlyList<string>> CollectAsync(string store, WorkerProcess worker)
     {
         await using var client = await WorkerClient.ConnectAsync(FileDirectoryReader.FindTcp(store, "generate")[0], PayloadCodec.MessagePack, default);
         var answers = new List<string>();

@@ -102,7 +102,11 @@ internal sealed class CallHomeConnection : IAsyncDisposable
         lock (_lock)
         {
             _isOpen = !_isReopening && _opening.Written.Length + bytes.Length > OpeningBytesMax;
-            if (!_isOpen)
+            if (_isOpen)
+            {
+                _opening.Dispose(); // nobody looks at it any more, and a long answer should not hold it
+            }
+            else
             {
                 _opening.Write(bytes);
             }
@@ -133,6 +137,7 @@ internal sealed class CallHomeConnection : IAsyncDisposable
 
     private async Task<bool> ReopenAsync()
     {
+        await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding); // out of the lock
         var stream = await _dialer.RedialAsync(_envelope, _closing.Token).ConfigureAwait(false);
         try
         {
@@ -212,6 +217,7 @@ internal sealed class CallHomeConnection : IAsyncDisposable
         return frame.AsSpan().SequenceEqual("\"stop\""u8) ? CancellationCause.Stop : CancellationCause.Kill;
     }
 
+    /// <summary>Every way in which a socket of ours says that it has ended, our own closing included. Anything else is a bug and goes up.</summary>
     private static bool IsBroken(Exception exception) =>
         exception is IOException or SocketException or ObjectDisposedException or OperationCanceledException;
 }

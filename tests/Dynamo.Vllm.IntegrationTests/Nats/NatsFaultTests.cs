@@ -1,13 +1,10 @@
 using System.Text;
-using Dynamo.Vllm.Core.Metrics;
-using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Testing.Logs;
 using Dynamo.Vllm.Testing.Network;
 using Dynamo.Vllm.Testing.Servers;
 using Dynamo.Vllm.Transports.Nats;
-using Dynamo.Vllm.Transports.Tcp;
 using NATS.Client.Core;
 
 namespace Dynamo.Vllm.IntegrationTests.Nats;
@@ -110,10 +107,7 @@ public sealed class NatsFaultTests : IAsyncLifetime
 
     private async Task<NatsRequestPlane> ServeAsync(NatsLink link)
     {
-        var dispatcher = new RequestDispatcher(
-            new TcpCallHomeDialer(new PlainConnections(), TimeProvider.System, _log.For<TcpCallHomeDialer>()), new AdmissionLimits(),
-            new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1").Dispatcher, TimeProvider.System, _log.For<RequestDispatcher>());
-        var plane = new NatsRequestPlane(link, dispatcher, TimeProvider.System, _log.For<NatsRequestPlane>());
+        var plane = new NatsRequestPlane(link, Dispatchers.Create(_log), TimeProvider.System, _log.For<NatsRequestPlane>());
         await plane.StartAsync(default);
         await plane.BindAsync(ServedEndpoints.Create(Generate), Instance, default);
         return plane;

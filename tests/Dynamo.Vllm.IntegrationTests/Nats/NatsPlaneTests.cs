@@ -246,14 +246,8 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         return answer.ToJsonString(); // keeps the order of the fields
     }
 
-    private NatsRequestPlane CreatePlane(AdmissionLimits? limits = null, NatsLink? link = null)
-    {
-        var metrics = new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1");
-        var dispatcher = new RequestDispatcher(
-            new TcpCallHomeDialer(new PlainConnections(), TimeProvider.System, _log.For<TcpCallHomeDialer>()), limits ?? new AdmissionLimits(), metrics.Dispatcher, TimeProvider.System,
-            _log.For<RequestDispatcher>());
-        return new NatsRequestPlane(link ?? _link, dispatcher, TimeProvider.System, _log.For<NatsRequestPlane>());
-    }
+    private NatsRequestPlane CreatePlane(AdmissionLimits? limits = null, NatsLink? link = null) =>
+        new(link ?? _link, Dispatchers.Create(_log, limits: limits), TimeProvider.System, _log.For<NatsRequestPlane>());
 
     private async Task<string> AskAsync(string subject, string id, NatsHeaders? headers = null)
     {

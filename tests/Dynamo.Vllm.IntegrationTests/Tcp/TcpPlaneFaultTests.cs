@@ -2,7 +2,6 @@ using System.Buffers.Binary;
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
-using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Discovery;
@@ -277,10 +276,7 @@ public sealed class TcpPlaneFaultTests : IAsyncLifetime
 
     private async Task<int> StartAsync(IConnectionSecurity security, IEndpointHandler? handler = null)
     {
-        var metrics = new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1");
-        var dispatcher = new RequestDispatcher(
-            new TcpCallHomeDialer(security, TimeProvider.System, _log.For<TcpCallHomeDialer>()), new AdmissionLimits(), metrics.Dispatcher, TimeProvider.System, _log.For<RequestDispatcher>());
-        var plane = new TcpRequestPlane(new TcpPlaneOptions(), dispatcher, security, _log.For<TcpRequestPlane>());
+        var plane = new TcpRequestPlane(new TcpPlaneOptions(), Dispatchers.Create(_log, security), security, _log.For<TcpRequestPlane>());
         _planes.Add(plane);
         await plane.StartAsync(default);
         await plane.BindAsync(handler is null ? ServedEndpoints.Create(Generate) : ServedEndpoints.Create(Generate, handler), Instance, default);

@@ -70,13 +70,8 @@ public sealed class ZmqEventFeedTests : IAsyncDisposable
         Run($"tcp://127.0.0.1:{port}");
         await _sink.ConnectedAsync();
         var arrived = _sink.NextAsync();
-        while (!arrived.IsCompleted)
-        {
-            // That publisher does not tell when it has taken the subscription, so it is asked again (against style T2).
-            await publisher.WriteAsync(new JsonObject { ["publish"] = new JsonArray(new JsonObject { ["type"] = "AllBlocksCleared" }) });
-            await Task.WhenAny(arrived, Task.Delay(50));
-        }
-
+        await ZmqPeer.ArrivesAsync(
+            arrived, () => publisher.WriteAsync(new JsonObject { ["publish"] = new JsonArray(new JsonObject { ["type"] = "AllBlocksCleared" }) }), "from the simulated engine");
         var batch = new EngineEventBatch();
         batch.Decode((await arrived).Payload);
         Assert.Equal(EngineEventKind.Cleared, Assert.Single(batch.Events.ToArray()).Kind);

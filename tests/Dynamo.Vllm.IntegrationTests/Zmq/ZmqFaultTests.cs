@@ -12,8 +12,6 @@ namespace Dynamo.Vllm.IntegrationTests.Zmq;
 /// <summary>Both ends of ours, each against real libzmq, when the connection between them breaks anywhere in the handshake or after it.</summary>
 public sealed class ZmqFaultTests
 {
-    private static readonly TimeSpan Soon = TimeSpan.FromSeconds(20);
-
     private static readonly EventTopic Topic = new(new EndpointId("nsx", "back-end", "gen_1"), EventTopics.KvEvents, new PublisherId(0x0b381e5ca70c28));
 
     /// <summary>The greeting is 64 bytes, READY some 27; behind it is the subscription or the first message. A byte of the greeting may also be wrong.</summary>
@@ -39,7 +37,7 @@ public sealed class ZmqFaultTests
             using var stopping = new CancellationTokenSource();
             var sink = new RecordingSink();
             var running = new ZmqEventFeed(TimeProvider.System).RunAsync($"tcp://127.0.0.1:{proxy.Port}", sink, stopping.Token);
-            await ArrivesAsync(sink.NextAsync(), () => publisher.SendAsync([], new byte[8], [7]), plan);
+            await ZmqPeer.ArrivesAsync(sink.NextAsync(), () => publisher.SendAsync([], new byte[8], [7]), $"with {plan}");
             await stopping.CancelAsync();
             await running.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
         }
@@ -57,13 +55,13 @@ public sealed class ZmqFaultTests
         var sent = 0UL;
         Task SendAsync() => publisher.PublishAsync(new EventMessage(++sent, new byte[40]), CancellationToken.None).AsTask();
         var first = undisturbed.ReadFramesAsync();
-        await ArrivesAsync(first, SendAsync, FaultPlan.None);
+        await ZmqPeer.ArrivesAsync(first, SendAsync, "undisturbed");
         await using var proxy = FaultProxy.Start(port);
         foreach (var plan in Plans.Where(plan => !isFromWorker || plan.FlipAt is null)) // libzmq does not come back after a false greeting
         {
             Meet(proxy, plan, isFromWorker);
             await using var router = ZmqPeer.Start("sub", $"tcp://127.0.0.1:{proxy.Port}", "kv-events");
-            await ArrivesAsync(router.ReadFramesAsync(), SendAsync, plan);
+            await ZmqPeer.ArrivesAsync(router.ReadFramesAsync(), SendAsync, $"with {plan}");
         }
 
         for (var heard = SequenceIn(await first); heard < sent; heard++)
@@ -78,19 +76,5 @@ public sealed class ZmqFaultTests
     {
         proxy.ToClient = isTowardsClient ? plan : FaultPlan.None;
         proxy.ToTarget = isTowardsClient ? FaultPlan.None : plan;
-    }
-
-    /// <summary>Publishers do not tell when they have taken a subscription, so it is sent again until something arrives (against style T2).</summary>
-    private static async Task ArrivesAsync(Task arrived, Func<Task> send, FaultPlan plan)
-    {
-        using var limit = new CancellationTokenSource(Soon);
-        while (!arrived.IsCompleted)
-        {
-            Assert.False(limit.IsCancellationRequested, $"nothing arrives with {plan}");
-            await send();
-            await Task.WhenAny(arrived, Task.Delay(20));
-        }
-
-        await arrived;
     }
 }

@@ -10,6 +10,9 @@ internal sealed class ZmqPeer : IAsyncDisposable
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
 
+    /// <summary>Below the patience of one read, so that the message says what was sent in vain.</summary>
+    private static readonly TimeSpan ArrivalLimit = TimeSpan.FromSeconds(20);
+
     private readonly Process _process;
 
     private ZmqPeer(Process process) => _process = process;
@@ -51,6 +54,20 @@ internal sealed class ZmqPeer : IAsyncDisposable
     {
         await _process.StandardInput.WriteLineAsync(JsonSerializer.Serialize(command));
         await _process.StandardInput.FlushAsync();
+    }
+
+    /// <summary>Publishers do not tell when they have taken a subscription, so it is sent again until something arrives (against style T2).</summary>
+    public static async Task ArrivesAsync(Task arrived, Func<Task> send, string circumstances)
+    {
+        using var limit = new CancellationTokenSource(ArrivalLimit);
+        while (!arrived.IsCompleted)
+        {
+            Assert.False(limit.IsCancellationRequested, $"nothing arrives {circumstances}");
+            await send();
+            await Task.WhenAny(arrived, Task.Delay(20));
+        }
+
+        await arrived;
     }
 
     public async ValueTask DisposeAsync()
