@@ -10,10 +10,12 @@ from multiprocessing import resource_tracker
 from typing import Any
 
 #: Runs first in each spawned child. The kernel then kills it when this process dies, also by SIGKILL; the parent check closes the race
-#: between the spawn and the call. SIGKILL, because a child that hangs in a GPU call ignores anything less. A session of its own keeps a terminal's Ctrl-C, and
-#: whatever else signals our process group, from stopping the engine before the host has drained.
+#: between the spawn and the call. SIGKILL, because a child that hangs in a GPU call ignores anything less. A process group of its own keeps
+#: a terminal's Ctrl-C, and whatever else signals our group, from stopping the engine before the host has drained. Not a session of its own:
+#: the kernel schedules by session (kernel.sched_autogroup_enabled), and on two busy cores this process would then wait up to seconds for
+#: its turn, beside an engine that has half of the machine for itself.
 _GUARD = (
-    "import ctypes as _c, os as _o; _o.setsid(); _c.CDLL(None).prctl(1, 9, 0, 0, 0); _o.getppid() == {parent} or _o._exit(1); "
+    "import ctypes as _c, os as _o; _o.setpgid(0, 0); _c.CDLL(None).prctl(1, 9, 0, 0, 0); _o.getppid() == {parent} or _o._exit(1); "
     "from multiprocessing.spawn import spawn_main; spawn_main({arguments})"
 )
 

@@ -7,15 +7,9 @@ using Dynamo.Vllm.Transports.Client;
 namespace Dynamo.Vllm.PythonTests;
 
 /// <summary>The whole worker as a process on the simulated engine: the ways up, through and down.</summary>
-public sealed class WorkerProcessTests : IDisposable
+public sealed class WorkerProcessTests : SimulatedWorkerTests
 {
-    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
-
     private const string Transfer = """{"kv_connector":"NixlConnector","kv_role":"kv_both"}""";
-
-    private readonly TemporaryFolder _store = new();
-
-    public void Dispose() => _store.Dispose();
 
     [Fact]
     public async Task An_idle_worker_that_is_told_to_stop_leaves_nothing_and_exits_with_0()
@@ -34,7 +28,7 @@ public sealed class WorkerProcessTests : IDisposable
     [Fact]
     public async Task A_stop_while_the_engine_loads_ends_at_once_and_never_registers()
     {
-        await using var worker = WorkerProcess.StartSimulated(_store.Path, ["--simulated-load-time-ms", "60000"]);
+        await using var worker = WorkerProcess.StartSimulated(Store, ["--simulated-load-time-ms", "60000"]);
         await worker.Process.LineAsync("Embedding", Limit);
         Assert.Equal(503, await worker.StatusAsync("/health"));
         Assert.Equal(200, await worker.StatusAsync("/live"));
@@ -46,7 +40,7 @@ public sealed class WorkerProcessTests : IDisposable
     [Fact]
     public async Task Probes_answer_while_the_interpreter_is_busy_loading()
     {
-        await using var worker = WorkerProcess.StartSimulated(_store.Path, ["--simulated-load-time-ms", "3000"]);
+        await using var worker = WorkerProcess.StartSimulated(Store, ["--simulated-load-time-ms", "3000"]);
         await worker.Process.LineAsync("Embedding", Limit);
         for (var i = 0; i < 10; i++)
         {
@@ -216,7 +210,7 @@ public sealed class WorkerProcessTests : IDisposable
         await using var worker = await StartAsync();
         foreach (var codec in new[] { PayloadCodec.Json, PayloadCodec.MessagePack })
         {
-            await using var client = await WorkerClient.ConnectAsync(FileDirectoryReader.FindTcp(_store.Path, "clear_kv_blocks")[0], codec, default);
+            await using var client = await WorkerClient.ConnectAsync(FileDirectoryReader.FindTcp(Store, "clear_kv_blocks")[0], codec, default);
             await using var call = await client.CallAsync("{}"u8.ToArray(), default);
             await foreach (var item in call.ReadAsync(default))
             {
@@ -230,7 +224,7 @@ public sealed class WorkerProcessTests : IDisposable
     [Fact]
     public async Task The_canary_proves_the_endpoint_before_it_is_ready()
     {
-        await using var worker = WorkerProcess.StartSimulated(_store.Path, [], new Dictionary<string, string>
+        await using var worker = WorkerProcess.StartSimulated(Store, [], new Dictionary<string, string>
         {
             ["DYN_HEALTH_CHECK_ENABLED"] = "true",
             ["DYN_CANARY_WAIT_TIME"] = "1",
@@ -245,10 +239,10 @@ public sealed class WorkerProcessTests : IDisposable
     {
         await using var worker = await StartAsync();
         Assert.Equal("Engine slept (level=1)", await ControlAsync(worker, "control/sleep"));
-        Assert.Empty(FileDirectoryReader.FindTcp(_store.Path, "generate"));
+        Assert.Empty(FileDirectoryReader.FindTcp(Store, "generate"));
         Assert.Equal("Engine already sleeping", await ControlAsync(worker, "control/sleep"));
         Assert.Equal("Engine woke", await ControlAsync(worker, "control/wake_up"));
-        Assert.Single(FileDirectoryReader.FindTcp(_store.Path, "generate"));
+        Assert.Single(FileDirectoryReader.FindTcp(Store, "generate"));
         await using var client = await ConnectAsync();
         Assert.Equal(5, await CountAsync(await client.CallAsync(Body(1, 5), default)));
     }
@@ -261,7 +255,7 @@ public sealed class WorkerProcessTests : IDisposable
         var handOver = await SingleAsync(await toPrefill.CallAsync(Body(1, 1), default));
         await UsageAsync(prefill, usage => usage > 0);
         await using var decode = await StartAsync(["--disaggregation-mode", "decode", "--kv-transfer-config", Transfer]);
-        var address = FileDirectoryReader.FindTcp(_store.Path, "generate").Single(address => address.Contains("/backend/", StringComparison.Ordinal));
+        var address = FileDirectoryReader.FindTcp(Store, "generate").Single(address => address.Contains("/backend/", StringComparison.Ordinal));
         await using var toDecode = await WorkerClient.ConnectAsync(address, PayloadCodec.MessagePack, default);
         var request = JsonNode.Parse(Body(1, 2))!;
         request["stop_conditions"]!["min_tokens"] = 9; // more than max_tokens: prefill workers run one token and do not see it
@@ -283,81 +277,10 @@ public sealed class WorkerProcessTests : IDisposable
     {
         // Nobody listens there, and it is not waited for.
         var away = new Dictionary<string, string> { ["DYN_DISCOVERY_BACKEND"] = "etcd", ["ETCD_ENDPOINTS"] = $"http://127.0.0.1:{FreePorts.Next()}" };
-        await using var worker = WorkerProcess.StartSimulated(_store.Path, arguments, away);
+        await using var worker = WorkerProcess.StartSimulated(Store, arguments, away);
         Assert.Equal(code, await worker.Process.ExitCodeAsync(Limit));
         Assert.Contains(worker.Process.Lines, line => line.Contains(message, StringComparison.Ordinal));
         Assert.DoesNotContain(worker.Process.Lines, line => line.Contains("shutdown was asked for", StringComparison.Ordinal) || line.Contains("exit code 0", StringComparison.Ordinal));
         Assert.DoesNotContain(worker.Process.Lines, line => line.Contains(away["ETCD_ENDPOINTS"], StringComparison.Ordinal) || line.Contains("EngineDead", StringComparison.Ordinal));
     }
-
-    private async Task<WorkerProcess> StartAsync(string[]? arguments = null)
-    {
-        var worker = WorkerProcess.StartSimulated(
-            _store.Path, ["--simulated-step-time-ms", "5", .. arguments ?? []], new Dictionary<string, string> { ["DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS"] = "0.2" });
-        await worker.ReadyAsync(Limit);
-        return worker;
-    }
-
-    private static Task UsageAsync(WorkerProcess worker, Predicate<double> condition) =>
-        Polling.UntilAsync("the cache is not used as expected", Limit, async () => condition(await worker.MetricAsync("vllm:kv_cache_usage_perc")));
-
-    private static async Task<JsonObject> SingleAsync(WorkerCall call)
-    {
-        var items = new List<JsonObject>();
-        await foreach (var item in call.ReadAsync(default))
-        {
-            items.Add(item);
-        }
-
-        return Assert.Single(items);
-    }
-
-    private Task<WorkerClient> ConnectAsync() =>
-        WorkerClient.ConnectAsync(FileDirectoryReader.FindTcp(_store.Path, "generate")[0], PayloadCodec.MessagePack, default);
-
-    private string[] Records() => Directory.Exists(Path.Combine(_store.Path, "v1")) ? Directory.GetFiles(Path.Combine(_store.Path, "v1"), "*", SearchOption.AllDirectories) : [];
-
-    private static byte[] Body(int seed, int maxTokens) => System.Text.Encoding.UTF8.GetBytes(
-        $$$"""{"token_ids":[{{{seed}}},2,3],"stop_conditions":{"max_tokens":{{{maxTokens}}},"ignore_eos":true},"sampling_options":{"temperature":0}}""");
-
-    private static async Task<int> CountAsync(WorkerCall call)
-    {
-        var tokens = 0;
-        await foreach (var item in call.ReadAsync(default))
-        {
-            tokens += item["data"]?["token_ids"]?.AsArray().Count ?? throw new InvalidOperationException(item.ToJsonString());
-        }
-
-        return tokens;
-    }
-
-    private static async Task FirstAsync(WorkerCall call)
-    {
-        await using var items = call.ReadAsync(default).GetAsyncEnumerator();
-        Assert.True(await items.MoveNextAsync());
-    }
-
-    private static async Task<string> ControlAsync(WorkerProcess worker, string path)
-    {
-        using var response = await worker.Http.PostAsync($"/engine/{path}", null);
-        return JsonNode.Parse(await response.Content.ReadAsStringAsync())!["message"]!.GetValue<string>();
-    }
-
-    private static int FindEngineCore(WorkerProcess worker) =>
-        ChildProcesses.Descendants(worker.Process.Id).First(id => File.ReadAllText($"/proc/{id}/comm").StartsWith("VLLM::EngineCor", StringComparison.Ordinal));
-
-    private static bool IsAlive(int id)
-    {
-        try
-        {
-            var stat = File.ReadAllText($"/proc/{id}/stat");
-            return stat[stat.LastIndexOf(')') + 2] != 'Z';
-        }
-        catch (IOException)
-        {
-            return false;
-        }
-    }
-
-    private static void AssertGone(int id) => Assert.False(IsAlive(id), $"process {id} is still there");
 }

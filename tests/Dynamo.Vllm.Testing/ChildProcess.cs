@@ -83,7 +83,7 @@ public sealed class ChildProcess : IAsyncDisposable
     }
 
     public void Signal(string signal, int? process = null) =>
-        Process.Start("kill", [$"-{signal}", (process ?? Id).ToString(CultureInfo.InvariantCulture)]).WaitForExit();
+        Process.Start("kill", [$"-{signal}", "--", (process ?? Id).ToString(CultureInfo.InvariantCulture)]).WaitForExit();
 
     public async Task<int> ExitCodeAsync(TimeSpan limit)
     {

@@ -19,7 +19,9 @@ public sealed class WorkerProcess : IAsyncDisposable
     /// <param name="store">Folder of the file discovery store.</param>
     /// <param name="arguments">Beside those that every worker here gets.</param>
     /// <param name="environment">Beside what keeps it on loopback.</param>
-    public static WorkerProcess Start(string store, IEnumerable<string> arguments, IReadOnlyDictionary<string, string>? environment = null)
+    /// <param name="launcher">A program, with its arguments, that becomes the worker by exec: <c>setsid</c>, <c>prlimit</c>, a shell.</param>
+    public static WorkerProcess Start(
+        string store, IEnumerable<string> arguments, IReadOnlyDictionary<string, string>? environment = null, IEnumerable<string>? launcher = null)
     {
         var port = FreePorts.Next();
         var variables = new Dictionary<string, string>(environment ?? new Dictionary<string, string>())
@@ -32,15 +34,21 @@ public sealed class WorkerProcess : IAsyncDisposable
         };
         variables.TryAdd("DYN_DISCOVERY_BACKEND", "file");
         var assembly = Path.Combine(AppContext.BaseDirectory, "Dynamo.Vllm.Worker.dll");
-        return new WorkerProcess(new ChildProcess("dynamo-vllm", "dotnet", [assembly, .. arguments], variables), port);
+        string[] command = [.. launcher ?? [], "dotnet", assembly, .. arguments];
+        return new WorkerProcess(new ChildProcess("dynamo-vllm", command[0], command[1..], variables), port);
     }
 
     /// <summary>On the simulated engine, which is up in a second.</summary>
-    public static WorkerProcess StartSimulated(string store, IEnumerable<string>? arguments = null, IReadOnlyDictionary<string, string>? environment = null) =>
+    public static WorkerProcess StartSimulated(
+        string store, IEnumerable<string>? arguments = null, IReadOnlyDictionary<string, string>? environment = null,
+        IEnumerable<string>? launcher = null) =>
         Start(
             store,
-            ["--simulated-engine", "--model", Path.Combine(SimulatedPaths.SimulatedEngine, "model"), "--served-model-name", "tiny", "--max-model-len", "1024", .. arguments ?? []],
-            environment);
+            [
+                "--simulated-engine", "--model", Path.Combine(SimulatedPaths.SimulatedEngine, "model"), "--served-model-name", "tiny",
+                "--max-model-len", "1024", .. arguments ?? [],
+            ],
+            environment, launcher);
 
     public async Task ReadyAsync(TimeSpan limit)
     {

@@ -182,10 +182,19 @@ public sealed partial class KubernetesDiscoveryTests : IClassFixture<KubernetesD
 
     public sealed class Cluster : IAsyncLifetime
     {
-        public KubernetesServer Server { get; private set; } = null!;
+        private KubernetesServer? _server;
 
-        public async Task InitializeAsync() => Server = await KubernetesServer.StartAsync();
+        public KubernetesServer Server => _server!; // no test runs without it
 
-        public async Task DisposeAsync() => await Server.DisposeAsync();
+        public async Task InitializeAsync()
+        {
+            // The runner makes the fixture even when every test of the class is skipped.
+            if (PeerFactAttribute.SkipReason is null)
+            {
+                _server = await KubernetesServer.StartAsync();
+            }
+        }
+
+        public async Task DisposeAsync() => await (_server?.DisposeAsync() ?? ValueTask.CompletedTask);
     }
 }
