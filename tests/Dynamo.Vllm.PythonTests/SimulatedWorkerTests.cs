@@ -22,9 +22,15 @@ public abstract class SimulatedWorkerTests : IDisposable
         GC.SuppressFinalize(this);
     }
 
-    protected async Task<WorkerProcess> StartAsync(string[]? arguments = null, IEnumerable<string>? launcher = null)
+    /// <param name="arguments">Beside those that every worker here gets.</param>
+    /// <param name="launcher">See <see cref="WorkerProcess.Start"/>.</param>
+    /// <param name="grace">Grace period of the stop, in seconds.</param>
+    protected async Task<WorkerProcess> StartAsync(string[]? arguments = null, IEnumerable<string>? launcher = null, double grace = 0.2)
     {
-        var variables = new Dictionary<string, string> { ["DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS"] = "0.2" };
+        var variables = new Dictionary<string, string>
+        {
+            ["DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS"] = grace.ToString(System.Globalization.CultureInfo.InvariantCulture),
+        };
         var worker = WorkerProcess.StartSimulated(Store, ["--simulated-step-time-ms", "5", .. arguments ?? []], variables, launcher);
         await worker.ReadyAsync(Limit);
         return worker;

@@ -10,6 +10,8 @@ namespace Dynamo.Vllm.Core.Discovery;
 /// <remarks>
 /// The only caller of <see cref="IDiscovery"/>. Records are kept as functions of the identity, so that a lost lease ends in the same records
 /// under the new one. All changes run one after the other. Thread-safe.
+/// Leaving is a one-way door: from <see cref="WithdrawAllAsync"/> or <see cref="LeaveAsync"/> on whatever would make something appear ends with
+/// <see cref="WorkerLeavingException"/>, also what is under way or waits for its turn.
 /// </remarks>
 public sealed partial class WorkerRegistration : IAsyncDisposable
 {
@@ -22,11 +24,9 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     private readonly PayloadCodec _codec;
     private readonly ILogger<WorkerRegistration> _logger;
     private readonly SemaphoreSlim _turn = new(1, 1);
-    private readonly List<ServedEndpoint> _endpoints = [];
-    private readonly HashSet<ServedEndpoint> _withdrawn = [];
-    private readonly Dictionary<ServedEndpoint, TransportAddress> _addresses = [];
+    private readonly CancellationTokenSource _leaving = new();
+    private readonly List<RegisteredEndpoint> _endpoints = [];
     private readonly Dictionary<string, Func<InstanceId, DiscoveryRecord>> _records = [];
-    private bool _isLeaving;
 
     /// <param name="discovery">Owned from here on.</param>
     /// <param name="requests">Where endpoints take their requests.</param>
@@ -49,14 +49,18 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     /// <summary>The identity now; a lost lease changes it.</summary>
     public InstanceId Instance { get; private set; }
 
+    /// <summary>The worker is on its way out.</summary>
+    public bool IsLeaving => _leaving.IsCancellationRequested;
+
     public async Task JoinAsync(CancellationToken cancellationToken) => Instance = await _discovery.JoinAsync(cancellationToken).ConfigureAwait(false);
 
     /// <summary>Puts or replaces a record of any kind under a name of the caller's.</summary>
-    public Task PutAsync(string name, Func<InstanceId, DiscoveryRecord> record, CancellationToken cancellationToken) => InTurnAsync(async () =>
+    /// <exception cref="WorkerLeavingException">The worker leaves.</exception>
+    public Task PutAsync(string name, Func<InstanceId, DiscoveryRecord> record, CancellationToken cancellationToken) => AppearAsync(async token =>
     {
         _records[name] = record;
-        await _discovery.RegisterAsync(record(Instance), cancellationToken).ConfigureAwait(false);
-    });
+        await _discovery.RegisterAsync(record(Instance), token).ConfigureAwait(false);
+    }, cancellationToken);
 
     /// <summary>Removes a record that was put under the name.</summary>
     public Task RemoveAsync(string name, CancellationToken cancellationToken) => InTurnAsync(async () =>
@@ -77,64 +81,85 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     }
 
     /// <summary>Takes requests for the endpoint, then makes it visible: the listener is up before the record appears.</summary>
-    public Task ServeAsync(ServedEndpoint endpoint, CancellationToken cancellationToken) => InTurnAsync(async () =>
-    {
-        if (!_endpoints.Contains(endpoint))
-        {
-            _endpoints.Add(endpoint);
-        }
-
-        _withdrawn.Remove(endpoint);
-        await BindAsync(endpoint, cancellationToken).ConfigureAwait(false);
-        await PublishAsync(endpoint, cancellationToken).ConfigureAwait(false);
-    });
+    /// <exception cref="WorkerLeavingException">The worker leaves.</exception>
+    public Task ServeAsync(ServedEndpoint endpoint, CancellationToken cancellationToken) =>
+        ShowAsync(endpoint, HiddenReasons.None, cancellationToken);
 
     /// <summary>Value of a served endpoint's record under the current identity. Only for records that are put here: it is called in turn.</summary>
-    public JsonObject EndpointValue(ServedEndpoint endpoint) => RecordOf(endpoint, _addresses[endpoint]).Value;
+    public JsonObject EndpointValue(ServedEndpoint endpoint) => RecordOf(Find(endpoint)!).Value;
 
-    /// <summary>Makes the endpoint invisible; requests that still arrive are served.</summary>
-    public Task WithdrawAsync(ServedEndpoint endpoint, CancellationToken cancellationToken) => InTurnAsync(async () =>
+    /// <summary>Makes the endpoint invisible until the reason is taken back; requests that still arrive are served. No effect once the worker leaves.</summary>
+    public Task HideAsync(ServedEndpoint endpoint, HiddenReasons reason, CancellationToken cancellationToken) => InTurnAsync(async () =>
     {
-        if (!_withdrawn.Contains(endpoint))
+        if (Find(endpoint) is { } entry)
         {
-            // Remembered only once it is true: a store that was away must be asked again.
-            await _discovery.UnregisterAsync(RecordOf(endpoint, new TransportAddress("tcp", "")), cancellationToken).ConfigureAwait(false);
-            _withdrawn.Add(endpoint);
+            entry.Hidden |= reason;
+            await UnpublishAsync(entry, cancellationToken).ConfigureAwait(false);
         }
     });
 
-    /// <summary>Makes every endpoint invisible. Goes on after a failure: the rest must still be withdrawn.</summary>
+    /// <summary>Takes a reason back, and makes the endpoint visible if none is left.</summary>
+    /// <exception cref="WorkerLeavingException">The worker leaves.</exception>
+    public Task ShowAsync(ServedEndpoint endpoint, HiddenReasons reason, CancellationToken cancellationToken) => AppearAsync(async token =>
+    {
+        var entry = Find(endpoint);
+        if (entry is null)
+        {
+            _endpoints.Add(entry = new RegisteredEndpoint(endpoint));
+        }
+
+        entry.Hidden &= ~reason;
+        if (entry.Hidden == HiddenReasons.None)
+        {
+            await BindAsync(entry, token).ConfigureAwait(false);
+            await PublishAsync(entry, token).ConfigureAwait(false);
+        }
+    }, cancellationToken);
+
+    /// <summary>Takes one endpoint out of the store for good.</summary>
+    public Task WithdrawAsync(ServedEndpoint endpoint, CancellationToken cancellationToken) => InTurnAsync(async () =>
+    {
+        if (Find(endpoint) is { } entry)
+        {
+            await UnpublishAsync(entry, cancellationToken).ConfigureAwait(false);
+        }
+    });
+
+    /// <summary>The worker leaves: makes every endpoint invisible. Goes on after a failure: the rest must still be withdrawn.</summary>
     public async Task WithdrawAllAsync(CancellationToken cancellationToken)
     {
-        _isLeaving = true;
-        foreach (var endpoint in _endpoints.ToArray())
+        await _leaving.CancelAsync().ConfigureAwait(false);
+        await InTurnAsync(async () =>
         {
-            try
+            foreach (var entry in _endpoints)
             {
-                await WithdrawAsync(endpoint, cancellationToken).ConfigureAwait(false);
+                try
+                {
+                    await UnpublishAsync(entry, cancellationToken).ConfigureAwait(false);
+                }
+                catch (Exception exception) when (exception is not OutOfMemoryException)
+                {
+                    // Best-effort cleanup (style E3): an unreachable store must not keep the worker from draining.
+                    LogCannotWithdraw(_logger, entry.Endpoint.Id.ToString(), exception);
+                }
             }
-            catch (Exception exception) when (exception is not OutOfMemoryException)
-            {
-                // Best-effort cleanup (style E3): an unreachable store must not keep the worker from draining.
-                LogCannotWithdraw(_logger, endpoint.Id.ToString(), exception);
-            }
-        }
+        }).ConfigureAwait(false);
     }
 
     /// <summary>Refuses later requests for every endpoint.</summary>
-    public async Task CloseIntakeAsync()
+    public Task CloseIntakeAsync() => InTurnAsync(async () =>
     {
-        foreach (var endpoint in _endpoints.ToArray())
+        foreach (var entry in _endpoints)
         {
-            await _requests.UnbindAsync(endpoint, Instance).ConfigureAwait(false);
+            await _requests.UnbindAsync(entry.Endpoint, Instance).ConfigureAwait(false);
         }
-    }
+    });
 
-    /// <summary>Removes everything that is left in the store.</summary>
-    public Task LeaveAsync(CancellationToken cancellationToken)
+    /// <summary>The worker leaves: removes everything that is left in the store.</summary>
+    public async Task LeaveAsync(CancellationToken cancellationToken)
     {
-        _isLeaving = true;
-        return InTurnAsync(() => _discovery.LeaveAsync(cancellationToken));
+        await _leaving.CancelAsync().ConfigureAwait(false);
+        await InTurnAsync(() => _discovery.LeaveAsync(cancellationToken)).ConfigureAwait(false);
     }
 
     public async ValueTask DisposeAsync()
@@ -142,20 +167,33 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         _discovery.IdentityChanged -= OnIdentityChanged;
         await _discovery.DisposeAsync().ConfigureAwait(false);
         _turn.Dispose();
+        _leaving.Dispose();
     }
 
-    private async Task BindAsync(ServedEndpoint endpoint, CancellationToken cancellationToken) =>
-        _addresses[endpoint] = await _requests.BindAsync(endpoint, Instance, cancellationToken).ConfigureAwait(false);
+    private RegisteredEndpoint? Find(ServedEndpoint endpoint) => _endpoints.Find(entry => entry.Endpoint == endpoint);
 
-    private async Task PublishAsync(ServedEndpoint endpoint, CancellationToken cancellationToken)
+    private async Task BindAsync(RegisteredEndpoint entry, CancellationToken cancellationToken) =>
+        entry.Address = await _requests.BindAsync(entry.Endpoint, Instance, cancellationToken).ConfigureAwait(false);
+
+    private async Task PublishAsync(RegisteredEndpoint entry, CancellationToken cancellationToken)
     {
-        var address = _addresses[endpoint];
-        await _discovery.RegisterAsync(RecordOf(endpoint, address), cancellationToken).ConfigureAwait(false);
-        LogServing(_logger, endpoint.Id.ToString(), address.Value);
+        entry.IsPublished = true;
+        await _discovery.RegisterAsync(RecordOf(entry), cancellationToken).ConfigureAwait(false);
+        LogServing(_logger, entry.Endpoint.Id.ToString(), entry.Address!.Value);
     }
 
-    private DiscoveryRecord RecordOf(ServedEndpoint endpoint, TransportAddress address) =>
-        DiscoveryRecord.Endpoint(endpoint.Id, Instance, address, _deviceType, _codec);
+    private async Task UnpublishAsync(RegisteredEndpoint entry, CancellationToken cancellationToken)
+    {
+        if (entry.IsPublished)
+        {
+            // Remembered only once it is true: a store that was away must be asked again.
+            await _discovery.UnregisterAsync(RecordOf(entry), cancellationToken).ConfigureAwait(false);
+            entry.IsPublished = false;
+        }
+    }
+
+    private DiscoveryRecord RecordOf(RegisteredEndpoint entry) =>
+        DiscoveryRecord.Endpoint(entry.Endpoint.Id, Instance, entry.Address!, _deviceType, _codec);
 
     private void OnIdentityChanged(InstanceId instance) => _ = MoveAsync(instance);
 
@@ -165,34 +203,34 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         {
             await InTurnAsync(async () =>
             {
-                if (_isLeaving)
+                if (IsLeaving)
                 {
                     return;
                 }
 
                 LogMoving(_logger, Instance.Hex, instance.Hex);
                 Instance = instance;
-                var visible = _endpoints.Where(endpoint => !_withdrawn.Contains(endpoint)).ToList();
-                foreach (var endpoint in visible)
+                var visible = _endpoints.Where(entry => entry.IsPublished).ToList();
+                foreach (var entry in visible)
                 {
                     // First, since records may name the addresses of endpoints.
-                    await BindAgainAsync(endpoint, instance).ConfigureAwait(false);
+                    await BindAgainAsync(entry, instance).ConfigureAwait(false);
                 }
 
                 foreach (var record in _records.Values)
                 {
-                    await MoveOneAsync(instance, () => _discovery.RegisterAsync(record(instance), CancellationToken.None)).ConfigureAwait(false);
+                    await MoveOneAsync(instance, () => _discovery.RegisterAsync(record(instance), _leaving.Token)).ConfigureAwait(false);
                 }
 
-                foreach (var endpoint in visible)
+                foreach (var entry in visible)
                 {
-                    await MoveOneAsync(instance, () => PublishAsync(endpoint, CancellationToken.None)).ConfigureAwait(false);
+                    await MoveOneAsync(instance, () => PublishAsync(entry, _leaving.Token)).ConfigureAwait(false);
                 }
 
                 // Routes of the old identity stay: callers that still hold its address are served until they have seen the new one.
             }).ConfigureAwait(false);
         }
-        catch (ObjectDisposedException)
+        catch (Exception exception) when (exception is ObjectDisposedException || IsLeaving)
         {
             // The worker stops.
         }
@@ -206,21 +244,22 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     /// <summary>
     /// The outage that cost the lease may have taken the request plane, too: tried until it works, since without it the worker stays invisible.
     /// </summary>
-    private async Task BindAgainAsync(ServedEndpoint endpoint, InstanceId instance)
+    private async Task BindAgainAsync(RegisteredEndpoint entry, InstanceId instance)
     {
-        while (!_isLeaving)
+        while (!IsLeaving)
         {
             try
             {
-                using var limit = new CancellationTokenSource(BindTimeLimit);
-                await BindAsync(endpoint, limit.Token).ConfigureAwait(false);
+                using var limit = CancellationTokenSource.CreateLinkedTokenSource(_leaving.Token);
+                limit.CancelAfter(BindTimeLimit);
+                await BindAsync(entry, limit.Token).ConfigureAwait(false);
                 return;
             }
-            catch (Exception exception) when (exception is not ObjectDisposedException)
+            catch (Exception exception) when (exception is not ObjectDisposedException && !IsLeaving)
             {
                 // Loop supervision (style E3): whatever a request plane throws, giving up would leave the worker invisible for good.
                 LogCannotMove(_logger, instance.Hex, exception);
-                await Task.Delay(BindRetryWait).ConfigureAwait(false);
+                await Task.Delay(BindRetryWait, _leaving.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }
     }
@@ -229,14 +268,34 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     {
         try
         {
+            _leaving.Token.ThrowIfCancellationRequested();
             await move().ConfigureAwait(false);
         }
-        catch (Exception exception)
+        catch (Exception exception) when (!IsLeaving)
         {
             // Loop supervision (style E3): the others must be moved all the same. The store tries a record again that it could not write.
             LogCannotMove(_logger, instance.Hex, exception);
         }
     }
+
+    /// <summary>A change that makes something appear: not begun, and cut short, once the worker leaves.</summary>
+    private Task AppearAsync(Func<CancellationToken, Task> change, CancellationToken cancellationToken) => InTurnAsync(async () =>
+    {
+        if (IsLeaving)
+        {
+            throw new WorkerLeavingException();
+        }
+
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _leaving.Token);
+        try
+        {
+            await change(either.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (IsLeaving)
+        {
+            throw new WorkerLeavingException();
+        }
+    });
 
     private async Task InTurnAsync(Func<Task> change)
     {

@@ -6,7 +6,7 @@ namespace Dynamo.Vllm.Core.Requests;
 /// <summary>Dials back to callers (request-plane.md, 2).</summary>
 public interface ICallHomeDialer
 {
-    /// <summary>Connects and sends the handshake.</summary>
+    /// <summary>Connects and sends the handshake. Bounded in time by itself.</summary>
     Task<ICallHome> DialAsync(RequestEnvelope envelope, CancellationToken cancellationToken);
 }
 

@@ -50,6 +50,7 @@ public sealed class WorkerCall : IAsyncDisposable
             if (header.Length > 0)
             {
                 IsComplete = isFinal && Encoding.UTF8.GetString(header) == "\"sentinel\"";
+                await stream.DisposeAsync().ConfigureAwait(false); // as callers do: the worker waits for it
                 yield break;
             }
 

@@ -66,11 +66,20 @@ internal sealed class EngineControl
             {
                 return await handler(request, cancellation).ConfigureAwait(false);
             }
-            catch (EngineCallException exception)
+            catch (Exception exception) when (exception is EngineCallException or WorkerLeavingException)
             {
                 return Failure(exception.Message);
             }
         });
+
+    /// <summary>What would stop requests that a leaving worker has still to finish is refused; what lets them go on is done.</summary>
+    private void RefuseWhileLeaving()
+    {
+        if (_registration.IsLeaving)
+        {
+            throw new WorkerLeavingException();
+        }
+    }
 
     private async Task<JsonObject> SleepAsync(JsonObject body, CancellationToken cancellationToken)
     {
@@ -88,8 +97,10 @@ internal sealed class EngineControl
                 return Failure("wake_up required before retrying sleep");
             }
 
+            RefuseWhileLeaving();
+
             // Invisible first: a request that arrives while the engine goes down would wait until it wakes.
-            await _registration.WithdrawAsync(_generate, cancellationToken).ConfigureAwait(false);
+            await _registration.HideAsync(_generate, HiddenReasons.Asleep, cancellationToken).ConfigureAwait(false);
             return await FallAsleepAsync(level).ConfigureAwait(false);
         }
         finally
@@ -117,10 +128,10 @@ internal sealed class EngineControl
             {
                 await _engine.CallAsync("resume", null, CancellationToken.None).ConfigureAwait(false);
                 _monitor.IsPaused = false;
-                await _registration.ServeAsync(_generate, CancellationToken.None).ConfigureAwait(false);
+                await _registration.ShowAsync(_generate, HiddenReasons.Asleep, CancellationToken.None).ConfigureAwait(false);
                 _needsWakeUp = false;
             }
-            catch (Exception exception) when (exception is EngineCallException or IOException)
+            catch (Exception exception) when (exception is EngineCallException or IOException or WorkerLeavingException)
             {
                 // Half asleep, or awake and invisible: wake_up is still owed.
             }
@@ -142,7 +153,7 @@ internal sealed class EngineControl
             await _engine.CallAsync("wake_up", new JsonObject { ["tags"] = body["tags"]?.DeepClone() }, CancellationToken.None).ConfigureAwait(false);
             await _engine.CallAsync("resume", null, CancellationToken.None).ConfigureAwait(false);
             _monitor.IsPaused = false;
-            await _registration.ServeAsync(_generate, CancellationToken.None).ConfigureAwait(false);
+            await _registration.ShowAsync(_generate, HiddenReasons.Asleep, CancellationToken.None).ConfigureAwait(false); // a leaving worker stays away
             _isAsleep = false;
             _needsWakeUp = false;
             return Success("Engine woke");
@@ -161,6 +172,7 @@ internal sealed class EngineControl
             return Failure($"Invalid mode '{mode}'; expected keep|wait|abort");
         }
 
+        RefuseWhileLeaving();
         var clear = body["clear_cache"]?.GetValue<bool>() ?? false;
         await _engine.CallAsync("pause", new JsonObject { ["mode"] = mode, ["clear_cache"] = clear }, CancellationToken.None).ConfigureAwait(false);
         _monitor.IsPaused = true;

@@ -23,12 +23,14 @@ internal sealed partial class WorkerService
     {
         var fatal = _fatal.Task.IsCompletedSuccessfully ? await _fatal.Task.ConfigureAwait(false) : null;
         var isServing = _endpoints.Count > 0;
-        LogStopping(_logger, fatal ?? reason);
-        await DownAsync("canary and monitor", () => _watching.CancelAsync()).ConfigureAwait(false);
         if (_registration is not null)
         {
+            // Before a word is said: routers must not send more, whatever becomes of our output.
             await DownAsync("withdraw", () => BoundedAsync(_registration.WithdrawAllAsync)).ConfigureAwait(false);
         }
+
+        LogStopping(_logger, fatal ?? reason);
+        await DownAsync("canary and monitor", () => _watching.CancelAsync()).ConfigureAwait(false);
 
         if (fatal is not null)
         {

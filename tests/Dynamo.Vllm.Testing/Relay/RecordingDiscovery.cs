@@ -16,21 +16,23 @@ public sealed class RecordingDiscovery : IDiscovery
 
     public Dictionary<string, DiscoveryRecord> Records { get; } = [];
 
+    /// <summary>Waited for before a registration is remembered.</summary>
+    public Func<CancellationToken, Task>? BeforeRegistration { get; set; }
+
     public event Action<InstanceId>? IdentityChanged;
 
     public void Lose(InstanceId next) => IdentityChanged?.Invoke(next);
 
     public Task<InstanceId> JoinAsync(CancellationToken cancellationToken) => Task.FromResult(new InstanceId(11952163485983143320));
 
-    public Task RegisterAsync(DiscoveryRecord record, CancellationToken cancellationToken)
+    public async Task RegisterAsync(DiscoveryRecord record, CancellationToken cancellationToken)
     {
+        await (BeforeRegistration?.Invoke(cancellationToken) ?? Task.CompletedTask);
         lock (Steps)
         {
             Steps.Add($"+{record.FullKey}");
             Records[record.FullKey] = record;
         }
-
-        return Task.CompletedTask;
     }
 
     public Task UnregisterAsync(DiscoveryRecord record, CancellationToken cancellationToken)

@@ -1,0 +1,73 @@
+using System.Buffers;
+using System.Text;
+using Dynamo.Vllm.Core.Metrics;
+using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Protocol.Discovery;
+using Dynamo.Vllm.Protocol.Framing;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Dynamo.Vllm.UnitTests.Core.Requests;
+
+public sealed class RequestDispatcherTests
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
+
+    private readonly CallHomeDialerFake _dialer = new();
+    private readonly RuntimeMetrics _metrics = new(Prometheus.Metrics.NewCustomRegistry(), "1");
+    private readonly WaitingHandler _handler = new();
+    private readonly ServedEndpoint _endpoint;
+
+    public RequestDispatcherTests()
+    {
+        var id = new EndpointId("n", "c", "generate");
+        _endpoint = new ServedEndpoint(id, _handler, _metrics.ForEndpoint(id, "m"));
+    }
+
+    [Fact]
+    public async Task What_waits_for_its_turn_when_the_worker_aborts_the_rest_is_answered_too()
+    {
+        var dispatcher = Create(new AdmissionLimits(Running: 1, Queued: 1));
+        Assert.Null(Send(dispatcher, "first"));
+        var first = await _dialer.NextAsync().AsTask().WaitAsync(Limit);
+        await _handler.Entered.WaitAsync(Limit);
+        Assert.Null(Send(dispatcher, "second"));
+        Assert.NotNull(Send(dispatcher, "third")); // refused in its acknowledgement
+
+        _endpoint.CancelAll(CancellationCause.Shutdown);
+        var second = await _dialer.NextAsync().AsTask().WaitAsync(Limit);
+        await Task.WhenAll(first.Ended, second.Ended).WaitAsync(Limit);
+        Assert.Equal("second", second.RequestId);
+        Assert.All([first, second], call => Assert.Equal("backend.engine_shutdown", call.Error?.Reason));
+        await _endpoint.WhenIdle().WaitAsync(Limit);
+    }
+
+    private RequestDispatcher Create(AdmissionLimits limits)
+    {
+        var dispatcher = new RequestDispatcher(_dialer, limits, _metrics.Dispatcher, TimeProvider.System, NullLogger<RequestDispatcher>.Instance);
+        dispatcher.Add("route", _endpoint);
+        return dispatcher;
+    }
+
+    private static string? Send(RequestDispatcher dispatcher, string id)
+    {
+        var info = $$"""{\"address\":\"127.0.0.1:1\",\"subject\":\"s\",\"context\":\"{{id}}\",\"stream_type\":\"response\"}""";
+        var header = $$$"""{"id":"{{{id}}}","connection_info":{"transport":"tcp_server","info":"{{{info}}}"}}""";
+        var payload = new ArrayBufferWriter<byte>();
+        TwoPartMessage.Write(payload, Encoding.UTF8.GetBytes(header), "{}"u8);
+        return dispatcher.Accept("route", default, payload.WrittenMemory, release: null);
+    }
+
+    /// <summary>Waits until its request is cancelled, as one that the engine works on does.</summary>
+    private sealed class WaitingHandler : IEndpointHandler
+    {
+        private readonly TaskCompletionSource _entered = new(TaskCreationOptions.RunContinuationsAsynchronously); // the test goes on elsewhere
+
+        public Task Entered => _entered.Task;
+
+        public Task HandleAsync(RequestContext context, IResponseWriter responses)
+        {
+            _entered.TrySetResult();
+            return Task.Delay(Timeout.Infinite, context.Cancelled);
+        }
+    }
+}
