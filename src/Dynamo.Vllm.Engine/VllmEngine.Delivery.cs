@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Engine.Guest;
 using Dynamo.Vllm.Engine.Requests;
 using Dynamo.Vllm.Python.Interpreter;
@@ -60,21 +61,26 @@ public sealed partial class VllmEngine
         switch (reader.ReadKind())
         {
             case GuestRecordKind.Tokens:
-                Deliver(reader.ReadTokens());
-                Touch();
-                break;
-            case GuestRecordKind.Step:
-                foreach (var record in reader.ReadStep())
+                var record = reader.ReadTokens();
+                Deliver(record);
+                if (record.Finish != FinishReason.Abort)
                 {
-                    Deliver(record);
+                    Volatile.Write(ref _steps, _steps + 1); // an abort is answered by vLLM's front end alone
                 }
 
-                Touch();
+                break;
+            case GuestRecordKind.Step:
+                foreach (var tokens in reader.ReadStep())
+                {
+                    Deliver(tokens);
+                }
+
+                Volatile.Write(ref _steps, _steps + 1);
                 break;
             case GuestRecordKind.Stats:
                 var (load, _, generated) = reader.ReadStats();
                 Interlocked.Add(ref _generatedTokens, (long)generated);
-                Touch();
+                Volatile.Write(ref _steps, _steps + 1);
                 LoadChanged?.Invoke(load);
                 break;
             case GuestRecordKind.TokenText:

@@ -32,7 +32,7 @@ public sealed partial class VllmEngine : IEngine
     private readonly ConcurrentDictionary<string, ILogger> _pythonLoggers = new();
     private EngineDescription? _description;
     private ulong _nextId;
-    private long _lastProgress;
+    private long _steps;
     private volatile bool _isStopping;
     private long _generatedTokens;
 
@@ -43,7 +43,6 @@ public sealed partial class VllmEngine : IEngine
         _logger = loggers.CreateLogger<VllmEngine>();
         var settings = new JsonObject { ["drive"] = options.Drive, ["simulated_path"] = options.SimulatedPath };
         _host = new PythonHost(python, new GuestProgram(GuestSources.Load(), GuestSources.EntryModule, settings.ToJsonString()));
-        _lastProgress = time.GetTimestamp();
     }
 
     public event Action<EngineLoad>? LoadChanged;
@@ -52,7 +51,7 @@ public sealed partial class VllmEngine : IEngine
 
     public int RunningRequests => _streams.Count;
 
-    public long LastProgress => Volatile.Read(ref _lastProgress);
+    public long Steps => Volatile.Read(ref _steps);
 
     public Task<string> Died => _died.Task;
 
@@ -90,7 +89,6 @@ public sealed partial class VllmEngine : IEngine
         var body = new JsonObject { ["overrides"] = overrides, ["environment"] = environment };
         var facts = await AskAsync(GuestOperation.Build, body, cancellationToken).ConfigureAwait(false);
         _description = EngineFacts.Read(facts);
-        Touch();
     }
 
     public IEngineStream Submit(EngineRequest request)
@@ -104,11 +102,6 @@ public sealed partial class VllmEngine : IEngine
         var json = new ArrayBufferWriter<byte>(512);
         RequestEncoder.Write(json, request);
         var stream = new EngineStream(this, id);
-        if (_streams.IsEmpty)
-        {
-            Touch(); // work begins: the time without work must not count as a stall
-        }
-
         _streams[id] = stream;
         var ids = request.Options.PromptEmbeds is { Length: > 0 } ? [] : request.Options.TokenIds;
         if (!Post(GuestOperation.Submit, id, json.WrittenSpan, System.Runtime.InteropServices.MemoryMarshal.AsBytes(ids.AsSpan()), isUrgent: false))
@@ -124,6 +117,14 @@ public sealed partial class VllmEngine : IEngine
         }
 
         return stream;
+    }
+
+    public void ReleaseRequests(DynamoError error)
+    {
+        foreach (var (_, stream) in _streams)
+        {
+            stream.Release(error); // stays known until the engine has let go of it
+        }
     }
 
     public Task<JsonElement> CallAsync(string method, JsonObject? arguments, CancellationToken cancellationToken) =>
@@ -178,7 +179,6 @@ public sealed partial class VllmEngine : IEngine
         return posted;
     }
 
-    private void Touch() => Volatile.Write(ref _lastProgress, _time.GetTimestamp());
 
     private void FailAll(DynamoError error)
     {

@@ -136,35 +136,6 @@ public sealed class WorkerProcessTests : SimulatedWorkerTests
     }
 
     [Fact]
-    public async Task A_hung_engine_is_noticed_and_the_client_gets_an_answer()
-    {
-        await using var worker = await StartAsync(["--engine-stall-timeout", "2"]);
-        await using var client = await ConnectAsync();
-        await using var call = await client.CallAsync(Body(1, 900), default);
-        var core = FindEngineCore(worker);
-        JsonObject? last = null;
-        try
-        {
-            await foreach (var item in call.ReadAsync(default))
-            {
-                if (last is null)
-                {
-                    worker.Process.Signal("STOP", core);
-                }
-
-                last = item;
-            }
-        }
-        catch (WorkerCallException)
-        {
-            // The stream may break instead: an answer, too.
-        }
-
-        await worker.Process.LineAsync("made no step for", Limit);
-        Assert.Equal(1, await worker.Process.ExitCodeAsync(Limit));
-    }
-
-    [Fact]
     public async Task A_client_that_kills_or_vanishes_frees_the_engine()
     {
         await using var worker = await StartAsync();

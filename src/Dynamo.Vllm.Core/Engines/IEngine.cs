@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Dynamo.Vllm.Protocol.Errors;
 
 namespace Dynamo.Vllm.Core.Engines;
 
@@ -12,8 +13,8 @@ public interface IEngine
     /// <summary>Requests that were submitted and have not ended.</summary>
     int RunningRequests { get; }
 
-    /// <summary>Monotonic time of the engine's last sign of life (<see cref="TimeProvider.GetTimestamp"/>).</summary>
-    long LastProgress { get; }
+    /// <summary>Grows whenever the engine has made steps; by how much says nothing.</summary>
+    long Steps { get; }
 
     /// <summary>Ends with the reason when the engine is gone for good.</summary>
     Task<string> Died { get; }
@@ -24,6 +25,9 @@ public interface IEngine
     /// <summary>Starts a request.</summary>
     /// <exception cref="Protocol.Errors.RequestFailedException">The engine is gone, or its mailbox is full.</exception>
     IEngineStream Submit(EngineRequest request);
+
+    /// <summary>Fails every running request for its caller. The engine, which does not listen now, is told to stop them when it listens again.</summary>
+    void ReleaseRequests(DynamoError error);
 
     /// <summary>A control call by name, with its arguments.</summary>
     /// <exception cref="EngineCallException">The engine refused or failed.</exception>

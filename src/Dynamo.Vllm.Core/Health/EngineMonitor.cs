@@ -3,11 +3,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Dynamo.Vllm.Core.Health;
 
-/// <summary>Watches the engine: its own health check, as the reference does, and the stalls that this check does not see.</summary>
-/// <remarks>
-/// A stall is work pending and no step for the stall limit: first the process is not ready and not live, then, after as long again, it ends.
-/// While a control call has paused the engine there is no stall.
-/// </remarks>
+/// <summary>Watches the engine by vLLM's own health check, as the reference does. What this check does not see is <see cref="Stalls.StallWatch"/>'s.</summary>
 public sealed partial class EngineMonitor
 {
     private readonly IEngine _engine;
@@ -24,9 +20,6 @@ public sealed partial class EngineMonitor
         _time = time;
         _logger = logger;
     }
-
-    /// <summary>A control call has stopped the engine on purpose.</summary>
-    public bool IsPaused { get; set; }
 
     /// <summary>Runs until cancelled or until the engine must be given up.</summary>
     /// <returns>Why the process has to end, or null when cancelled.</returns>
@@ -61,11 +54,6 @@ public sealed partial class EngineMonitor
             return await _engine.Died.ConfigureAwait(false);
         }
 
-        if (CheckStall() is { } stalled)
-        {
-            return stalled;
-        }
-
         try
         {
             var check = _engine.CallAsync("check_health", null, cancellationToken);
@@ -82,41 +70,6 @@ public sealed partial class EngineMonitor
         }
     }
 
-    private string? CheckStall()
-    {
-        var silent = _time.GetElapsedTime(_engine.LastProgress);
-        if (_options.StallTimeout <= TimeSpan.Zero || IsPaused || _engine.RunningRequests == 0 || silent < _options.StallTimeout)
-        {
-            if (_health.Fault is not null)
-            {
-                _health.Fault = null;
-                LogRecovered(_logger);
-            }
-
-            return null;
-        }
-
-        var text = $"the engine has {_engine.RunningRequests} requests and made no step for {silent.TotalSeconds:0} s";
-        if (silent >= _options.StallTimeout * 2)
-        {
-            return text;
-        }
-
-        if (_health.Fault is null)
-        {
-            _health.Fault = text;
-            LogStalled(_logger, text, (_options.StallTimeout * 2).TotalSeconds);
-        }
-
-        return null;
-    }
-
     [LoggerMessage(EventId = 2301, Level = LogLevel.Critical, Message = "Giving the engine up: {Reason}")]
     private static partial void LogFatal(ILogger logger, string reason);
-
-    [LoggerMessage(EventId = 2302, Level = LogLevel.Error, Message = "Stall: {Reason}. Not ready; the process ends if it lasts {LimitSeconds} s")]
-    private static partial void LogStalled(ILogger logger, string reason, double limitSeconds);
-
-    [LoggerMessage(EventId = 2303, Level = LogLevel.Warning, Message = "The engine makes steps again")]
-    private static partial void LogRecovered(ILogger logger);
 }

@@ -12,6 +12,7 @@ public sealed class HealthState
     private readonly TimeProvider _time;
     private readonly long _started;
     private string? _fault;
+    private string? _suspicion;
     private bool _isHeld;
 
     /// <param name="canaryEnabled">Endpoints with a payload must prove themselves.</param>
@@ -43,6 +44,26 @@ public sealed class HealthState
             lock (_lock)
             {
                 _fault = value;
+            }
+        }
+    }
+
+    /// <summary>Why the engine is believed not to work at the moment, or null. Makes the process not ready.</summary>
+    public string? Suspicion
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _suspicion;
+            }
+        }
+
+        set
+        {
+            lock (_lock)
+            {
+                _suspicion = value;
             }
         }
     }
@@ -113,7 +134,7 @@ public sealed class HealthState
 
     private bool ComputeReady()
     {
-        if (_isHeld || _fault is not null)
+        if (_isHeld || _fault is not null || _suspicion is not null)
         {
             return false;
         }

@@ -245,6 +245,11 @@ public sealed partial class RequestDispatcher
         DynamoError? error = null;
         try
         {
+            if (endpoint.TurnAway is { } turnedAway)
+            {
+                throw new RequestFailedException(turnedAway);
+            }
+
             await endpoint.Handler.HandleAsync(context, home).ConfigureAwait(false);
         }
         catch (RequestFailedException exception)

@@ -1,5 +1,6 @@
 using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Protocol.Discovery;
+using Dynamo.Vllm.Protocol.Errors;
 
 namespace Dynamo.Vllm.Core.Requests;
 
@@ -11,6 +12,7 @@ public sealed class ServedEndpoint
     private TaskCompletionSource? _idle;
     private int _accepted;
     private CancellationCause _allCancelled;
+    private volatile DynamoError? _turnAway;
 
     public ServedEndpoint(EndpointId id, IEndpointHandler handler, EndpointMetrics metrics)
     {
@@ -24,6 +26,13 @@ public sealed class ServedEndpoint
     public IEndpointHandler Handler { get; }
 
     public EndpointMetrics Metrics { get; }
+
+    /// <summary>While set, requests that have not begun end with it instead of meeting the handler.</summary>
+    public DynamoError? TurnAway
+    {
+        get => _turnAway;
+        set => _turnAway = value;
+    }
 
     /// <summary>Raised after each item that went out and was no error: proof that the endpoint works.</summary>
     public event Action? Responded;

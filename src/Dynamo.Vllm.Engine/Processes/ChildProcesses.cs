@@ -39,17 +39,5 @@ public static class ChildProcesses
     }
 
     /// <summary>Process ids below <paramref name="root"/>, parents before children.</summary>
-    public static IReadOnlyList<int> Descendants(int root)
-    {
-        var parents = ProcessTable.Read().Where(entry => !entry.HasEnded).ToDictionary(entry => entry.Id, entry => entry.Parent);
-        var found = new List<int>();
-        var level = new List<int> { root };
-        while (level.Count > 0)
-        {
-            level = [.. parents.Where(pair => level.Contains(pair.Value)).Select(pair => pair.Key)];
-            found.AddRange(level);
-        }
-
-        return found;
-    }
+    public static IReadOnlyList<int> Descendants(int root) => [.. ProcessTable.Below(root).Select(entry => entry.Id)];
 }

@@ -5,27 +5,62 @@ namespace Dynamo.Vllm.Engine.Processes;
 /// <summary>The processes of this machine, out of /proc.</summary>
 internal static class ProcessTable
 {
+    /// <summary>Kernel clock ticks in a second; the same on every architecture that .NET runs on.</summary>
+    private const int TicksPerSecond = 100;
+
     /// <summary>Those that could be read; what ends in between is left out.</summary>
     public static IEnumerable<ProcessEntry> Read()
     {
         foreach (var folder in Directory.EnumerateDirectories("/proc"))
         {
-            if (int.TryParse(Path.GetFileName(folder), NumberStyles.None, CultureInfo.InvariantCulture, out var id) && TryRead(id) is { } entry)
+            if (int.TryParse(Path.GetFileName(folder), NumberStyles.None, CultureInfo.InvariantCulture, out var id) && TryRead($"/proc/{id}/stat", id) is { } entry)
             {
                 yield return entry;
             }
         }
     }
 
-    private static ProcessEntry? TryRead(int id)
+    /// <summary>What lives below <paramref name="root"/>, parents before children.</summary>
+    public static IReadOnlyList<ProcessEntry> Below(int root)
+    {
+        var all = Read().Where(entry => !entry.HasEnded).ToList();
+        var found = new List<ProcessEntry>();
+        var level = new List<int> { root };
+        while (level.Count > 0)
+        {
+            var next = all.Where(entry => level.Contains(entry.Parent)).ToList();
+            found.AddRange(next);
+            level = [.. next.Select(entry => entry.Id)];
+        }
+
+        return found;
+    }
+
+    /// <summary>A thread of the process runs, waits for a core, or for a disk.</summary>
+    public static bool HasRunnableThread(int id)
+    {
+        try
+        {
+            return Directory.EnumerateDirectories($"/proc/{id}/task").Any(thread => TryRead($"{thread}/stat", id) is { State: 'R' or 'D' });
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return false; // it has ended
+        }
+    }
+
+    private static ProcessEntry? TryRead(string path, int id)
     {
         try
         {
             // id (name) state parent ...; the name may hold anything, so the fields behind it are counted from the last parenthesis.
-            var text = File.ReadAllText($"/proc/{id}/stat");
+            var text = File.ReadAllText(path);
             var end = text.LastIndexOf(')');
             var fields = text[(end + 2)..].Split(' ');
-            return new ProcessEntry(id, text[(text.IndexOf('(', StringComparison.Ordinal) + 1)..end], int.Parse(fields[1], CultureInfo.InvariantCulture), fields[0] == "Z");
+            var ticks = long.Parse(fields[11], CultureInfo.InvariantCulture) + long.Parse(fields[12], CultureInfo.InvariantCulture);
+            return new ProcessEntry(
+                id, text[(text.IndexOf('(', StringComparison.Ordinal) + 1)..end], int.Parse(fields[1], CultureInfo.InvariantCulture), fields[0][0],
+                TimeSpan.FromSeconds((double)ticks / TicksPerSecond));
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {

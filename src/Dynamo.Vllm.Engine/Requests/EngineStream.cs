@@ -32,6 +32,7 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
     private bool _hasEnded;
     private bool _isWaiting;
     private bool _isAborted;
+    private bool _isReleased;
     private ManualResetValueTaskSourceCore<bool> _signal = new() { RunContinuationsAsynchronously = true };
 
     public EngineStream(VllmEngine engine, ulong id)
@@ -99,6 +100,29 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
 
     public void Abandon() => Abort();
 
+    /// <summary>The reader gets the error now; the stream itself lives until the engine has ended it.</summary>
+    public void Release(DynamoError error)
+    {
+        bool wake;
+        lock (_lock)
+        {
+            if (_hasEnded || _isReleased)
+            {
+                return;
+            }
+
+            _isReleased = true;
+            _failure = error;
+            wake = _isWaiting;
+            _isWaiting = false;
+        }
+
+        if (wake)
+        {
+            _signal.SetResult(true);
+        }
+    }
+
     /// <summary>Adds a record, without waking the reader yet. Delivery loop only.</summary>
     /// <param name="record">Belongs to this stream.</param>
     /// <param name="texts">Texts that logprobs refer to.</param>
@@ -107,6 +131,7 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
     public bool Deliver(in TokensRecord record, TokenTexts texts, out bool wakes)
     {
         var overflow = false;
+        var abortsReleased = false;
         wakes = false;
         lock (_lock)
         {
@@ -115,25 +140,25 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
                 return true;
             }
 
-            if (record.PromptTokens != TokensRecord.AsBefore)
+            if (_isReleased)
             {
-                (_promptTokens, _cachedTokens) = (record.PromptTokens, record.CachedTokens);
-            }
-
-            if (_newest is { CanMerge: true } newest && newest.Index == record.Index && record.IsPlain)
-            {
-                newest.Append(record.Tokens);
-                newest.Update(record.Finish, _promptTokens, _cachedTokens, record.IsLast);
+                // A decode worker's request must not be aborted before its first output (Core's AbortGuard): this is it.
+                abortsReleased = !record.IsLast && !_isAborted;
+                _isAborted |= abortsReleased;
             }
             else
             {
-                Enqueue(record, texts);
-                overflow = _pending.Count > PendingMax && !record.IsLast;
+                overflow = Merge(record, texts);
             }
 
             _hasEnded = record.IsLast;
             wakes = _isWaiting;
             _isWaiting = false;
+        }
+
+        if (abortsReleased)
+        {
+            _engine.Abort(Id);
         }
 
         if (overflow)
@@ -146,6 +171,25 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
         }
 
         return record.IsLast;
+    }
+
+    /// <returns>True if more waits than a reader may leave.</returns>
+    private bool Merge(in TokensRecord record, TokenTexts texts)
+    {
+        if (record.PromptTokens != TokensRecord.AsBefore)
+        {
+            (_promptTokens, _cachedTokens) = (record.PromptTokens, record.CachedTokens);
+        }
+
+        if (_newest is { CanMerge: true } newest && newest.Index == record.Index && record.IsPlain)
+        {
+            newest.Append(record.Tokens);
+            newest.Update(record.Finish, _promptTokens, _cachedTokens, record.IsLast);
+            return false;
+        }
+
+        Enqueue(record, texts);
+        return _pending.Count > PendingMax && !record.IsLast;
     }
 
     /// <summary>Wakes the reader, after <see cref="Deliver"/> asked for it.</summary>

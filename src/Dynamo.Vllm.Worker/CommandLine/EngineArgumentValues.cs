@@ -49,6 +49,10 @@ public sealed class EngineArgumentValues
 
     public long DataParallelSize => Integer("data_parallel_size") ?? 1;
 
+    /// <summary>All of the engine's processes are below this one: no Ray, no second node.</summary>
+    public bool IsOnThisHost =>
+        (Integer("nnodes") ?? 1) <= 1 && Text("distributed_executor_backend") is not ("ray" or "external_launcher") && Text("data_parallel_backend") != "ray";
+
     public string LogprobsMode => Text("logprobs_mode") ?? "raw_logprobs";
 
     public string? SchedulerClass => Text("scheduler_cls");

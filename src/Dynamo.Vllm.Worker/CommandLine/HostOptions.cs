@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Core.Health.Stalls;
 using Dynamo.Vllm.Worker.CommandLine.Parsing;
 
 namespace Dynamo.Vllm.Worker.CommandLine;
@@ -18,8 +19,8 @@ public sealed record HostOptions
     /// <summary><c>/live</c> answers like <c>/health</c>, as in the reference.</summary>
     public bool LiveIsReady { get; init; }
 
-    /// <summary>Silence of a busy engine after which the worker is not live; zero means never.</summary>
-    public TimeSpan EngineStallTimeout { get; init; } = TimeSpan.FromSeconds(60);
+    /// <summary>When a silent engine is no longer trusted.</summary>
+    public StallLimits Stalls { get; init; } = new();
 
     internal static HostOptions From(ParsedValues values) => new()
     {
@@ -36,6 +37,21 @@ public sealed record HostOptions
         },
         DrainTimeout = TimeSpan.FromSeconds(values.Float("drain_timeout")),
         LiveIsReady = values.Flag("live_is_ready"),
-        EngineStallTimeout = TimeSpan.FromSeconds(values.Float("engine_stall_timeout")),
+        Stalls = ReadStallLimits(
+            TimeSpan.FromSeconds(values.Float("engine_frozen_timeout")), TimeSpan.FromSeconds(values.Float("engine_busy_timeout")),
+            TimeSpan.FromSeconds(values.Float("engine_stall_timeout"))),
     };
+
+    private static StallLimits ReadStallLimits(TimeSpan frozen, TimeSpan busy, TimeSpan stall)
+    {
+        var defaults = new StallLimits();
+        return defaults with
+        {
+            FrozenSuspect = frozen,
+            FrozenRelease = frozen * (defaults.FrozenRelease / defaults.FrozenSuspect),
+            BusySuspect = busy,
+            BusyRelease = busy * (defaults.BusyRelease / defaults.BusySuspect),
+            Stall = stall,
+        };
+    }
 }

@@ -2,7 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.Engines;
-using Dynamo.Vllm.Core.Health;
+using Dynamo.Vllm.Core.Health.Stalls;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Transports.SystemServer;
 
@@ -15,7 +15,7 @@ internal sealed class EngineControl
     private readonly IEngine _engine;
     private readonly WorkerRegistration _registration;
     private readonly ServedEndpoint _generate;
-    private readonly EngineMonitor _monitor;
+    private readonly StallWatch _stalls;
     private readonly Func<IReadOnlyList<string>, CancellationToken, Task> _setTaints;
     private readonly SemaphoreSlim _pauseTurn = new(1, 1);
     private bool _isAsleep;
@@ -23,12 +23,13 @@ internal sealed class EngineControl
     private string? _weightVersion;
 
     public EngineControl(
-        IEngine engine, WorkerRegistration registration, ServedEndpoint generate, EngineMonitor monitor, Func<IReadOnlyList<string>, CancellationToken, Task> setTaints)
+        IEngine engine, WorkerRegistration registration, ServedEndpoint generate, StallWatch stalls,
+        Func<IReadOnlyList<string>, CancellationToken, Task> setTaints)
     {
         _engine = engine;
         _registration = registration;
         _generate = generate;
-        _monitor = monitor;
+        _stalls = stalls;
         _setTaints = setTaints;
     }
 
@@ -54,7 +55,7 @@ internal sealed class EngineControl
         routes.Add("update/model_taints", SetTaintsAsync);
     }
 
-    private static void Add(EngineRoutes routes, string path, Func<JsonObject, CancellationToken, Task<JsonObject>> handler) =>
+    private void Add(EngineRoutes routes, string path, Func<JsonObject, CancellationToken, Task<JsonObject>> handler) =>
         routes.Add(path, async (body, cancellation) =>
         {
             if (body is not JsonObject request)
@@ -64,6 +65,7 @@ internal sealed class EngineControl
 
             try
             {
+                using var silence = _stalls.Expect();
                 return await handler(request, cancellation).ConfigureAwait(false);
             }
             catch (Exception exception) when (exception is EngineCallException or WorkerLeavingException)
@@ -115,7 +117,6 @@ internal sealed class EngineControl
         try
         {
             _needsWakeUp = true;
-            _monitor.IsPaused = true;
             await _engine.CallAsync("pause", null, CancellationToken.None).ConfigureAwait(false);
             await _engine.CallAsync("sleep", new JsonObject { ["level"] = level }, CancellationToken.None).ConfigureAwait(false);
             _isAsleep = true;
@@ -127,7 +128,6 @@ internal sealed class EngineControl
             try
             {
                 await _engine.CallAsync("resume", null, CancellationToken.None).ConfigureAwait(false);
-                _monitor.IsPaused = false;
                 await _registration.ShowAsync(_generate, HiddenReasons.Asleep, CancellationToken.None).ConfigureAwait(false);
                 _needsWakeUp = false;
             }
@@ -152,7 +152,6 @@ internal sealed class EngineControl
 
             await _engine.CallAsync("wake_up", new JsonObject { ["tags"] = body["tags"]?.DeepClone() }, CancellationToken.None).ConfigureAwait(false);
             await _engine.CallAsync("resume", null, CancellationToken.None).ConfigureAwait(false);
-            _monitor.IsPaused = false;
             await _registration.ShowAsync(_generate, HiddenReasons.Asleep, CancellationToken.None).ConfigureAwait(false); // a leaving worker stays away
             _isAsleep = false;
             _needsWakeUp = false;
@@ -175,14 +174,12 @@ internal sealed class EngineControl
         RefuseWhileLeaving();
         var clear = body["clear_cache"]?.GetValue<bool>() ?? false;
         await _engine.CallAsync("pause", new JsonObject { ["mode"] = mode, ["clear_cache"] = clear }, CancellationToken.None).ConfigureAwait(false);
-        _monitor.IsPaused = true;
         return new JsonObject { ["status"] = "ok", ["message"] = "Engine paused", ["mode"] = mode, ["clear_cache"] = clear };
     }
 
     private async Task<JsonObject> ResumeAsync(JsonObject body, CancellationToken cancellationToken)
     {
         await _engine.CallAsync("resume", null, cancellationToken).ConfigureAwait(false);
-        _monitor.IsPaused = false;
         return Success("Engine resumed");
     }
 

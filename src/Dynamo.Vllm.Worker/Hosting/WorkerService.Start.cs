@@ -6,10 +6,12 @@ using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Generate;
 using Dynamo.Vllm.Core.Health;
+using Dynamo.Vllm.Core.Health.Stalls;
 using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Engine;
+using Dynamo.Vllm.Engine.Processes;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Protocol.ModelCards;
 using Dynamo.Vllm.Python;
@@ -208,8 +210,8 @@ internal sealed partial class WorkerService
         var generate = AddEndpoint(endpoint.Name, CreateGenerateHandler(configuration));
         var clear = AddEndpoint("clear_kv_blocks", new ClearKvBlocksHandler(_engine!));
         var perf = AddEndpoint("get_perf_metrics", new PerfMetricsHandler());
-        var monitor = CreateMonitor();
-        new EngineControl(_engine!, _registration, generate, monitor, (taints, cancellation) => PutCardAsync(endpoint, card, taints, cancellation)).AddTo(_routes);
+        var stalls = CreateStallWatch(generate);
+        new EngineControl(_engine!, _registration, generate, stalls, (taints, cancellation) => PutCardAsync(endpoint, card, taints, cancellation)).AddTo(_routes);
         cancellationToken.ThrowIfCancellationRequested(); // the last point at which a stop leaves no trace in discovery
         await PutCardAsync(endpoint, card, [], cancellationToken).ConfigureAwait(false);
         var payload = HealthPayload.Create(_engine!.Description.BosTokenId, _runtime.Health.Payload, problem => LogWarning(_logger, problem));
@@ -220,7 +222,7 @@ internal sealed partial class WorkerService
         }
 
         _health.Hold(false);
-        StartWatching(generate, payload, monitor);
+        StartWatching(generate, payload, stalls);
     }
 
     /// <summary>Cache events, load and first tokens for routers: before the first request, whose events would be lost.</summary>
@@ -316,13 +318,22 @@ internal sealed partial class WorkerService
         {
             Interval = _runtime.Health.EngineCheckInterval,
             CheckTimeout = _runtime.Health.EngineCheckTimeout,
-            StallTimeout = _arguments.Host.EngineStallTimeout,
         },
         _health, _time, _loggers.CreateLogger<EngineMonitor>());
 
-    private void StartWatching(ServedEndpoint generate, JsonObject payload, EngineMonitor monitor)
+    private StallWatch CreateStallWatch(ServedEndpoint generate)
     {
-        _ = WatchEngineAsync(monitor);
+        var gpu = _runtime.DeviceType == "cuda" ? GpuActivity.TryOpen(_environment.GetValueOrDefault("CUDA_VISIBLE_DEVICES")) : null;
+        return new StallWatch(
+            _engine!, new EngineProcessActivity(_configuration!.Engine.IsOnThisHost, gpu), _arguments.Host.Stalls, _health, _registration, generate,
+            _time, _loggers.CreateLogger<StallWatch>());
+    }
+
+    private void StartWatching(ServedEndpoint generate, JsonObject payload, StallWatch stalls)
+    {
+        var monitor = CreateMonitor();
+        _ = EndWhenAsync(monitor.RunAsync(_watching.Token));
+        _ = EndWhenAsync(stalls.RunAsync(_stopped.Token));
         if (_runtime.Health.CanariesEnabled)
         {
             var canary = new Canary(
@@ -334,9 +345,9 @@ internal sealed partial class WorkerService
         _ = LogStatisticsAsync(_watching.Token);
     }
 
-    private async Task WatchEngineAsync(EngineMonitor monitor)
+    private async Task EndWhenAsync(Task<string?> engineIsLost)
     {
-        if (await monitor.RunAsync(_watching.Token).ConfigureAwait(false) is { } reason)
+        if (await engineIsLost.ConfigureAwait(false) is { } reason)
         {
             _fatal.TrySetResult(reason);
             _lifetime.StopApplication();

@@ -56,6 +56,7 @@ internal sealed partial class WorkerService
             await DownAsync("discovery", () => _registration.DisposeAsync().AsTask()).ConfigureAwait(false);
         }
 
+        await DownAsync("stall watch", () => _stopped.CancelAsync()).ConfigureAwait(false); // through the drain: what hangs then has callers, too
         await DownAsync("engine", () => StopEngineAsync(fatal is not null || !isServing)).ConfigureAwait(false);
         if (_requests is not null)
         {

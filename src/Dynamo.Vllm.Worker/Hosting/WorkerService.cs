@@ -36,6 +36,7 @@ internal sealed partial class WorkerService : IHostedService
     private readonly EngineRoutes _routes = new();
     private readonly HostedFiles _files = new();
     private readonly CancellationTokenSource _watching = new();
+    private readonly CancellationTokenSource _stopped = new();
     private readonly List<ServedEndpoint> _endpoints = [];
     private readonly TaskCompletionSource<string> _fatal = new(TaskCreationOptions.RunContinuationsAsynchronously); // not on the reporter's stack
 

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Protocol.Errors;
 
 namespace Dynamo.Vllm.Testing.Relay;
 
@@ -13,7 +14,7 @@ public sealed class EngineFake : IEngine
 
     public int RunningRequests => 0;
 
-    public long LastProgress => 0;
+    public long Steps => 0;
 
     public Task<string> Died { get; } = new TaskCompletionSource<string>().Task;
 
@@ -22,6 +23,11 @@ public sealed class EngineFake : IEngine
     public void Report(EngineLoad load) => LoadChanged?.Invoke(load);
 
     public IEngineStream Submit(EngineRequest request) => throw new NotSupportedException("this engine generates nothing");
+
+    public void ReleaseRequests(DynamoError error)
+    {
+        // None run here.
+    }
 
     public Task<JsonElement> CallAsync(string method, JsonObject? arguments, CancellationToken cancellationToken) =>
         throw new NotSupportedException("this engine has no controls");

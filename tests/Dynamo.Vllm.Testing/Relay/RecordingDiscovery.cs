@@ -19,6 +19,9 @@ public sealed class RecordingDiscovery : IDiscovery
     /// <summary>Waited for before a registration is remembered.</summary>
     public Func<CancellationToken, Task>? BeforeRegistration { get; set; }
 
+    /// <summary>Waited for before a removal is remembered.</summary>
+    public Func<CancellationToken, Task>? BeforeRemoval { get; set; }
+
     public event Action<InstanceId>? IdentityChanged;
 
     public void Lose(InstanceId next) => IdentityChanged?.Invoke(next);
@@ -35,15 +38,14 @@ public sealed class RecordingDiscovery : IDiscovery
         }
     }
 
-    public Task UnregisterAsync(DiscoveryRecord record, CancellationToken cancellationToken)
+    public async Task UnregisterAsync(DiscoveryRecord record, CancellationToken cancellationToken)
     {
+        await (BeforeRemoval?.Invoke(cancellationToken) ?? Task.CompletedTask);
         lock (Steps)
         {
             Steps.Add($"-{record.FullKey}");
             Records.Remove(record.FullKey);
         }
-
-        return Task.CompletedTask;
     }
 
     public Task LeaveAsync(CancellationToken cancellationToken) => Task.CompletedTask;

@@ -25,7 +25,9 @@ internal sealed class ScriptedEngine : IEngine
 
     public int RunningRequests { get; set; }
 
-    public long LastProgress { get; set; }
+    public long Steps { get; set; }
+
+    public DynamoError? Released { get; private set; }
 
     public Task<string> Died => _died.Task;
 
@@ -34,6 +36,9 @@ internal sealed class ScriptedEngine : IEngine
     public List<EngineRequest> Requests { get; } = [];
 
     public Func<string, JsonElement> OnCall { get; set; } = _ => default;
+
+    /// <summary>In place of <see cref="OnCall"/>, for answers that come later or never.</summary>
+    public Func<string, Task<JsonElement>>? OnCallAsync { get; set; }
 
     public void Die(string reason) => _died.TrySetResult(reason);
 
@@ -46,7 +51,14 @@ internal sealed class ScriptedEngine : IEngine
         return Streams[^1];
     }
 
-    public Task<JsonElement> CallAsync(string method, JsonObject? arguments, CancellationToken cancellationToken) => Task.FromResult(OnCall(method));
+    public Task<JsonElement> CallAsync(string method, JsonObject? arguments, CancellationToken cancellationToken) =>
+        OnCallAsync?.Invoke(method) ?? Task.FromResult(OnCall(method));
+
+    public void ReleaseRequests(DynamoError error)
+    {
+        Released = error;
+        Streams.ForEach(stream => stream.Fail(error));
+    }
 }
 
 /// <summary>One stream of <see cref="ScriptedEngine"/>. An abort ends it at once, as vLLM does.</summary>

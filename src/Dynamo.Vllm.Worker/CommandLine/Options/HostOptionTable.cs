@@ -23,8 +23,17 @@ public static class HostOptionTable
             with { Minimum = 0, Maximum = SecondsMax },
         Option.Boolean("--live-is-ready", "DYN_VLLM_LIVE_IS_READY", false,
             help: "Answer /live like /health, as the Python worker does: 503 until the worker is ready."),
+        Option.Float("--engine-frozen-timeout", "DYN_VLLM_ENGINE_FROZEN_TIMEOUT_SECS", 4.0,
+            help: "Seconds of silence after which an engine whose processes are stopped, or use neither CPU nor GPU, is taken out of routing. " +
+                  "After twice as long its running requests end with the error that lets the frontend continue them elsewhere.")
+            with { Minimum = 1, Maximum = SecondsMax },
+        Option.Float("--engine-busy-timeout", "DYN_VLLM_ENGINE_BUSY_TIMEOUT_SECS", 9.0,
+            help: "The same for an engine that computes and says nothing; raised to four times its slowest recent step. Its running requests " +
+                  "end after about three times as long.")
+            with { Minimum = 1, Maximum = SecondsMax },
         Option.Float("--engine-stall-timeout", "DYN_VLLM_ENGINE_STALL_TIMEOUT_SECS", 60.0,
-            help: "Seconds without an engine step, while requests are running, after which the worker is not live. 0 = off.")
+            help: "Seconds of silence after which an engine is taken out of routing even if it compiles or serves a control call. After twice as " +
+                  "long the process ends, whatever the engine does. 0 = no stall is looked for.")
             with { Minimum = 0, Maximum = SecondsMax },
     ];
 }

@@ -133,7 +133,7 @@ public sealed class CommandLineParserTests
         var defaults = CommandLineSample.Parse().Host;
         var given = CommandLineSample.Parse(
             "--python", "/venv", "--simulated-engine", "--engine-drive", "stock", "--drain-timeout", "2.5", "--live-is-ready",
-            "--engine-stall-timeout", "0").Host;
+            "--engine-stall-timeout", "0", "--engine-frozen-timeout", "5", "--engine-busy-timeout", "18").Host;
 
         Assert.Equal(new HostOptions(), defaults);
         Assert.Equal("/venv", given.Python);
@@ -141,7 +141,9 @@ public sealed class CommandLineParserTests
         Assert.Equal(EngineDrive.Stock, given.EngineDrive);
         Assert.Equal(TimeSpan.FromSeconds(2.5), given.DrainTimeout);
         Assert.True(given.LiveIsReady);
-        Assert.Equal(TimeSpan.Zero, given.EngineStallTimeout);
+        Assert.True(given.Stalls.IsOff);
+        Assert.Equal((5.0, 10.0), (given.Stalls.FrozenSuspect.TotalSeconds, given.Stalls.FrozenRelease.TotalSeconds));
+        Assert.Equal((18.0, 56.0), (given.Stalls.BusySuspect.TotalSeconds, given.Stalls.BusyRelease.TotalSeconds));
     }
 
     [Theory]

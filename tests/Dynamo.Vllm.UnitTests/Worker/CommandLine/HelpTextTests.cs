@@ -66,10 +66,10 @@ public sealed class HelpTextTests
     [Fact]
     public void Help_shows_the_built_in_default_even_when_the_environment_overrides_it()
     {
-        var help = HelpText.Render(CommandLineSample.Environment("DYN_NAMESPACE", "elsewhere"), () => null);
+        var help = HelpText.Render(CommandLineSample.Environment("DYN_NAMESPACE", "from-the-environment"), () => null);
 
         Assert.Contains("env var: DYN_NAMESPACE | default: dynamo\n", help, StringComparison.Ordinal);
-        Assert.DoesNotContain("elsewhere", help, StringComparison.Ordinal);
+        Assert.DoesNotContain("from-the-environment", help, StringComparison.Ordinal);
     }
 
     [Fact]
