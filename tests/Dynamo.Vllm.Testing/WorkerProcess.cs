@@ -1,7 +1,9 @@
+using System.Text.RegularExpressions;
+
 namespace Dynamo.Vllm.Testing;
 
 /// <summary>Our worker as a process, with its status server.</summary>
-public sealed class WorkerProcess : IAsyncDisposable
+public sealed partial class WorkerProcess : IAsyncDisposable
 {
     private WorkerProcess(ChildProcess process, int port)
     {
@@ -66,9 +68,22 @@ public sealed class WorkerProcess : IAsyncDisposable
     /// <summary>Sum over the samples of a family whose labels hold the text.</summary>
     public async Task<double> MetricAsync(string family, string labels = "") => MetricSamples.Sum(await Http.GetStringAsync("/metrics"), family, labels);
 
+    /// <exception cref="InvalidOperationException">The worker closed its books and they do not balance: it lost a request.</exception>
     public async ValueTask DisposeAsync()
     {
         Http.Dispose();
         await Process.DisposeAsync();
+        foreach (var books in Process.Lines.Select(line => Books().Match(line)).Where(match => match.Success))
+        {
+            long[] numbers = [.. books.Groups.Values.Skip(1).Select(group => long.Parse(group.Value, System.Globalization.CultureInfo.InvariantCulture))];
+            if (numbers[0] != numbers[1..].Sum() || numbers[^1] != 0)
+            {
+                throw new InvalidOperationException($"a request was lost: {books.Value}\n{Process.Tail}");
+            }
+        }
     }
+
+    [GeneratedRegex(
+        @"Requests to \S+: (\d+) accepted = (\d+) finished \+ (\d+) failed \+ (\d+) cancelled \+ (\d+) handed back \+ (\d+) unanswered \+ (\d+) open")]
+    private static partial Regex Books();
 }

@@ -73,7 +73,7 @@ public sealed partial class RequestDispatcher
             return RequestAck.Overloaded;
         }
 
-        endpoint.Reserve();
+        endpoint.Ledger.Accept();
         endpoint.Metrics.Requests.Inc();
         endpoint.Metrics.RequestBytes.Inc(payload.Length);
         // Never on the ingress loop: it has the next acknowledgement to send.
@@ -86,11 +86,12 @@ public sealed partial class RequestDispatcher
     private async Task ServeAsync(Work work)
     {
         var started = _time.GetTimestamp();
+        var end = RequestEnd.Unanswered;
         try
         {
             await EnterAsync().ConfigureAwait(false);
             _metrics.PermitWait.Observe(_time.GetElapsedTime(started).TotalSeconds);
-            await ServeAsync(work, started).ConfigureAwait(false);
+            end = await ServeAsync(work, started).ConfigureAwait(false);
         }
         catch (Exception exception)
         {
@@ -100,7 +101,7 @@ public sealed partial class RequestDispatcher
         finally
         {
             work.Release?.Invoke();
-            work.Endpoint.Release();
+            work.Endpoint.Ledger.End(end);
             _metrics.PoolActive.Dec();
             _metrics.EngineRequests.Dec();
             Interlocked.Decrement(ref _admitted);
@@ -123,7 +124,7 @@ public sealed partial class RequestDispatcher
         _metrics.EngineRequests.Inc();
     }
 
-    private async Task ServeAsync(Work work, long started)
+    private async Task<RequestEnd> ServeAsync(Work work, long started)
     {
         var metrics = work.Endpoint.Metrics;
         RequestEnvelope envelope;
@@ -139,14 +140,14 @@ public sealed partial class RequestDispatcher
             // Without the envelope there is no address to answer to.
             metrics.Error("invalid_message");
             LogUnanswerable(_logger, work.Endpoint.Id.ToString(), exception.Message);
-            return;
+            return RequestEnd.Unanswered;
         }
 
         if (envelope.Transport != RequestEnvelope.TcpTransport)
         {
             metrics.Error("response_stream");
             LogUnanswerable(_logger, work.Endpoint.Id.ToString(), $"response transport '{envelope.Transport}' is not '{RequestEnvelope.TcpTransport}'");
-            return;
+            return RequestEnd.Unanswered;
         }
 
         var context = new RequestContext(envelope.Id, envelope.Codec, body, ReadHeaders(work.HeadersJson));
@@ -156,7 +157,7 @@ public sealed partial class RequestDispatcher
         try
         {
             problem ??= envelope.IsStreamingInput ? "this endpoint takes no streaming input" : null;
-            await AnswerAsync(work.Endpoint, envelope, context, problem, started).ConfigureAwait(false);
+            return await AnswerAsync(work.Endpoint, envelope, context, problem, started).ConfigureAwait(false);
         }
         finally
         {
@@ -166,7 +167,7 @@ public sealed partial class RequestDispatcher
         }
     }
 
-    private async Task AnswerAsync(ServedEndpoint endpoint, RequestEnvelope envelope, RequestContext context, string? problem, long started)
+    private async Task<RequestEnd> AnswerAsync(ServedEndpoint endpoint, RequestEnvelope envelope, RequestContext context, string? problem, long started)
     {
         ICallHome home;
         try
@@ -180,7 +181,7 @@ public sealed partial class RequestDispatcher
             endpoint.Metrics.Error("response_stream");
             LogCannotDial(_logger, context.Id, envelope.ResponseAddress, exception.Message);
             await RunUnheardAsync(endpoint, context).ConfigureAwait(false);
-            return;
+            return RequestEnd.Unanswered;
         }
 
         await using (home.ConfigureAwait(false))
@@ -193,14 +194,15 @@ public sealed partial class RequestDispatcher
                 if (problem is not null)
                 {
                     endpoint.Metrics.Error("invalid_message");
-                    await home.RefuseAsync(DynamoError.InvalidRequest(problem)).ConfigureAwait(false);
-                    return;
+                    var refusal = DynamoError.InvalidRequest(problem);
+                    await home.RefuseAsync(refusal).ConfigureAwait(false);
+                    return RequestEnd.Of(refusal);
                 }
 
                 await home.AcceptAsync().ConfigureAwait(false);
                 _metrics.TimeToFirstResponse.Observe(_time.GetElapsedTime(started).TotalSeconds);
                 isStarted = true;
-                await RunHandlerAsync(endpoint, context, home).ConfigureAwait(false);
+                return await RunHandlerAsync(endpoint, context, home).ConfigureAwait(false);
             }
             catch (Exception exception) when (exception is IOException or System.Net.Sockets.SocketException or ObjectDisposedException)
             {
@@ -211,6 +213,7 @@ public sealed partial class RequestDispatcher
                 }
 
                 context.Cancel(CancellationCause.Disconnect);
+                return RequestEnd.Cancelled;
             }
             finally
             {
@@ -240,7 +243,7 @@ public sealed partial class RequestDispatcher
         }
     }
 
-    private async Task RunHandlerAsync(ServedEndpoint endpoint, RequestContext context, ICallHome home)
+    private async Task<RequestEnd> RunHandlerAsync(ServedEndpoint endpoint, RequestContext context, ICallHome home)
     {
         DynamoError? error = null;
         try
@@ -274,7 +277,7 @@ public sealed partial class RequestDispatcher
 
         if (context.IsCallerGone)
         {
-            return; // neither final nor sentinel (request-plane.md, 3)
+            return RequestEnd.Cancelled; // neither final nor sentinel (request-plane.md, 3)
         }
 
         if (error is not null)
@@ -285,6 +288,7 @@ public sealed partial class RequestDispatcher
         }
 
         await home.CompleteAsync().ConfigureAwait(false);
+        return error is null ? RequestEnd.Finished : RequestEnd.Of(error);
     }
 
     private void ObserveTransit(RequestContext context)

@@ -9,8 +9,6 @@ public sealed class ServedEndpoint
 {
     private readonly Lock _lock = new();
     private readonly HashSet<RequestContext> _running = [];
-    private TaskCompletionSource? _idle;
-    private int _accepted;
     private CancellationCause _allCancelled;
     private volatile DynamoError? _turnAway;
 
@@ -37,25 +35,8 @@ public sealed class ServedEndpoint
     /// <summary>Raised after each item that went out and was no error: proof that the endpoint works.</summary>
     public event Action? Responded;
 
-    public int InFlight
-    {
-        get
-        {
-            lock (_lock)
-            {
-                return _accepted;
-            }
-        }
-    }
-
-    /// <summary>Counts a request from its acceptance on, also while it waits for its turn.</summary>
-    public void Reserve()
-    {
-        lock (_lock)
-        {
-            _accepted++;
-        }
-    }
+    /// <summary>Counts a request from its acknowledgement on, also while it waits for its turn, to its end.</summary>
+    public RequestLedger Ledger { get; } = new();
 
     /// <summary>The request runs. One that waited while all were cancelled is cancelled now.</summary>
     public void Enter(RequestContext context)
@@ -82,22 +63,6 @@ public sealed class ServedEndpoint
         }
     }
 
-    /// <summary>The request has ended, whatever became of it.</summary>
-    public void Release()
-    {
-        TaskCompletionSource? idle = null;
-        lock (_lock)
-        {
-            if (--_accepted == 0)
-            {
-                idle = _idle;
-                _idle = null;
-            }
-        }
-
-        idle?.TrySetResult();
-    }
-
     /// <summary>Cancels whatever runs, and whatever was accepted and has not begun. For a worker that leaves.</summary>
     public void CancelAll(CancellationCause cause)
     {
@@ -111,22 +76,6 @@ public sealed class ServedEndpoint
         foreach (var context in running)
         {
             context.Cancel(cause);
-        }
-    }
-
-    /// <summary>Completes when nothing is in flight.</summary>
-    public Task WhenIdle()
-    {
-        lock (_lock)
-        {
-            if (_accepted == 0)
-            {
-                return Task.CompletedTask;
-            }
-
-            // Continuations must not run under a request's own stack.
-            _idle ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-            return _idle.Task;
         }
     }
 

@@ -1,3 +1,5 @@
+using Dynamo.Vllm.Core.Requests;
+
 namespace Dynamo.Vllm.Worker.Hosting;
 
 internal sealed partial class WorkerService
@@ -52,6 +54,9 @@ internal sealed partial class WorkerService
 
     [LoggerMessage(EventId = 5016, Level = LogLevel.Information, Message = "Stopped, exit code {ExitCode}")]
     private static partial void LogStopped(ILogger logger, int exitCode);
+
+    [LoggerMessage(EventId = 5021, Level = LogLevel.Information, Message = "Requests to {Endpoint}: {Balance}")]
+    private static partial void LogLedger(ILogger logger, string endpoint, LedgerBalance balance);
 
     [LoggerMessage(EventId = 5017, Level = LogLevel.Information, Message = "A stop came while the worker was starting; it never registered")]
     private static partial void LogStoppedDuringStart(ILogger logger);

@@ -284,7 +284,7 @@ internal sealed partial class WorkerService
     {
         var id = new EndpointId(_configuration!.Namespace, _configuration.Component, name);
         var endpoint = new ServedEndpoint(id, handler, _metrics.ForEndpoint(id, _configuration.ServedModelName));
-        _endpoints.Add(endpoint);
+        _endpoints = _endpoints.Add(endpoint);
         return endpoint;
     }
 

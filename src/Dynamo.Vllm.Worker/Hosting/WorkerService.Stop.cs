@@ -74,6 +74,11 @@ internal sealed partial class WorkerService
         }
 
         await DownAsync("temporary files", RemoveTemporaryFiles).ConfigureAwait(false);
+        foreach (var endpoint in _endpoints)
+        {
+            LogLedger(_logger, endpoint.Id.Name, endpoint.Ledger.Read());
+        }
+
         LogStopped(_logger, ExitCode);
     }
 
@@ -117,10 +122,10 @@ internal sealed partial class WorkerService
         await handOvers.WhenEmptyAsync(limit.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
-    private int InFlight() => _endpoints.Sum(endpoint => endpoint.InFlight);
+    private int InFlight() => _endpoints.Sum(endpoint => endpoint.Ledger.Open);
 
     private async Task WhenIdleAsync(TimeSpan limit) =>
-        await Task.WhenAny(Task.WhenAll(_endpoints.Select(endpoint => endpoint.WhenIdle())), Task.Delay(limit, _time)).ConfigureAwait(false);
+        await Task.WhenAny(Task.WhenAll(_endpoints.Select(endpoint => endpoint.Ledger.WhenIdle())), Task.Delay(limit, _time)).ConfigureAwait(false);
 
     private async Task StopEngineAsync(bool isBroken)
     {

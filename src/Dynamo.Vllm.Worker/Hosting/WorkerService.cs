@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Diagnostics;
 using Dynamo.Vllm.Core.Disaggregation;
 using Dynamo.Vllm.Core.Discovery;
@@ -37,7 +38,7 @@ internal sealed partial class WorkerService : IHostedService
     private readonly HostedFiles _files = new();
     private readonly CancellationTokenSource _watching = new();
     private readonly CancellationTokenSource _stopped = new();
-    private readonly List<ServedEndpoint> _endpoints = [];
+    private ImmutableList<ServedEndpoint> _endpoints = []; // scrapes read it while the start adds
     private readonly TaskCompletionSource<string> _fatal = new(TaskCreationOptions.RunContinuationsAsynchronously); // not on the reporter's stack
 
     private RuntimeMetrics _metrics = null!;
@@ -69,6 +70,7 @@ internal sealed partial class WorkerService : IHostedService
         _health = new HealthState(runtime.Health.CanariesEnabled, runtime.SystemServer.StartsReady, _time);
         _health.Hold(true);
         HostMetrics.AddTo(_workerRegistry);
+        _ = new LedgerMetrics(_workerRegistry, () => _endpoints);
     }
 
     /// <summary>What the process ends with: 0 after a graceful stop, 1 when the engine had to be given up.</summary>

@@ -14,22 +14,22 @@ public sealed class ServedEndpointTests
     [Fact]
     public async Task A_request_counts_from_its_acceptance_to_its_end()
     {
-        _endpoint.Reserve();
-        Assert.Equal(1, _endpoint.InFlight);
-        var idle = _endpoint.WhenIdle();
+        _endpoint.Ledger.Accept();
+        Assert.Equal(1, _endpoint.Ledger.Open);
+        var idle = _endpoint.Ledger.WhenIdle();
         var context = Context();
         _endpoint.Enter(context);
         _endpoint.Leave(context);
         Assert.False(idle.IsCompleted);
-        _endpoint.Release();
+        _endpoint.Ledger.End(RequestEnd.Finished);
         await idle.WaitAsync(TimeSpan.FromSeconds(10));
-        Assert.Equal(0, _endpoint.InFlight);
+        Assert.Equal(0, _endpoint.Ledger.Open);
     }
 
     [Fact]
     public void What_was_accepted_and_begins_after_all_were_cancelled_is_cancelled_too()
     {
-        _endpoint.Reserve();
+        _endpoint.Ledger.Accept();
         _endpoint.CancelAll(CancellationCause.Shutdown);
         var context = Context();
         _endpoint.Enter(context);

@@ -3,6 +3,7 @@ using System.Text;
 using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Discovery;
+using Dynamo.Vllm.Protocol.Errors;
 using Dynamo.Vllm.Protocol.Framing;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -38,7 +39,53 @@ public sealed class RequestDispatcherTests
         await Task.WhenAll(first.Ended, second.Ended).WaitAsync(Limit);
         Assert.Equal("second", second.RequestId);
         Assert.All([first, second], call => Assert.Equal("backend.engine_shutdown", call.Error?.Reason));
-        await _endpoint.WhenIdle().WaitAsync(Limit);
+        await _endpoint.Ledger.WhenIdle().WaitAsync(Limit);
+    }
+
+    [Fact]
+    public async Task Every_way_a_request_can_end_is_in_the_books_and_they_balance()
+    {
+        var dispatcher = Create(new AdmissionLimits());
+        async Task<CallHomeFake> SendAsync(string id)
+        {
+            Assert.Null(Send(dispatcher, id));
+            return await _dialer.NextAsync().AsTask().WaitAsync(Limit);
+        }
+
+        _handler.Answer = (_, responses) => responses.WriteAsync("{}"u8.ToArray()).AsTask();
+        await (await SendAsync("finished")).Ended.WaitAsync(Limit);
+        _handler.Answer = (_, _) => throw new RequestFailedException(DynamoError.InvalidArgument("no"));
+        await (await SendAsync("failed")).Ended.WaitAsync(Limit);
+        _handler.Answer = (_, _) => throw new InvalidOperationException("a bug of the handler");
+        await (await SendAsync("broken")).Ended.WaitAsync(Limit);
+        _endpoint.TurnAway = DynamoError.WorkerUnavailable("silent");
+        await (await SendAsync("turned away")).Ended.WaitAsync(Limit);
+        _endpoint.TurnAway = null;
+        _handler.Answer = (context, _) =>
+        {
+            context.Cancel(CancellationCause.Kill);
+            return Task.CompletedTask;
+        };
+        await SendAsync("cancelled");
+        await _endpoint.Ledger.WhenIdle().WaitAsync(Limit);
+        _dialer.Failure = new IOException("nobody there");
+        Assert.Null(Send(dispatcher, "unreachable"));
+        await _endpoint.Ledger.WhenIdle().WaitAsync(Limit);
+
+        var balance = _endpoint.Ledger.Read();
+        Assert.True(balance.IsBalanced);
+        Assert.Equal(
+            new Dictionary<RequestEnd, long>
+            {
+                [RequestEnd.Finished] = 1,
+                [new RequestEnd(RequestOutcome.Failed, "backend.invalid_argument")] = 1,
+                [new RequestEnd(RequestOutcome.Failed, "backend.unknown")] = 1,
+                [new RequestEnd(RequestOutcome.HandedBack, "backend.worker_unavailable")] = 1,
+                [RequestEnd.Cancelled] = 1,
+                [RequestEnd.Unanswered] = 1,
+            },
+            balance.Ended);
+        Assert.Equal("6 accepted = 1 finished + 2 failed + 1 cancelled + 1 handed back + 1 unanswered + 0 open", balance.ToString());
     }
 
     private RequestDispatcher Create(AdmissionLimits limits)
@@ -64,10 +111,13 @@ public sealed class RequestDispatcherTests
 
         public Task Entered => _entered.Task;
 
+        /// <summary>In place of waiting.</summary>
+        public Func<RequestContext, IResponseWriter, Task>? Answer { get; set; }
+
         public Task HandleAsync(RequestContext context, IResponseWriter responses)
         {
             _entered.TrySetResult();
-            return Task.Delay(Timeout.Infinite, context.Cancelled);
+            return Answer?.Invoke(context, responses) ?? Task.Delay(Timeout.Infinite, context.Cancelled);
         }
     }
 }
