@@ -110,7 +110,10 @@ class Bridge:
 
 def main(host: Any) -> None:
     """Called by the host on its Python thread; returns when the host asked for the end."""
-    children.guard()
+    errors: int | None = load_settings(host.settings).get("error_descriptor")
+    if errors is not None:
+        logs.redirect_errors(errors)
+    children.guard(errors)
     try:
         import uvloop
 

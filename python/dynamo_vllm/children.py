@@ -6,8 +6,11 @@ import multiprocessing
 import multiprocessing.spawn as spawn
 import os
 import sys
-from multiprocessing import resource_tracker
-from typing import Any
+from multiprocessing import resource_tracker, util
+from typing import Any, Sequence
+
+#: What replaces a child's standard error: the host's pipe, whose reader never stops. Its standard output is the host's already.
+_ERRORS = "_o.dup2({errors}, 2); _o.close({errors}); "
 
 #: Runs first in each spawned child. The kernel then kills it when this process dies, also by SIGKILL; the parent check closes the race
 #: between the spawn and the call. SIGKILL, because a child that hangs in a GPU call ignores anything less. A process group of its own keeps
@@ -20,16 +23,30 @@ _GUARD = (
 )
 
 
-def guard() -> None:
-    """Makes every process that multiprocessing spawns from here die with this one."""
+def guard(errors: int | None) -> None:
+    """Makes every process that multiprocessing spawns from here die with this one, and write its errors to the given descriptor."""
     multiprocessing.set_executable(sys.executable)
+    if errors is not None:
+        _share(errors)
 
     def command_line(**arguments: Any) -> list[str]:
         text = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
         program = _GUARD.format(parent=os.getpid(), arguments=text)
+        if errors is not None:
+            program = program.replace("; ", "; " + _ERRORS.format(errors=errors), 1)
         return [spawn.get_executable(), "-c", program, "--multiprocessing-fork"]
 
     spawn.get_command_line = command_line
+
+
+def _share(descriptor: int) -> None:
+    """Spawned children keep this descriptor, under its number."""
+    spawn_process = util.spawnv_passfds
+
+    def spawnv_passfds(path: bytes, arguments: Sequence[Any], kept: Sequence[int]) -> int:
+        return spawn_process(path, arguments, list({*kept, descriptor}))  # the resource tracker is given stderr anyway
+
+    util.spawnv_passfds = spawnv_passfds
 
 
 def release_tracker() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Callable
 
 from . import wire
@@ -40,3 +41,11 @@ def take_over_vllm(handler: HostHandler) -> None:
     logger = logging.getLogger("vllm")
     logger.handlers = [handler]
     logger.propagate = False
+
+
+def redirect_errors(descriptor: int) -> None:
+    """What is printed to stderr goes to the host's pipe, which is always read: a full descriptor 2 would stop the engine's thread.
+
+    Native code still writes to descriptor 2 itself, so that the last words of a crash are seen.
+    """
+    sys.stderr = sys.__stderr__ = open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)

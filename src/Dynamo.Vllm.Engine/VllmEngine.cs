@@ -41,7 +41,7 @@ public sealed partial class VllmEngine : IEngine
         _time = time;
         _loggers = loggers;
         _logger = loggers.CreateLogger<VllmEngine>();
-        var settings = new JsonObject { ["drive"] = options.Drive, ["simulated_path"] = options.SimulatedPath };
+        var settings = new JsonObject { ["drive"] = options.Drive, ["simulated_path"] = options.SimulatedPath, ["error_descriptor"] = options.ErrorDescriptor };
         _host = new PythonHost(python, new GuestProgram(GuestSources.Load(), GuestSources.EntryModule, settings.ToJsonString()));
     }
 

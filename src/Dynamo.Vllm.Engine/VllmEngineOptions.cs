@@ -9,6 +9,9 @@ public sealed record VllmEngineOptions
     /// <summary><c>stock</c>, <c>collector</c> or <c>raw</c> (docs/design.md, 5).</summary>
     public string Drive { get; init; } = "raw";
 
+    /// <summary>Where Python and the engine's processes write their errors instead of to descriptor 2, or null for that.</summary>
+    public int? ErrorDescriptor { get; init; }
+
     /// <summary>Folder that holds the simulated <c>vllm</c> package, or null for the installed one.</summary>
     public string? SimulatedPath { get; init; }
 }

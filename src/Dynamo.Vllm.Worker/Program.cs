@@ -3,6 +3,7 @@ using Dynamo.Vllm.Python;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.Tools;
 
+Descriptors.RequireStandard();
 if (ToolProgram.IsTool(args))
 {
     return await ToolProgram.RunAsync(args);
@@ -13,7 +14,5 @@ var environment = Environment.GetEnvironmentVariables().Cast<DictionaryEntry>()
 var exitCode = await WorkerProgram.RunAsync(args, environment);
 
 // Not by returning: exit handlers of native libraries crash beside a live interpreter, and threads of its extension modules may never end.
-await Console.Out.FlushAsync();
-await Console.Error.FlushAsync();
 ProcessEnvironment.ExitImmediately(exitCode);
 return exitCode;

@@ -12,7 +12,12 @@ public sealed class ChildProcess : IAsyncDisposable
     private readonly List<(Func<string, bool> Match, TaskCompletionSource<string> Found)> _waits = [];
     private readonly Lock _lock = new();
 
-    public ChildProcess(string name, string file, IEnumerable<string> arguments, IReadOnlyDictionary<string, string> environment)
+    /// <param name="name">For messages.</param>
+    /// <param name="file">Program.</param>
+    /// <param name="arguments">Its arguments.</param>
+    /// <param name="environment">Beside that of this process.</param>
+    /// <param name="isRead">False: nobody reads what it writes until <see cref="Read"/>.</param>
+    public ChildProcess(string name, string file, IEnumerable<string> arguments, IReadOnlyDictionary<string, string> environment, bool isRead = true)
     {
         Name = name;
         var start = new ProcessStartInfo(file, arguments) { UseShellExecute = false, RedirectStandardError = true, RedirectStandardOutput = true };
@@ -24,8 +29,11 @@ public sealed class ChildProcess : IAsyncDisposable
         _process = Process.Start(start)!;
         _process.OutputDataReceived += (_, line) => Add(line.Data);
         _process.ErrorDataReceived += (_, line) => Add(line.Data);
-        _process.BeginOutputReadLine();
-        _process.BeginErrorReadLine();
+        if (isRead)
+        {
+            Read();
+        }
+
         _ = FailWaitsAtExitAsync();
     }
 
@@ -56,6 +64,13 @@ public sealed class ChildProcess : IAsyncDisposable
                 return [.. _lines];
             }
         }
+    }
+
+    /// <summary>Begins to read what it writes.</summary>
+    public void Read()
+    {
+        _process.BeginOutputReadLine();
+        _process.BeginErrorReadLine();
     }
 
     /// <summary>The first line, past or coming, that holds the text.</summary>

@@ -22,8 +22,10 @@ public sealed partial class WorkerProcess : IAsyncDisposable
     /// <param name="arguments">Beside those that every worker here gets.</param>
     /// <param name="environment">Beside what keeps it on loopback.</param>
     /// <param name="launcher">A program, with its arguments, that becomes the worker by exec: <c>setsid</c>, <c>prlimit</c>, a shell.</param>
+    /// <param name="isRead">False: nobody reads its outputs until <see cref="ChildProcess.Read"/>.</param>
     public static WorkerProcess Start(
-        string store, IEnumerable<string> arguments, IReadOnlyDictionary<string, string>? environment = null, IEnumerable<string>? launcher = null)
+        string store, IEnumerable<string> arguments, IReadOnlyDictionary<string, string>? environment = null, IEnumerable<string>? launcher = null,
+        bool isRead = true)
     {
         var port = FreePorts.Next();
         var variables = new Dictionary<string, string>(environment ?? new Dictionary<string, string>())
@@ -37,20 +39,20 @@ public sealed partial class WorkerProcess : IAsyncDisposable
         variables.TryAdd("DYN_DISCOVERY_BACKEND", "file");
         var assembly = Path.Combine(AppContext.BaseDirectory, "Dynamo.Vllm.Worker.dll");
         string[] command = [.. launcher ?? [], "dotnet", assembly, .. arguments];
-        return new WorkerProcess(new ChildProcess("dynamo-vllm", command[0], command[1..], variables), port);
+        return new WorkerProcess(new ChildProcess("dynamo-vllm", command[0], command[1..], variables, isRead), port);
     }
 
     /// <summary>On the simulated engine, which is up in a second.</summary>
     public static WorkerProcess StartSimulated(
         string store, IEnumerable<string>? arguments = null, IReadOnlyDictionary<string, string>? environment = null,
-        IEnumerable<string>? launcher = null) =>
+        IEnumerable<string>? launcher = null, bool isRead = true) =>
         Start(
             store,
             [
                 "--simulated-engine", "--model", Path.Combine(SimulatedPaths.SimulatedEngine, "model"), "--served-model-name", "tiny",
                 "--max-model-len", "1024", .. arguments ?? [],
             ],
-            environment, launcher);
+            environment, launcher, isRead);
 
     public async Task ReadyAsync(TimeSpan limit)
     {

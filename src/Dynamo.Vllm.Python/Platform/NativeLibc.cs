@@ -10,6 +10,19 @@ internal static partial class NativeLibc
     public const int RtldGlobal = 0x100;
     public const int EventFdNonBlocking = 0x800;
     public const int EventFdCloseOnExec = 0x80000;
+    public const int OpenWriteOnly = 1;
+    public const int OpenReadWrite = 2;
+    public const int OpenNoTerminal = 0x100;
+    public const int OpenNonBlocking = 0x800;
+    public const int OpenCloseOnExec = 0x80000;
+    public const int GetDescriptorFlags = 1;
+    public const int CloseOnExec = 1;
+    public const int DuplicateCloseOnExec = 1030;
+    public const int SeekCurrent = 1;
+    public const int Interrupted = 4;
+    public const int WouldBlock = 11;
+    public const short PollIn = 1;
+    public const short PollOut = 4;
 
     [LibraryImport("libc.so.6", EntryPoint = "dlopen", StringMarshalling = StringMarshalling.Utf8)]
     public static partial nint DlOpen(string path, int flags);
@@ -35,6 +48,27 @@ internal static partial class NativeLibc
     [LibraryImport("libc.so.6", EntryPoint = "write", SetLastError = true)]
     public static partial nint Write(int descriptor, in ulong value, nint bytes);
 
+    [LibraryImport("libc.so.6", EntryPoint = "write", SetLastError = true)]
+    public static partial nint WriteBytes(int descriptor, ReadOnlySpan<byte> data, nint bytes);
+
+    [LibraryImport("libc.so.6", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int Open(string path, int flags, int mode);
+
+    [LibraryImport("libc.so.6", EntryPoint = "fcntl", SetLastError = true)]
+    public static partial int Fcntl(int descriptor, int command, int argument);
+
+    [LibraryImport("libc.so.6", EntryPoint = "dup2", SetLastError = true)]
+    public static partial int Dup2(int from, int to);
+
+    [LibraryImport("libc.so.6", EntryPoint = "lseek", SetLastError = true)]
+    public static partial long Seek(int descriptor, long offset, int origin);
+
+    [LibraryImport("libc.so.6", EntryPoint = "poll", SetLastError = true)]
+    public static partial int Poll(ref PollDescriptor descriptors, nuint count, int milliseconds);
+
+    [LibraryImport("libc.so.6", EntryPoint = "execv", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int ExecV(string path, string?[] arguments);
+
     [LibraryImport("libc.so.6", EntryPoint = "close")]
     public static partial int Close(int descriptor);
 
@@ -42,4 +76,13 @@ internal static partial class NativeLibc
     public static partial void Exit(int code);
 
     public static string LastDlError() => Marshal.PtrToStringUTF8(DlError()) ?? "unknown error";
+
+    /// <summary><c>struct pollfd</c>.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct PollDescriptor
+    {
+        public int Descriptor;
+        public short Events;
+        public short Returned;
+    }
 }

@@ -4,6 +4,7 @@ using Dynamo.Vllm.Python.Locating;
 using Dynamo.Vllm.Worker.CommandLine;
 using Dynamo.Vllm.Worker.Logging;
 using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging.Console;
 
 namespace Dynamo.Vllm.Worker.Hosting;
 
@@ -24,13 +25,11 @@ internal static class WorkerProgram
         }
         catch (UsageException exception)
         {
-            await Console.Error.WriteAsync(exception.StandardError).ConfigureAwait(false);
-            return ExitCodes.Usage;
+            return Complain(exception.StandardError, ExitCodes.Usage);
         }
         catch (ConfigurationException exception)
         {
-            await Console.Error.WriteLineAsync($"{ProgramIdentity.Name}: error: {exception.Message}").ConfigureAwait(false);
-            return ExitCodes.Failure;
+            return Complain($"{ProgramIdentity.Name}: error: {exception.Message}\n", ExitCodes.Failure);
         }
     }
 
@@ -38,6 +37,14 @@ internal static class WorkerProgram
     {
         Console.Out.WriteLine(text);
         return ExitCodes.Success;
+    }
+
+    /// <summary>Nobody may be reading, and whoever started this waits for its end.</summary>
+    private static int Complain(string text, int exitCode)
+    {
+        using var outputs = StandardOutputs.Redirect();
+        outputs.WriteError(text);
+        return exitCode;
     }
 
     private static async Task<int> PrintHelpAsync(string[] arguments, IReadOnlyDictionary<string, string> environment)
@@ -83,20 +90,29 @@ internal static class WorkerProgram
         var builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
         builder.Logging.ClearProviders();
         builder.Logging.SetMinimumLevel(LogLevel.Trace); // the provider filters, by target
-        builder.Logging.AddProvider(new DynamoLoggerProvider(
-            new DynamoLogFilter(runtime.Logging.Filter), runtime.Logging.JsonLines,
-            hasColours: !runtime.Logging.DisableAnsi && !Console.IsErrorRedirected, Console.OpenStandardError()));
+        using var outputs = StandardOutputs.Redirect();
+        builder.Logging.AddProvider(CreateLogs(runtime.Logging, outputs));
         builder.Services.AddSystemd();
         builder.Services.Configure<Microsoft.Extensions.Hosting.HostOptions>(options => options.ShutdownTimeout = Timeout.InfiniteTimeSpan); // each of our stages has its own bound
         builder.Services.Configure<ConsoleLifetimeOptions>(options => options.SuppressStatusMessages = true);
         builder.Services.AddSingleton(services => new WorkerService(
-            arguments, applied, runtime, planes, services.GetRequiredService<IHostApplicationLifetime>(), services.GetRequiredService<ILoggerFactory>()));
+            arguments, applied, runtime, planes, outputs, services.GetRequiredService<IHostApplicationLifetime>(), services.GetRequiredService<ILoggerFactory>()));
         builder.Services.AddHostedService(services => services.GetRequiredService<WorkerService>());
         using var host = builder.Build();
-        return await RunAsync(host).ConfigureAwait(false);
+        return await RunAsync(host, outputs).ConfigureAwait(false);
     }
 
-    private static async Task<int> RunAsync(IHost host)
+    private static DynamoLoggerProvider CreateLogs(LoggingEnvironment options, StandardOutputs outputs)
+    {
+        ConsoleFormatter formatter = options.JsonLines
+            ? new JsonLinesFormatter(TimeProvider.System)
+            : new ReadableFormatter(hasColours: !options.DisableAnsi && !Console.IsErrorRedirected, TimeProvider.System);
+        var logs = new DynamoLoggerProvider(new DynamoLogFilter(options.Filter), formatter, outputs.Error.TryWrite);
+        outputs.SetNotice(logs.DroppedNotice);
+        return logs;
+    }
+
+    private static async Task<int> RunAsync(IHost host, StandardOutputs outputs)
     {
         try
         {
@@ -108,7 +124,7 @@ internal static class WorkerProgram
         {
             if (exit.ExitCode != ExitCodes.Success)
             {
-                await Console.Error.WriteLineAsync(exit.IsPlainText ? exit.Message : $"{ProgramIdentity.Name}: error: {exit.Message}").ConfigureAwait(false);
+                outputs.WriteError(exit.IsPlainText ? exit.Message + "\n" : $"{ProgramIdentity.Name}: error: {exit.Message}\n");
             }
 
             return exit.ExitCode;

@@ -69,6 +69,7 @@ internal sealed partial class WorkerService
             new VllmEngineOptions
             {
                 Drive = _arguments.Host.EngineDrive switch { EngineDrive.Stock => "stock", EngineDrive.Collector => "collector", _ => "raw" },
+                ErrorDescriptor = _outputs.ErrorDescriptor,
                 SimulatedPath = _arguments.Host.SimulatedEngine ? Path.Combine(AppContext.BaseDirectory, "simulated") : null,
             },
             _time, _loggers);

@@ -9,6 +9,7 @@ using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Engine;
 using Dynamo.Vllm.Transports.SystemServer;
 using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Logging;
 using Microsoft.Extensions.Hosting;
 using Prometheus;
 
@@ -28,6 +29,7 @@ internal sealed partial class WorkerService : IHostedService
     private readonly RuntimeEnvironment _runtime;
     private readonly RuntimePlanes _planes;
     private readonly IHostApplicationLifetime _lifetime;
+    private readonly StandardOutputs _outputs;
     private readonly ILoggerFactory _loggers;
     private readonly ILogger<WorkerService> _logger;
     private readonly TimeProvider _time = TimeProvider.System;
@@ -58,18 +60,19 @@ internal sealed partial class WorkerService : IHostedService
 
     public WorkerService(
         WorkerArguments arguments, IReadOnlyDictionary<string, string> environment, RuntimeEnvironment runtime, RuntimePlanes planes,
-        IHostApplicationLifetime lifetime, ILoggerFactory loggers)
+        StandardOutputs outputs, IHostApplicationLifetime lifetime, ILoggerFactory loggers)
     {
         _arguments = arguments;
         _environment = environment;
         _runtime = runtime;
         _planes = planes;
+        _outputs = outputs;
         _lifetime = lifetime;
         _loggers = loggers;
         _logger = loggers.CreateLogger<WorkerService>();
         _health = new HealthState(runtime.Health.CanariesEnabled, runtime.SystemServer.StartsReady, _time);
         _health.Hold(true);
-        HostMetrics.AddTo(_workerRegistry);
+        HostMetrics.AddTo(_workerRegistry, outputs);
         _ = new LedgerMetrics(_workerRegistry, () => _endpoints);
     }
 
