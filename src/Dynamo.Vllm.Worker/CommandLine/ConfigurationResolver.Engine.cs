@@ -13,6 +13,14 @@ public sealed partial class ConfigurationResolver
     private const int MetricsPortMin = 1024;
     private const int MetricsPortMax = 49151;
 
+    /// <summary>Flags of vLLM that no worker of Dynamo lets pass.</summary>
+    private static readonly (string Destination, string Reason)[] SwitchedOff =
+    [
+        ("skip_tokenizer_init", "vLLM needs its tokenizer for stop strings"),
+        ("enable_log_requests", "request logs would hold prompts"),
+        ("disable_log_stats", "the load signal and the metrics need the statistics"),
+    ];
+
     private static void CheckAgainstEngine(Draft draft)
     {
         var (vllm, engine) = (draft.Vllm, draft.Engine);
@@ -56,10 +64,15 @@ public sealed partial class ConfigurationResolver
     {
         var (vllm, engine) = (draft.Vllm, draft.Engine);
 
-        // vLLM needs its tokenizer for stop strings; request logs would hold prompts; the load signal needs the statistics.
-        draft.Overrides["skip_tokenizer_init"] = false;
-        draft.Overrides["enable_log_requests"] = false;
-        draft.Overrides["disable_log_stats"] = false;
+        foreach (var (destination, reason) in SwitchedOff)
+        {
+            draft.Overrides[destination] = false;
+            if (engine.IsOn(destination))
+            {
+                draft.Warnings.Add($"--{destination.Replace('_', '-')} has no effect: {reason}");
+            }
+        }
+
         ResolveKvEvents(draft);
         ResolveScheduler(draft);
         CheckBenchmarkEngine(draft);

@@ -61,6 +61,9 @@ public sealed class EngineArgumentValues
 
     public string? WorkerExtensionClass => Text("worker_extension_cls");
 
+    /// <summary>Whether the flag with this destination was given.</summary>
+    public bool IsOn(string destination) => Flag(destination) == true;
+
     private static string? Text(JsonNode? node) => node?.GetValueKind() == JsonValueKind.String ? node.GetValue<string>() : null;
 
     private string? Text(string destination) => Text(Json[destination]);

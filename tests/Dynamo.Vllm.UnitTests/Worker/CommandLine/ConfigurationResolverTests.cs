@@ -71,6 +71,18 @@ public sealed class ConfigurationResolverTests
     }
 
     [Theory]
+    [InlineData("--disable-log-stats", "the load signal and the metrics need the statistics")]
+    [InlineData("--enable-log-requests", "request logs would hold prompts")]
+    [InlineData("--skip-tokenizer-init", "vLLM needs its tokenizer for stop strings")]
+    public void A_flag_that_is_switched_off_again_is_worth_a_warning(string flag, string reason)
+    {
+        var resolved = ResolverSample.Resolve(flag);
+
+        Assert.False(resolved.EngineOverrides[flag[2..].Replace('-', '_')]!.GetValue<bool>());
+        Assert.Equal($"{flag} has no effect: {reason}", Assert.Single(resolved.Warnings));
+    }
+
+    [Theory]
     [InlineData(NixlTransfer, true)]
     [InlineData(PairTransfer, true)]
     [InlineData("""{"kv_connector":"MultiConnector","kv_connector_extra_config":{"connectors":[{"kv_connector":"NixlConnector"}]}}""", false)]
