@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import gc
 import json
@@ -175,7 +174,7 @@ class Engine:
 
     async def _run_collector(self, stream: delivery.Stream, fields: dict[str, Any], blob: bytes) -> None:
         try:
-            prompt, params, options = self._prepare(fields, blob)
+            prompt, params, options = await self._prepare(fields, blob)
             stream.is_plain = raw.is_plain(params)
             delivery.CURRENT_STREAM.set(stream)
             await self._llm.add_request(fields["request_id"], prompt, params, **options)
@@ -187,7 +186,7 @@ class Engine:
 
     async def _run_stock(self, stream: delivery.Stream, fields: dict[str, Any], blob: bytes) -> None:
         try:
-            prompt, params, options = self._prepare(fields, blob)
+            prompt, params, options = await self._prepare(fields, blob)
             # The given id is what abort takes here; it is made unique because the host may send one id twice.
             request_id = f"{fields['request_id']}-{stream.id}"
             stream.request_id = request_id
@@ -209,9 +208,9 @@ class Engine:
         if notify is not None and getattr(self._llm.vllm_config, "kv_transfer_config", None) is not None:
             self._spawn(notify(fields["request_id"], params, data_parallel_rank=fields.get("data_parallel_rank")))
 
-    def _prepare(self, fields: dict[str, Any], blob: bytes) -> tuple[Any, Any, dict[str, Any]]:
+    async def _prepare(self, fields: dict[str, Any], blob: bytes) -> tuple[Any, Any, dict[str, Any]]:
         params = sampling.build(self._defaults, fields["sampling"])
-        prompt = self._prompt(fields, blob)
+        prompt = await self._prompt(fields, blob)
         options: dict[str, Any] = {
             "lora_request": self._loras.get(fields.get("lora", "")),
             "data_parallel_rank": fields.get("data_parallel_rank"),
@@ -224,10 +223,11 @@ class Engine:
                 options[optional] = fields[optional]
         return prompt, params, options
 
-    def _prompt(self, fields: dict[str, Any], blob: bytes) -> dict[str, Any]:
+    async def _prompt(self, fields: dict[str, Any], blob: bytes) -> dict[str, Any]:
         prompt: dict[str, Any]
         if "prompt_embeds" in fields:
-            prompt = {"prompt_embeds": self._load_embeds(fields["prompt_embeds"])}
+            # Up to 10 MiB to decode, check and cast: not while every stream waits.
+            prompt = {"prompt_embeds": await asyncio.to_thread(self._load_embeds, fields["prompt_embeds"])}
         else:
             tokens = array("i")
             tokens.frombytes(blob)
@@ -241,14 +241,13 @@ class Engine:
         from vllm.renderers.embed_utils import safe_load_prompt_embeds
 
         try:
-            data = base64.b64decode(encoded, validate=True)
-        except ValueError as error:
-            raise ValueError(f"prompt_embeds is not base64: {error}") from None
-        try:
-            return safe_load_prompt_embeds(self._llm.vllm_config.model_config, data)
-        except (ValueError, TypeError):
-            raise
+            # It wants the base64 text: vLLM decodes it.
+            return safe_load_prompt_embeds(self._llm.vllm_config.model_config, encoded.encode())
+        except MemoryError:
+            raise  # ours to answer for, not the caller's
         except Exception as error:
+            if type(error).__name__ == "OutOfMemoryError":
+                raise  # torch's
             raise ValueError(f"Failed to decode prompt_embeds as PyTorch tensor: {error}") from error
 
     def _forget(self, stream: delivery.Stream) -> None:

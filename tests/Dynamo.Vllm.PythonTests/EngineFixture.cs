@@ -24,7 +24,10 @@ public sealed class EngineFixture : IAsyncLifetime
         Engine.StartInterpreter();
         using var limit = new CancellationTokenSource(TimeLimit);
         EngineArguments = await Engine.ParseAsync(
-            ["--model", Path.Combine(SimulatedPaths.SimulatedEngine, "model"), "--max-model-len", "1k", "--block-size", "16", "--num-gpu-blocks-override", "256", "--simulated-step-time-ms", "2", "--max-num-seqs", "64"],
+            [
+                "--model", Path.Combine(SimulatedPaths.SimulatedEngine, "model"), "--max-model-len", "1k", "--block-size", "16", "--num-gpu-blocks-override", "256",
+                "--simulated-step-time-ms", "2", "--max-num-seqs", "64", "--enable-prompt-embeds",
+            ],
             limit.Token);
         await Engine.BuildAsync(new JsonObject { ["skip_tokenizer_init"] = false }, [], limit.Token);
     }

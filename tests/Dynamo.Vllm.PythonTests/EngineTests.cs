@@ -2,6 +2,7 @@ using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Protocol.Errors;
 using Dynamo.Vllm.Protocol.Requests;
+using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PythonTests;
 
@@ -130,6 +131,40 @@ public sealed class EngineTests
         Assert.Contains("The decoder prompt (length 2000)", failure.Error.Message, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("float32")]
+    [InlineData("bfloat16")]
+    public async Task Prompt_embeddings_are_a_prompt_of_as_many_tokens_as_they_have_rows(string type)
+    {
+        var first = await RunAsync(Embeddings(Golden.Text($"embeds/{type}.b64")));
+        var second = await RunAsync(Embeddings(Golden.Text($"embeds/{type}.b64")));
+        Assert.Equal(6, first.Tokens.Count);
+        Assert.Equal(3, first.PromptTokens);
+        Assert.Equal(first.Tokens, second.Tokens);
+    }
+
+    [Theory]
+    [InlineData("one-dimension", "must be a 2D tensor of shape (num_tokens, hidden_size); got shape (128,). (parameter=prompt_embeds)")]
+    [InlineData("wrong-width", "hidden_size 64 does not match the model's hidden_size 128.")]
+    [InlineData("integers", "dtype torch.int32 is not a floating-point type")]
+    public async Task Prompt_embeddings_that_the_engine_refuses_are_refused_in_its_words(string name, string words)
+    {
+        var failure = await Assert.ThrowsAsync<RequestFailedException>(() => RunAsync(Embeddings(Golden.Text($"embeds/{name}.b64"))));
+        Assert.Equal("backend.invalid_argument", failure.Error.Reason);
+        Assert.Contains("Failed to decode prompt_embeds as PyTorch tensor: `prompt_embeds`", failure.Error.Message, StringComparison.Ordinal);
+        Assert.Contains(words, failure.Error.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("%%%")]
+    [InlineData("aGVsbG8=")]
+    public async Task Prompt_embeddings_that_are_no_tensor_are_refused(string text)
+    {
+        var failure = await Assert.ThrowsAsync<RequestFailedException>(() => RunAsync(Embeddings(text)));
+        Assert.Equal("backend.invalid_argument", failure.Error.Reason);
+        Assert.Contains("Failed to decode prompt_embeds as PyTorch tensor: ", failure.Error.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Control_calls_answer_and_unknown_ones_are_refused()
     {
@@ -173,6 +208,13 @@ public sealed class EngineTests
         options.SamplingOptions.Temperature = 0;
         options.StopConditions.IgnoreEos = true;
         return new EngineRequest { RequestId = Guid.NewGuid().ToString(), Options = options, MaxTokens = maxTokens };
+    }
+
+    private static EngineRequest Embeddings(string text)
+    {
+        var request = Request([], maxTokens: 6);
+        request.Options.PromptEmbeds = text;
+        return request;
     }
 
     private Task<Result> RunAsync(EngineRequest request) => ReadAsync(Engine.Submit(request));

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import json
+import os
 import unittest
 from typing import Any
 
-from .support import EngineTest, collect, delta, prompt, quiet_stderr, tokens_of
+from . import ROOT, SIMULATED
+from .support import EngineTest, collect, delta, make_config, prompt, quiet_stderr, tokens_of
 from .test_fidelity import load
 
 from vllm.exceptions import QueueOverflowError, VLLMValidationError
 from vllm.lora.request import LoRARequest
+from vllm.renderers.embed_utils import safe_load_prompt_embeds
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 from vllm.v1.engine import async_llm
 from vllm.v1.engine.exceptions import EngineGenerateError
@@ -403,6 +408,17 @@ class SchedulingTest(EngineTest):
         outputs = await self.run_one({"prompt_embeds": [[0.5, 1.0]] * 7})
         self.assertEqual(outputs[0].prompt_token_ids, [0] * 7)
         self.assertEqual(len(tokens_of(outputs)), 4)
+
+
+    def test_embeddings_are_loaded_from_their_base64_text(self) -> None:
+        model = make_config(enable_prompt_embeds=True, model=os.path.join(SIMULATED, "model")).model_config
+        golden = os.path.join(ROOT, "tests", "golden", "embeds", "float32.b64")
+        with open(golden, "rb") as file:
+            text = file.read()
+        tensor = safe_load_prompt_embeds(model, text)
+        self.assertEqual((tensor.shape, tensor.dtype), ((3, 128), "torch.float32"))
+        with self.assertRaises(binascii.Error):
+            safe_load_prompt_embeds(model, base64.b64decode(text))
 
 
 class CollectorTest(EngineTest):

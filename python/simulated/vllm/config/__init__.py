@@ -268,6 +268,9 @@ class ModelConfig:
     def get_vocab_size(self) -> int:
         return self.vocab_size
 
+    def get_hidden_size(self) -> int:
+        return int(getattr(self.hf_config, "hidden_size", 0))
+
     def try_get_generation_config(self) -> dict[str, Any]:
         return dict(self.generation_defaults)
 

@@ -554,9 +554,6 @@ def encode_request(request: EngineCoreRequest, vllm_config: Any) -> dict[str, An
 
 def _digest_of_embeds(embeds: Any) -> bytes:
     """Tells prompts apart for the prefix cache; the values mean nothing here."""
-    try:
-        raw = bytes(memoryview(embeds))
-    except TypeError:
-        raw = repr(embeds).encode()
+    raw = getattr(embeds, "values", None) or repr(embeds).encode()
     return hashlib.sha256(raw).digest()
 
