@@ -17,6 +17,9 @@ internal sealed class LoadRound
 
     public int Tokens { get; private set; }
 
+    /// <summary>Pieces that the tokens came in, as the client sees them: fewer than tokens where somebody on the way was behind.</summary>
+    public int Items { get; private set; }
+
     public int Failed { get; private set; }
 
     public TimeSpan Cpu { get; private set; }
@@ -39,7 +42,7 @@ internal sealed class LoadRound
     }
 
     public override string ToString() =>
-        $"{Name,-9} {Tokens,7} tokens  {Tokens / Wall.TotalSeconds,8:F0} tok/s  {CpuMicrosecondsPerToken,7:F1} us CPU/token  "
+        $"{Name,-9} {Tokens,7} tokens in {Items,7} items  {Tokens / Wall.TotalSeconds,8:F0} tok/s  {CpuMicrosecondsPerToken,7:F1} us CPU/token  "
         + $"TTFT p50 {Percentile(_firstTokens, 0.5),7:F1} p99 {Percentile(_firstTokens, 0.99),7:F1} ms  ITL p50 {Percentile(_gaps, 0.5),6:F2} p99 {Percentile(_gaps, 0.99),6:F2} ms  failed {Failed}";
 
     /// <summary>User and system time of the process itself, without its children.</summary>
@@ -72,6 +75,7 @@ internal sealed class LoadRound
         using var reader = new StreamReader(await response.Content.ReadAsStreamAsync());
         long previous = 0;
         var generated = 0;
+        var items = -1; // the last chunk only holds the usage
         var gaps = new List<double>();
         var first = double.NaN;
         while (await reader.ReadLineAsync() is { } line)
@@ -92,6 +96,7 @@ internal sealed class LoadRound
             }
 
             previous = now;
+            items++;
             if (line.Contains("completion_tokens", StringComparison.Ordinal)) // the last chunk; this process measures, so it parses no other
             {
                 generated = JsonNode.Parse(line[6..])?["usage"]?["completion_tokens"]?.GetValue<int>() ?? generated;
@@ -101,6 +106,7 @@ internal sealed class LoadRound
         lock (_lock)
         {
             Tokens += generated;
+            Items += items;
             Failed += generated == tokens ? 0 : 1;
             _firstTokens.Add(first);
             _gaps.AddRange(gaps);
