@@ -36,6 +36,9 @@ public sealed partial class EtcdDiscovery
     [LoggerMessage(EventId = 3413, Level = LogLevel.Information, Message = "Wrote {Key}, which could not be written before")]
     private static partial void LogRepaired(ILogger logger, string key);
 
+    [LoggerMessage(EventId = 3416, Level = LogLevel.Warning, Message = "Discovery record {Key} was removed by somebody else; it is written again")]
+    private static partial void LogRestored(ILogger logger, string key);
+
     [LoggerMessage(EventId = 3414, Level = LogLevel.Warning, Message = "etcd records are still not complete: {Problem}")]
     private static partial void LogCannotRepair(ILogger logger, string problem);
 

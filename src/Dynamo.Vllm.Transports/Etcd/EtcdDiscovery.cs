@@ -12,7 +12,7 @@ namespace Dynamo.Vllm.Transports.Etcd;
 /// <remarks>
 /// One loop holds the lease. When the server says that it is gone, the loop takes another and raises <see cref="IdentityChanged"/>; the
 /// reference shuts down instead. A record of an earlier identity that arrives in between is not written: its owner registers it again under
-/// the new one. A record that could not be written is tried again after each renewal. Golden files: captures/runtime/etcd_dump_tcp.txt,
+/// the new one. A record that could not be written, or that somebody removed, is written again after a renewal. Golden files: captures/runtime/etcd_dump_tcp.txt,
 /// etcd_instances_nats.txt.
 /// </remarks>
 public sealed partial class EtcdDiscovery : IDiscovery
@@ -23,6 +23,7 @@ public sealed partial class EtcdDiscovery : IDiscovery
     private readonly CancellationTokenSource _stopping = new();
     private readonly SemaphoreSlim _writing = new(1, 1);
     private readonly Dictionary<string, DiscoveryRecord> _unwritten = []; // guarded by _writing
+    private readonly Dictionary<string, DiscoveryRecord> _written = []; // guarded by _writing
     private EtcdClient? _client;
     private Task _holding = Task.CompletedTask;
     private long _leaseId;
@@ -66,7 +67,7 @@ public sealed partial class EtcdDiscovery : IDiscovery
         {
             _unwritten[record.FullKey] = record;
             await RetryAsync($"write {record.FullKey}", token => PutAsync(record, token), cancellationToken).ConfigureAwait(false);
-            _unwritten.Remove(record.FullKey);
+            NoteWritten(record);
         }
         finally
         {
@@ -80,6 +81,7 @@ public sealed partial class EtcdDiscovery : IDiscovery
         try
         {
             _unwritten.Remove(record.FullKey);
+            _written.Remove(record.FullKey);
             await RetryAsync($"delete {record.FullKey}", token => EtcdRecords.DeleteAsync(Client, record.FullKey, token), cancellationToken)
                 .ConfigureAwait(false);
         }
@@ -229,7 +231,7 @@ public sealed partial class EtcdDiscovery : IDiscovery
 
     private void OnRenewed() => _ = RepairAsync();
 
-    /// <summary>Writes what could not be written before.</summary>
+    /// <summary>Writes what could not be written before, and what is not there any more.</summary>
     private async Task RepairAsync()
     {
         if (!await _writing.WaitAsync(0, CancellationToken.None).ConfigureAwait(false))
@@ -247,8 +249,10 @@ public sealed partial class EtcdDiscovery : IDiscovery
                     LogRepaired(_logger, key);
                 }
 
-                _unwritten.Remove(key);
+                NoteWritten(record);
             }
+
+            await RestoreAsync(_stopping.Token).ConfigureAwait(false);
         }
         catch (Exception exception) when (exception is RpcException or OperationCanceledException or IOException)
         {
@@ -258,6 +262,28 @@ public sealed partial class EtcdDiscovery : IDiscovery
         {
             _writing.Release();
         }
+    }
+
+    private async Task RestoreAsync(CancellationToken cancellationToken)
+    {
+        var present = await EtcdLease.KeysAsync(Client, Volatile.Read(ref _leaseId), cancellationToken).ConfigureAwait(false);
+        foreach (var (key, record) in _written.Where(pair => !present.Contains(pair.Key)).ToArray())
+        {
+            if (IsOfAnotherIdentity(record))
+            {
+                _written.Remove(key); // its owner registers it again under the new one
+                continue;
+            }
+
+            LogRestored(_logger, key);
+            await PutAsync(record, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    private void NoteWritten(DiscoveryRecord record)
+    {
+        _unwritten.Remove(record.FullKey);
+        _written[record.FullKey] = record;
     }
 
     private JsonObject? Parse(string prefix, ByteString value)

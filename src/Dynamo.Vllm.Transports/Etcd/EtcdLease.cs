@@ -67,6 +67,18 @@ internal sealed partial class EtcdLease
         }
     }
 
+    /// <summary>Names of the keys that are on the lease.</summary>
+    public static async Task<IReadOnlySet<string>> KeysAsync(EtcdClient client, long id, CancellationToken cancellationToken)
+    {
+        var answer = await client.CallAsync(
+            (invoker, call) => new Lease.LeaseClient(invoker).LeaseTimeToLiveAsync(new LeaseTimeToLiveRequest { ID = id, Keys = true }, call),
+            cancellationToken)
+            .ConfigureAwait(false);
+        return answer.TTL <= 0
+            ? throw new RpcException(new Status(StatusCode.NotFound, "the lease is gone"))
+            : answer.Keys.Select(key => key.ToStringUtf8()).ToHashSet(StringComparer.Ordinal);
+    }
+
     /// <summary>Keeps the lease until the server says that it is gone, and then returns.</summary>
     public async Task HoldAsync(CancellationToken cancellationToken)
     {

@@ -10,6 +10,9 @@ internal sealed partial class WorkerService
     /// <summary>How long discovery may take to forget us; what is left then expires by itself.</summary>
     private static readonly TimeSpan DiscoveryTimeLimit = TimeSpan.FromSeconds(5);
 
+    /// <summary>For a store that has let the first limit pass: the rest of the stop does not wait for it as long each time.</summary>
+    private static readonly TimeSpan DiscoveryTimeLimitAgain = TimeSpan.FromSeconds(1);
+
     /// <summary>From the abort of the last requests to their end on the wire.</summary>
     private static readonly TimeSpan AbortTimeLimit = TimeSpan.FromSeconds(10);
 
@@ -23,6 +26,7 @@ internal sealed partial class WorkerService
     {
         var fatal = _fatal.Task.IsCompletedSuccessfully ? await _fatal.Task.ConfigureAwait(false) : null;
         var isServing = _endpoints.Count > 0;
+        var leaving = _time.GetTimestamp();
         if (_registration is not null)
         {
             // Before a word is said: routers must not send more, whatever becomes of our output.
@@ -41,7 +45,7 @@ internal sealed partial class WorkerService
         }
         else if (isServing)
         {
-            await DrainAsync().ConfigureAwait(false);
+            await DrainAsync(leaving).ConfigureAwait(false);
         }
 
         if (_relay is not null)
@@ -83,9 +87,11 @@ internal sealed partial class WorkerService
     }
 
     /// <summary>Grace, then no new requests, then what runs may finish, then the rest is aborted with an error that lets it migrate.</summary>
-    private async Task DrainAsync()
+    private async Task DrainAsync(long leaving)
     {
-        await DownAsync("grace period", () => Task.Delay(_runtime.Shutdown.GracePeriod, _time)).ConfigureAwait(false);
+        // Counted from the signal, as the withdrawal may have waited for a store that is away.
+        var grace = _runtime.Shutdown.GracePeriod - _time.GetElapsedTime(leaving);
+        await DownAsync("grace period", () => Task.Delay(grace > TimeSpan.Zero ? grace : TimeSpan.Zero, _time)).ConfigureAwait(false);
         _health.Hold(true);
         await DownAsync("close intake", _registration.CloseIntakeAsync).ConfigureAwait(false);
         var budget = _arguments.Host.DrainTimeout < _runtime.Shutdown.DrainTimeout ? _arguments.Host.DrainTimeout : _runtime.Shutdown.DrainTimeout;
@@ -177,8 +183,15 @@ internal sealed partial class WorkerService
 
     private async Task BoundedAsync(Func<CancellationToken, Task> step)
     {
-        using var limit = new CancellationTokenSource(DiscoveryTimeLimit, _time);
-        await step(limit.Token).WaitAsync(limit.Token).ConfigureAwait(false);
+        using var limit = new CancellationTokenSource(_isStoreAway ? DiscoveryTimeLimitAgain : DiscoveryTimeLimit, _time);
+        try
+        {
+            await step(limit.Token).WaitAsync(limit.Token).ConfigureAwait(false);
+        }
+        finally
+        {
+            _isStoreAway |= limit.IsCancellationRequested;
+        }
     }
 
     /// <summary>Best-effort cleanup (style E3): a stage that fails must not keep the later ones from running.</summary>

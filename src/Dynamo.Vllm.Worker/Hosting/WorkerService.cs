@@ -57,6 +57,7 @@ internal sealed partial class WorkerService : IHostedService
     private HandOverLedger? _handOvers;
     private string? _prometheusFolder;
     private int _stopping;
+    private bool _isStoreAway;
 
     public WorkerService(
         WorkerArguments arguments, IReadOnlyDictionary<string, string> environment, RuntimeEnvironment runtime, RuntimePlanes planes,

@@ -90,6 +90,27 @@ public sealed class EtcdDiscoveryTests
     }
 
     [PeerFact]
+    public async Task A_record_that_somebody_removes_is_written_again_and_one_of_ours_that_we_withdrew_is_not()
+    {
+        await using var etcd = await EtcdServer.StartAsync();
+        await using var discovery = Create(etcd.Url, lifetime: 2);
+        var instance = await discovery.JoinAsync(default);
+        var withdrawn = DiscoveryRecord.Model(Generate, instance, new JsonObject { ["display_name"] = "tiny" });
+        await discovery.RegisterAsync(Endpoint(instance), default);
+        await discovery.RegisterAsync(withdrawn, default);
+        await discovery.UnregisterAsync(withdrawn, default);
+        var restored = _log.Next(3416, Soon);
+        await etcd.CallAsync(
+            "kv/deleterange", new JsonObject { ["key"] = Convert.ToBase64String(System.Text.Encoding.UTF8.GetBytes(Endpoint(instance).FullKey)) });
+        await restored;
+        await Polling.UntilAsync("the record is not back", Soon, async () => (await etcd.ReadAsync()).Count == 1);
+        Assert.Equal([Endpoint(instance).FullKey], (await etcd.ReadAsync()).Keys);
+        Assert.Equal(instance.Value, await etcd.LeaseOfAsync(Endpoint(instance).FullKey));
+        await discovery.LeaveAsync(default);
+        Assert.Empty(await etcd.ReadAsync());
+    }
+
+    [PeerFact]
     public async Task A_lease_revoked_from_outside_ends_in_the_same_records_under_a_new_identity()
     {
         await using var etcd = await EtcdServer.StartAsync();
