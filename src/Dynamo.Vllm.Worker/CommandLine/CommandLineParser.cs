@@ -34,6 +34,7 @@ public static class CommandLineParser
             Vllm = VllmWorkerOptions.From(worker),
             Host = HostOptions.From(worker),
             Router = router.Text("router_mode") is null ? null : RouterAdvertisement.From(router),
+            RouterByDestination = router.All,
             EngineArguments = router.Remainder,
             Warnings = [.. worker.Warnings, .. router.Warnings],
         });

@@ -18,6 +18,10 @@ public static class ConfigurationDump
         "DISABLE_TORCH_", "PYTORCH_", "ENABLE_PERFECT_ROUTER", "FLA_", "NEMOTRON_",
     ];
 
+    // By the name of the package: vLLM for the CPU comes under another, and then the reference, too, has no such member.
+    private static readonly (string Package, string Member)[] EngineVersions =
+        [("sglang", "sglang_version"), ("tensorrt-llm", "trtllm_version"), ("vllm", "vllm_version")];
+
     public static string Render(
         ResolvedConfiguration configuration, IReadOnlyDictionary<string, string> environment, ConfigurationDumpFacts facts)
     {
@@ -33,9 +37,12 @@ public static class ConfigurationDump
             ["gpu_info"] = facts.Gpu?.DeepClone(),
             ["installed_packages"] = facts.InstalledPackages?.DeepClone() ?? new JsonObject(),
         };
-        if (facts.VllmVersion is { } version)
+        foreach (var (package, member) in EngineVersions)
         {
-            dump["vllm_version"] = version;
+            if (facts.InstalledPackages?[package] is { } version)
+            {
+                dump[member] = version.DeepClone();
+            }
         }
 
         return PythonJson.Canonical(dump);
@@ -91,10 +98,40 @@ public static class ConfigurationDump
         json["use_kv_events"] = configuration.UseKvEvents;
         json["enable_local_indexer"] = true;
         json["connector"] = new JsonArray();
-        json["structural_tag"] = configuration.StructuralTag?.ToCard();
+        json["structural_tag"] = StructuralTag(configuration.StructuralTag);
         json["custom_jinja_template"] = configuration.CustomJinjaTemplate;
-        json["router_advertisement"] = configuration.Arguments.Router is { } router ? Values(router.ByDestination) : null;
+        json["router_advertisement"] = RouterAdvertisement(configuration.Arguments.RouterByDestination);
+        json["embedding_transfer_mode"] = "EmbeddingTransferMode." + configuration.Arguments.Vllm.EmbeddingTransferMode.ToUpperInvariant().Replace('-', '_');
         json["engine_args"] = EngineArguments(configuration);
+        json["_benchmark_points"] = null; // explicit points belong to the self-benchmark, which ends the start
+        foreach (var limit in BenchmarkSampling.Limits)
+        {
+            json[limit.Destination + "_explicit"] = configuration.Arguments.Vllm.ExplicitSamplingLimits.Contains(limit.Destination);
+        }
+
+        return json;
+    }
+
+    /// <summary>With the members that only a frontend has options for: in a worker's dump they have their defaults.</summary>
+    private static JsonObject RouterAdvertisement(IReadOnlyDictionary<string, object?> options)
+    {
+        var json = Values(options);
+        json["conditional_disagg_decode_busy_threshold"] = null;
+        json["conditional_disagg_eff_isl_ratio_threshold"] = 0.7;
+        json["conditional_disagg_eff_isl_threshold"] = 2048;
+        json["conditional_disagg_policy"] = "isl_bounding";
+        json["conditional_disagg_prefill_busy_threshold"] = null;
+        json["enforce_disagg"] = false;
+        json["min_initial_workers"] = 0;
+        json["serve_indexer"] = false;
+        return json;
+    }
+
+    /// <summary>Unlike in the card a value that is not set is null here, not absent.</summary>
+    private static JsonObject? StructuralTag(StructuralTag? tag)
+    {
+        var json = tag?.ToCard();
+        json?.TryAdd("exclude_special_tokens", null);
         return json;
     }
 

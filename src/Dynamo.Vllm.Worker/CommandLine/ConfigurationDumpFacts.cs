@@ -17,8 +17,6 @@ public sealed record ConfigurationDumpFacts
     /// <summary>Package name to version; null without an interpreter.</summary>
     public JsonObject? InstalledPackages { get; init; }
 
-    public string? VllmVersion { get; init; }
-
     /// <summary>An object with <c>gpus</c> and <c>count</c>; null when the driver cannot be asked.</summary>
     public JsonNode? Gpu { get; init; }
 }

@@ -88,9 +88,6 @@ public sealed record RouterAdvertisement
 
     public double? RouterPredictedTtlSeconds { get; init; }
 
-    /// <summary>Every value by its destination name, for the configuration dump.</summary>
-    public required IReadOnlyDictionary<string, object?> ByDestination { get; init; }
-
     internal static RouterAdvertisement From(ParsedValues values) => new()
     {
         RouterMode = values.RequiredText("router_mode"),
@@ -133,6 +130,5 @@ public sealed record RouterAdvertisement
         SharedCacheMultiplier = values.OptionalFloat("shared_cache_multiplier"),
         SharedCacheType = values.RequiredText("shared_cache_type"),
         RouterPredictedTtlSeconds = values.OptionalFloat("router_predicted_ttl_secs"),
-        ByDestination = values.All,
     };
 }

@@ -12,6 +12,9 @@ public sealed record WorkerArguments
     /// <summary>Null when no router mode was asked for: the frontend's routing then applies, whatever other router flags say.</summary>
     public RouterAdvertisement? Router { get; init; }
 
+    /// <summary>Every router option by destination, for the configuration dump.</summary>
+    public required IReadOnlyDictionary<string, object?> RouterByDestination { get; init; }
+
     /// <summary>The words for vLLM's own parser, verbatim and in order.</summary>
     public required IReadOnlyList<string> EngineArguments { get; init; }
 

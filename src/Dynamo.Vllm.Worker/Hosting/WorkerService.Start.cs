@@ -112,17 +112,26 @@ internal sealed partial class WorkerService
             Python = new JsonObject
             {
                 ["python_version"] = python.Version,
-                ["python_version_info"] = $"{python.Major}.{python.Minor}",
+                ["python_version_info"] = VersionNumbers(python),
                 ["python_executable"] = python.Executable,
             },
             InstalledPackages = JsonObject.Create(packages.GetProperty("packages")),
-            VllmVersion = packages.GetProperty("vllm").GetString(),
+            Gpu = GpuFacts.Collect(),
         };
         var dump = ConfigurationDump.Render(_configuration!, _environment, facts);
         if (ConfigurationDump.TryWrite(path, dump) is { } problem)
         {
             LogDumpFailed(_logger, path, problem, dump);
         }
+    }
+
+    /// <summary>The third number is in the text alone: "3.11.7 (main, ...".</summary>
+    private static JsonObject VersionNumbers(PythonInstallation python)
+    {
+        var numbers = python.Version.Split(' ')[0].Split('.');
+        var digits = numbers.Length > 2 ? string.Concat(numbers[2].TakeWhile(char.IsAsciiDigit)) : "";
+        var micro = int.TryParse(digits, System.Globalization.CultureInfo.InvariantCulture, out var number) ? number : 0;
+        return new JsonObject { ["major"] = python.Major, ["minor"] = python.Minor, ["micro"] = micro };
     }
 
     /// <summary>What Python and its children must find in the environment (cli.md, 7). Before the interpreter starts, when setenv is still safe.</summary>

