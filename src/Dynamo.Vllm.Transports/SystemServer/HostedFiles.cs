@@ -18,5 +18,8 @@ public sealed class HostedFiles
         }
     }
 
+    /// <summary>namespace/component/endpoint/model/suffix/file.</summary>
+    public static bool IsPath(string path) => path.Split('/') is { Length: >= 6 } parts && Array.TrueForAll(parts, part => part.Length > 0);
+
     public string? Find(string path) => _files.TryGetValue(path, out var file) ? file : null;
 }

@@ -1,4 +1,5 @@
 using System.Net;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Health;
@@ -19,6 +20,8 @@ public sealed partial class SystemServer : IAsyncDisposable
     private const long BodyBytesMax = 16 << 20;
 
     private const string PlainText = "text/plain; charset=utf-8";
+
+    private static readonly JsonSerializerOptions AsIs = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     private readonly SystemServerOptions _options;
     private readonly HealthState _health;
@@ -98,6 +101,13 @@ public sealed partial class SystemServer : IAsyncDisposable
     private Task HandleAsync(HttpContext context)
     {
         var path = context.Request.Path.Value ?? "/";
+        if (!IsAnyMethod(path) && context.Request.Method is not ("GET" or "HEAD"))
+        {
+            context.Response.StatusCode = StatusCodes.Status405MethodNotAllowed;
+            context.Response.Headers.Allow = "GET,HEAD";
+            return Task.CompletedTask;
+        }
+
         if (path == _options.HealthPath)
         {
             return WriteStatusAsync(context, _health.IsReady);
@@ -112,11 +122,16 @@ public sealed partial class SystemServer : IAsyncDisposable
         {
             "/metrics" => WriteMetricsAsync(context),
             "/metadata" => WriteMetadataAsync(context),
-            _ when path.StartsWith("/engine/", StringComparison.Ordinal) => CallEngineAsync(context, path["/engine/".Length..]),
-            _ when path.StartsWith("/v1/metadata/", StringComparison.Ordinal) => SendFileAsync(context, path["/v1/metadata/".Length..]),
+            _ when path.StartsWith("/engine/", StringComparison.Ordinal) && path.Length > "/engine/".Length => CallEngineAsync(context, path["/engine/".Length..]),
+            _ when path.StartsWith("/v1/metadata/", StringComparison.Ordinal) && HostedFiles.IsPath(path["/v1/metadata/".Length..]) => SendFileAsync(context, path["/v1/metadata/".Length..]),
             _ => WriteAsync(context, StatusCodes.Status404NotFound, "Route not found"),
         };
     }
+
+    /// <summary>Control calls, and what is no route at all: that is a 404 for every method.</summary>
+    private bool IsAnyMethod(string path) =>
+        path != _options.HealthPath && path != _options.LivePath && path is not ("/metrics" or "/metadata")
+        && !(path.StartsWith("/v1/metadata/", StringComparison.Ordinal) && HostedFiles.IsPath(path["/v1/metadata/".Length..]));
 
     private Task WriteStatusAsync(HttpContext context, bool isOk) =>
         WriteAsync(context, isOk ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable, _health.ToJson(isOk).ToJsonString());
@@ -175,11 +190,17 @@ public sealed partial class SystemServer : IAsyncDisposable
         try
         {
             var reply = await handler(body, context.RequestAborted).ConfigureAwait(false);
-            await WriteAsync(context, StatusCodes.Status200OK, reply.ToJsonString()).ConfigureAwait(false);
+            await WriteAsync(context, StatusCodes.Status200OK, Text(reply)).ConfigureAwait(false);
         }
         catch (EngineRouteException exception)
         {
-            await WriteAsync(context, StatusCodes.Status500InternalServerError, Error("Handler error", $"Python callback failed: {exception.Message}")).ConfigureAwait(false);
+            await FailAsync(context, exception.Message).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is not OperationCanceledException && !context.Response.HasStarted)
+        {
+            // Boundary mapping (style E3): whatever a call throws, its caller learns the reason.
+            LogCallFailed(_logger, path, exception);
+            await FailAsync(context, $"{exception.GetType().Name}: {exception.Message}").ConfigureAwait(false);
         }
     }
 
@@ -187,10 +208,17 @@ public sealed partial class SystemServer : IAsyncDisposable
     {
         using var buffer = new MemoryStream();
         await context.Request.Body.CopyToAsync(buffer, context.RequestAborted).ConfigureAwait(false);
-        return buffer.Length == 0 ? new JsonObject() : JsonNode.Parse(buffer.ToArray());
+        // Without duplicate names, which the node would otherwise complain of only when somebody looks inside.
+        return buffer.Length == 0 ? new JsonObject() : JsonNode.Parse(buffer.ToArray(), documentOptions: new JsonDocumentOptions { AllowDuplicateProperties = false });
     }
 
-    private static string Error(string error, string message) => new JsonObject { ["error"] = error, ["message"] = message }.ToJsonString();
+    private static Task FailAsync(HttpContext context, string problem) =>
+        WriteAsync(context, StatusCodes.Status500InternalServerError, Error("Handler error", $"Python callback failed: {problem}"));
+
+    private static string Error(string error, string message) => Text(new JsonObject { ["error"] = error, ["message"] = message });
+
+    /// <summary>Escaped as little as the reference does, for the sake of readers that look for words.</summary>
+    private static string Text(JsonNode node) => node.ToJsonString(AsIs);
 
     private static Task WriteAsync(HttpContext context, int status, string text)
     {
@@ -207,4 +235,7 @@ public sealed partial class SystemServer : IAsyncDisposable
 
     [LoggerMessage(EventId = 3203, Level = LogLevel.Error, Message = "Cannot read model file {File}: {Problem}")]
     private static partial void LogCannotRead(ILogger logger, string file, string problem);
+
+    [LoggerMessage(EventId = 3204, Level = LogLevel.Error, Message = "Control call {Path} failed")]
+    private static partial void LogCallFailed(ILogger logger, string path, Exception exception);
 }

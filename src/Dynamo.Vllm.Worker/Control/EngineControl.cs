@@ -20,7 +20,8 @@ internal sealed class EngineControl
     private readonly SemaphoreSlim _pauseTurn = new(1, 1);
     private bool _isAsleep;
     private bool _needsWakeUp;
-    private string? _weightVersion;
+    private JsonNode? _weightVersion;
+    private bool _hasWeightVersion;
 
     public EngineControl(
         IEngine engine, WorkerRegistration registration, ServedEndpoint generate, StallWatch stalls,
@@ -37,9 +38,8 @@ internal sealed class EngineControl
     {
         Add(routes, "control/sleep", SleepAsync);
         Add(routes, "control/wake_up", WakeUpAsync);
-        Add(routes, "control/start_profile", (body, cancellation) =>
-            CallAsync("start_profile", new JsonObject { ["profile_prefix"] = body["profile_prefix"]?.DeepClone() }, "Profiling started", cancellation));
-        Add(routes, "control/stop_profile", (_, cancellation) => CallAsync("stop_profile", null, "Profiling stopped", cancellation));
+        routes.Add("control/start_profile", StartProfileAsync);
+        routes.Add("control/stop_profile", (_, cancellation) => AnswerAsync(() => CallAsync("stop_profile", null, "Profiling stopped", cancellation)));
         Add(routes, "liveness_probe", LivenessAsync);
         Add(routes, "pause_generation", PauseAsync);
         Add(routes, "resume_generation", ResumeAsync);
@@ -47,32 +47,33 @@ internal sealed class EngineControl
         Add(routes, "get_weight_version", (_, _) => Task.FromResult(new JsonObject
         {
             ["status"] = "ok",
-            ["version"] = _weightVersion,
-            ["version_declared"] = _weightVersion is not null,
+            ["version"] = _weightVersion?.DeepClone(),
+            ["version_declared"] = _hasWeightVersion,
         }));
         Add(routes, "set_weight_version", SetWeightVersionAsync);
         Add(routes, "update_weights_from_tensor", (_, _) => Task.FromResult(Failure("update_weights_from_tensor is not implemented")));
         routes.Add("update/model_taints", SetTaintsAsync);
     }
 
+    /// <summary>A call whose body is an object; null stands for an empty one.</summary>
     private void Add(EngineRoutes routes, string path, Func<JsonObject, CancellationToken, Task<JsonObject>> handler) =>
-        routes.Add(path, async (body, cancellation) =>
-        {
-            if (body is not JsonObject request)
-            {
-                return Failure("request body must be a JSON object");
-            }
+        routes.Add(path, (body, cancellation) => body is null or JsonObject
+            ? AnswerAsync(() => handler((JsonObject?)body ?? [], cancellation))
+            : Task.FromResult(Failure("request body must be a JSON object")));
 
-            try
-            {
-                using var silence = _stalls.Expect();
-                return await handler(request, cancellation).ConfigureAwait(false);
-            }
-            catch (Exception exception) when (exception is EngineCallException or WorkerLeavingException)
-            {
-                return Failure(exception.Message);
-            }
-        });
+    /// <summary>What the engine could not do is an answer, too.</summary>
+    private async Task<JsonObject> AnswerAsync(Func<Task<JsonObject>> call)
+    {
+        try
+        {
+            using var silence = _stalls.Expect();
+            return await call().ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is EngineCallException or WorkerLeavingException)
+        {
+            return Failure(exception.Message);
+        }
+    }
 
     /// <summary>What would stop requests that a leaving worker has still to finish is refused; what lets them go on is done.</summary>
     private void RefuseWhileLeaving()
@@ -85,7 +86,8 @@ internal sealed class EngineControl
 
     private async Task<JsonObject> SleepAsync(JsonObject body, CancellationToken cancellationToken)
     {
-        var level = body["level"]?.GetValue<int>() ?? 1;
+        // Of whatever type: the engine says what it cannot take. Null is its own default.
+        var level = body.ContainsKey("level") ? body["level"] : JsonValue.Create(1);
         await _pauseTurn.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
@@ -112,16 +114,16 @@ internal sealed class EngineControl
     }
 
     // No token from here on: a client that gives up waiting must not leave an engine of which nobody knows whether it sleeps.
-    private async Task<JsonObject> FallAsleepAsync(int level)
+    private async Task<JsonObject> FallAsleepAsync(JsonNode? level)
     {
         try
         {
             _needsWakeUp = true;
             await _engine.CallAsync("pause", null, CancellationToken.None).ConfigureAwait(false);
-            await _engine.CallAsync("sleep", new JsonObject { ["level"] = level }, CancellationToken.None).ConfigureAwait(false);
+            await _engine.CallAsync("sleep", level is null ? null : new JsonObject { ["level"] = level.DeepClone() }, CancellationToken.None).ConfigureAwait(false);
             _isAsleep = true;
             _needsWakeUp = false;
-            return Success($"Engine slept (level={level})");
+            return Success($"Engine slept (level={PythonValues.Show(level)})");
         }
         catch (EngineCallException failure)
         {
@@ -165,14 +167,14 @@ internal sealed class EngineControl
 
     private async Task<JsonObject> PauseAsync(JsonObject body, CancellationToken cancellationToken)
     {
-        var mode = body["mode"]?.GetValue<string>() ?? "keep";
+        var mode = body.ContainsKey("mode") ? PythonValues.Show(body["mode"]) : "keep";
         if (mode is not ("keep" or "wait" or "abort"))
         {
             return Failure($"Invalid mode '{mode}'; expected keep|wait|abort");
         }
 
         RefuseWhileLeaving();
-        var clear = body["clear_cache"]?.GetValue<bool>() ?? false;
+        var clear = PythonValues.IsTrue(body["clear_cache"]);
         await _engine.CallAsync("pause", new JsonObject { ["mode"] = mode, ["clear_cache"] = clear }, CancellationToken.None).ConfigureAwait(false);
         return new JsonObject { ["status"] = "ok", ["message"] = "Engine paused", ["mode"] = mode, ["clear_cache"] = clear };
     }
@@ -191,19 +193,30 @@ internal sealed class EngineControl
 
     private Task<JsonObject> SetWeightVersionAsync(JsonObject body, CancellationToken cancellationToken)
     {
-        if (body["weight_version"] is not { } version)
+        if (!body.TryGetPropertyValue("weight_version", out var version))
         {
             return Task.FromResult(Failure("Missing 'weight_version' in body"));
         }
 
-        _weightVersion = version.GetValueKind() == JsonValueKind.String ? version.GetValue<string>() : version.ToJsonString();
-        return Task.FromResult(new JsonObject { ["status"] = "ok", ["version"] = _weightVersion });
+        // Kept as it came: trainers compare it with what they set, number or text.
+        (_weightVersion, _hasWeightVersion) = (version?.DeepClone(), true);
+        return Task.FromResult(new JsonObject { ["status"] = "ok", ["version"] = version?.DeepClone() });
     }
+
+    private Task<JsonObject> StartProfileAsync(JsonNode? body, CancellationToken cancellationToken) => body is JsonObject request
+        ? AnswerAsync(() => CallAsync(
+            "start_profile", new JsonObject { ["profile_prefix"] = request["profile_prefix"]?.DeepClone() }, "Profiling started", cancellationToken))
+        : throw new EngineRouteException($"AttributeError: '{PythonValues.TypeName(body)}' object has no attribute 'get'");
 
     private async Task<JsonObject> SetTaintsAsync(JsonNode? body, CancellationToken cancellationToken)
     {
         const string reserved = "dynamo.topology/";
-        if (body?["taints"] is not JsonArray array || array.Any(taint => taint?.GetValueKind() != JsonValueKind.String))
+        if (body is not JsonObject request)
+        {
+            throw new EngineRouteException("ValueError: request body must be a JSON object");
+        }
+
+        if (request["taints"] is not JsonArray array || array.Any(taint => taint?.GetValueKind() != JsonValueKind.String))
         {
             throw new EngineRouteException("ValueError: 'taints' must be a JSON array of strings");
         }

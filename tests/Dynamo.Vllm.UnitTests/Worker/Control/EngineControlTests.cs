@@ -1,0 +1,114 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core.Discovery;
+using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Core.Health;
+using Dynamo.Vllm.Core.Health.Stalls;
+using Dynamo.Vllm.Core.Metrics;
+using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Protocol;
+using Dynamo.Vllm.Protocol.Discovery;
+using Dynamo.Vllm.Testing.Relay;
+using Dynamo.Vllm.Transports.SystemServer;
+using Dynamo.Vllm.UnitTests.Core;
+using Dynamo.Vllm.Worker.Control;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Dynamo.Vllm.UnitTests.Worker.Control;
+
+/// <summary>Bodies of every type, with the answers that the official worker gave to them.</summary>
+public sealed class EngineControlTests
+{
+    private readonly ScriptedEngine _engine = new();
+    private readonly EngineRoutes _routes = new();
+
+    public EngineControlTests()
+    {
+        var registration = new WorkerRegistration(
+            new RecordingDiscovery(), new RequestPlaneFake(), "cpu", PayloadCodec.MessagePack, NullLogger<WorkerRegistration>.Instance, new InstanceId(1));
+        var id = new EndpointId("n", "c", "generate");
+        var metrics = new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1");
+        var generate = new ServedEndpoint(id, new DiscardingHandler(), metrics.ForEndpoint(id, "m"));
+        var health = new HealthState(canaryEnabled: false, startsReady: true, TimeProvider.System);
+        var stalls = new StallWatch(
+            _engine, new QuietEngine(), new StallLimits(), health, registration, generate, TimeProvider.System, NullLogger<StallWatch>.Instance);
+        new EngineControl(_engine, registration, generate, stalls, (_, _) => Task.CompletedTask).AddTo(_routes);
+    }
+
+    [Theory]
+    [InlineData("liveness_probe", "null", """{"status":"ok","alive":true}""")]
+    [InlineData("liveness_probe", "[1]", """{"status":"error","message":"request body must be a JSON object"}""")]
+    [InlineData("control/stop_profile", "[1]", """{"status":"ok","message":"Profiling stopped"}""")]
+    [InlineData("control/sleep", "null", """{"status":"ok","message":"Engine slept (level=1)"}""")]
+    [InlineData("control/sleep", """{"level":null}""", """{"status":"ok","message":"Engine slept (level=None)"}""")]
+    [InlineData("control/sleep", """{"level":true}""", """{"status":"ok","message":"Engine slept (level=True)"}""")]
+    [InlineData("control/sleep", """{"level":1.5}""", """{"status":"ok","message":"Engine slept (level=1.5)"}""")]
+    [InlineData("control/sleep", "5", """{"status":"error","message":"request body must be a JSON object"}""")]
+    [InlineData("pause_generation", """{"mode":3}""", """{"status":"error","message":"Invalid mode '3'; expected keep|wait|abort"}""")]
+    [InlineData("pause_generation", """{"mode":null}""", """{"status":"error","message":"Invalid mode 'None'; expected keep|wait|abort"}""")]
+    [InlineData("pause_generation", """{"mode":["keep"]}""", """{"status":"error","message":"Invalid mode '['keep']'; expected keep|wait|abort"}""")]
+    [InlineData("pause_generation", """{"mode":{"a":1}}""", """{"status":"error","message":"Invalid mode '{'a': 1}'; expected keep|wait|abort"}""")]
+    [InlineData("pause_generation", """{"clear_cache":3}""", """{"status":"ok","message":"Engine paused","mode":"keep","clear_cache":true}""")]
+    [InlineData("pause_generation", """{"clear_cache":""}""", """{"status":"ok","message":"Engine paused","mode":"keep","clear_cache":false}""")]
+    [InlineData("pause_generation", """{"clear_cache":{}}""", """{"status":"ok","message":"Engine paused","mode":"keep","clear_cache":false}""")]
+    [InlineData("set_weight_version", "{}", """{"status":"error","message":"Missing 'weight_version' in body"}""")]
+    public async Task Bodies_are_taken_as_the_reference_takes_them(string route, string body, string answer)
+    {
+        var ours = await CallAsync(route, body);
+        Assert.True(JsonNode.DeepEquals(JsonNode.Parse(answer), ours), ours.ToJsonString());
+    }
+
+    [Theory]
+    [InlineData("3")]
+    [InlineData("1.0")]
+    [InlineData("null")]
+    [InlineData("true")]
+    [InlineData("[1]")]
+    [InlineData("\"v1\"")]
+    public async Task A_weight_version_is_kept_as_it_came(string version)
+    {
+        Assert.Equal($"{{\"status\":\"ok\",\"version\":{version}}}", (await CallAsync("set_weight_version", $"{{\"weight_version\":{version}}}")).ToJsonString());
+        Assert.Equal($"{{\"status\":\"ok\",\"version\":{version},\"version_declared\":true}}", (await CallAsync("get_weight_version", "{}")).ToJsonString());
+    }
+
+    [Theory]
+    [InlineData("[1]", "list")]
+    [InlineData("5", "int")]
+    [InlineData("null", "NoneType")]
+    [InlineData("\"x\"", "str")]
+    public async Task Only_the_profiler_s_start_fails_for_a_body_that_is_no_object(string body, string type)
+    {
+        var failure = await Assert.ThrowsAsync<EngineRouteException>(() => CallAsync("control/start_profile", body));
+        Assert.Equal($"AttributeError: '{type}' object has no attribute 'get'", failure.Message);
+    }
+
+    [Theory]
+    [InlineData("[1]")]
+    [InlineData("null")]
+    public async Task Taints_that_are_no_object_are_refused(string body)
+    {
+        var failure = await Assert.ThrowsAsync<EngineRouteException>(() => CallAsync("update/model_taints", body));
+        Assert.Equal("ValueError: request body must be a JSON object", failure.Message);
+    }
+
+    [Fact]
+    public async Task What_the_engine_does_not_take_is_its_answer_and_the_engine_goes_on()
+    {
+        const string problem = "'>=' not supported between instances of 'str' and 'int'";
+        _engine.OnCall = method => method == "sleep" ? throw new EngineCallException("invalid_argument", "TypeError", problem) : default(JsonElement);
+        Assert.Equal(problem, (await CallAsync("control/sleep", """{"level":"deep"}"""))["message"]!.GetValue<string>());
+        Assert.Equal("Engine already awake", (await CallAsync("control/wake_up", "{}"))["message"]!.GetValue<string>());
+    }
+
+    private async Task<JsonObject> CallAsync(string route, string body) => await _routes.Find(route)!(JsonNode.Parse(body), CancellationToken.None);
+
+    private sealed class DiscardingHandler : IEndpointHandler
+    {
+        public Task HandleAsync(RequestContext context, IResponseWriter responses) => Task.CompletedTask;
+    }
+
+    private sealed class QuietEngine : IEngineActivitySource
+    {
+        public EngineActivity? Read() => null;
+    }
+}
