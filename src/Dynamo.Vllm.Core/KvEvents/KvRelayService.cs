@@ -36,6 +36,7 @@ public sealed partial class KvRelayService : IAsyncDisposable
     private readonly List<Task> _loops = [];
     private readonly List<KvRankRelay> _relays = [];
     private readonly List<RankSelfTest> _selfTests = [];
+    private readonly List<ServedEndpoint> _queryEndpoints = [];
     private LoadPublisher?[] _loads = [];
     private int _rankStart;
     private bool _isStopped;
@@ -59,6 +60,9 @@ public sealed partial class KvRelayService : IAsyncDisposable
 
     /// <summary>For the generate handler; null where this role sends no first-token events. May be used before the start.</summary>
     public IFirstTokenSink? FirstTokens => _options.PublishesFirstTokens ? _firstTokens : null;
+
+    /// <summary>The recovery endpoints that are served, one per rank. Complete once the start has returned.</summary>
+    public IReadOnlyList<ServedEndpoint> QueryEndpoints => _queryEndpoints;
 
     /// <exception cref="InvalidOperationException">The event plane or the store cannot be used. Stop cleans up what was started.</exception>
     public async Task StartAsync(CancellationToken cancellationToken)
@@ -170,6 +174,7 @@ public sealed partial class KvRelayService : IAsyncDisposable
         try
         {
             await _registration.ServeAsync(endpoint, cancellationToken).ConfigureAwait(false);
+            _queryEndpoints.Add(endpoint);
             return endpoint;
         }
         catch (Exception exception) when (exception is not (OutOfMemoryException or OperationCanceledException))

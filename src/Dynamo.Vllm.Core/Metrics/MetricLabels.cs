@@ -31,6 +31,9 @@ public static class MetricLabels
         return output.ToString();
     }
 
+    /// <summary>The text without the model labels of endpoints that serve no model. Prometheus takes an empty label for none, readers of the text do not.</summary>
+    public static string WithoutEmptyModel(string text) => text.Replace("model=\"\",model_name=\"\",", "", StringComparison.Ordinal);
+
     private static ReadOnlySpan<char> FamilyName(ReadOnlySpan<char> line)
     {
         // "# HELP name text", "# TYPE name kind", or "name{labels} value".

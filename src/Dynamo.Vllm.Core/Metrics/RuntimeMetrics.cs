@@ -53,6 +53,8 @@ public sealed class RuntimeMetrics
 
     internal Counter Errors { get; }
 
+    /// <param name="endpoint">Endpoint.</param>
+    /// <param name="model">Served name, or empty for an endpoint of no model: its series have no model labels.</param>
     public EndpointMetrics ForEndpoint(Protocol.Discovery.EndpointId endpoint, string model) =>
         new(this, [endpoint.Component, endpoint.Name, endpoint.Namespace, model, model, WorkerId]);
 }

@@ -6,12 +6,14 @@ namespace Dynamo.Vllm.Worker.Hosting;
 /// <summary>The engine's Prometheus text with our labels, from a snapshot that never keeps a scrape waiting.</summary>
 /// <remarks>
 /// Each scrape asks the interpreter for a fresh text and takes what is there after a short wait: a busy interpreter makes the numbers older, not the
-/// scrape slower. At most one question is under way.
+/// scrape slower. At most one question is under way. The first text is read before the worker is ready, so that no scrape finds the series missing.
 /// </remarks>
 internal sealed class EngineMetricsText
 {
     /// <summary>Below the 100 ms in which the status server has to answer.</summary>
     private static readonly TimeSpan WaitLimit = TimeSpan.FromMilliseconds(60);
+
+    private static readonly TimeSpan FirstWaitLimit = TimeSpan.FromSeconds(10);
 
     private static readonly string[] Prefixes = ["vllm:", "lmcache:"];
 
@@ -27,9 +29,18 @@ internal sealed class EngineMetricsText
         _labels = [.. labels];
     }
 
+    /// <summary>Waits for a first text, but not longer than a start may: scrapes after that wait for it as they do for later ones.</summary>
+    public async Task ReadFirstAsync(CancellationToken cancellationToken) =>
+        await Task.WhenAny(Refresh(), Task.Delay(FirstWaitLimit, cancellationToken)).ConfigureAwait(false);
+
     public async Task<string> GetAsync(CancellationToken cancellationToken)
     {
-        Task refresh;
+        await Task.WhenAny(Refresh(), Task.Delay(WaitLimit, cancellationToken)).ConfigureAwait(false);
+        return _text;
+    }
+
+    private Task Refresh()
+    {
         lock (_lock)
         {
             if (_refresh.IsCompleted)
@@ -37,11 +48,8 @@ internal sealed class EngineMetricsText
                 _refresh = RefreshAsync();
             }
 
-            refresh = _refresh;
+            return _refresh;
         }
-
-        await Task.WhenAny(refresh, Task.Delay(WaitLimit, cancellationToken)).ConfigureAwait(false);
-        return _text;
     }
 
     private async Task RefreshAsync()

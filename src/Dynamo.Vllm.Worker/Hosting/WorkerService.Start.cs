@@ -198,6 +198,7 @@ internal sealed partial class WorkerService
 
         _engine.LoadChanged += load => worker.SetUsage(load.Rank, load.KvCacheUsage);
         _engineMetrics = new EngineMetricsText(_engine, EngineLabels());
+        await _engineMetrics.ReadFirstAsync(cancellationToken).ConfigureAwait(false);
         LogEngine(_logger, _configuration.ServedModelName, facts.EngineVersion, facts.MaxModelLength, facts.NumGpuBlocks, facts.BlockSize);
     }
 
@@ -225,6 +226,11 @@ internal sealed partial class WorkerService
         cancellationToken.ThrowIfCancellationRequested(); // the last point at which a stop leaves no trace in discovery
         await PutCardAsync(endpoint, card, [], cancellationToken).ConfigureAwait(false);
         var payload = HealthPayload.Create(_engine!.Description.BosTokenId, _runtime.Health.Payload, problem => LogWarning(_logger, problem));
+        foreach (var query in _relay!.QueryEndpoints)
+        {
+            _health.AddEndpoint(query.Id.Name, hasPayload: false);
+        }
+
         foreach (var served in _endpoints)
         {
             await _registration.ServeAsync(served, cancellationToken).ConfigureAwait(false);
@@ -393,7 +399,7 @@ internal sealed partial class WorkerService
         using var buffer = new MemoryStream();
         await _runtimeRegistry.CollectAndExportAsTextAsync(buffer, cancellationToken).ConfigureAwait(false);
         await _workerRegistry.CollectAndExportAsTextAsync(buffer, cancellationToken).ConfigureAwait(false);
-        var text = System.Text.Encoding.UTF8.GetString(buffer.ToArray());
+        var text = MetricLabels.WithoutEmptyModel(System.Text.Encoding.UTF8.GetString(buffer.ToArray()));
         return _engineMetrics is null ? text : text + await _engineMetrics.GetAsync(cancellationToken).ConfigureAwait(false);
     }
 }
