@@ -63,6 +63,23 @@ public sealed partial class RequestDispatcher
             return RequestAck.UnknownEndpoint(route);
         }
 
+        RequestEnvelope envelope;
+        ReadOnlyMemory<byte> body;
+        string? problem;
+        try
+        {
+            // On the ingress loop, although it costs a few microseconds there: what cannot be answered must not be acknowledged.
+            (var header, body) = TwoPartMessage.Split(payload, Limits.ControlHeaderBytesMax);
+            envelope = RequestEnvelope.Parse(header, out problem);
+        }
+        catch (ProtocolException exception)
+        {
+            release?.Invoke();
+            endpoint.Metrics.Error("invalid_message");
+            LogUnanswerable(_logger, endpoint.Id.ToString(), exception.Message);
+            return RequestAck.Unanswerable(exception.Message);
+        }
+
         if (Interlocked.Increment(ref _admitted) > (long)_limits.Running + _limits.Queued)
         {
             Interlocked.Decrement(ref _admitted);
@@ -77,7 +94,7 @@ public sealed partial class RequestDispatcher
         endpoint.Metrics.Requests.Inc();
         endpoint.Metrics.RequestBytes.Inc(payload.Length);
         // Never on the ingress loop: it has the next acknowledgement to send.
-        ThreadPool.UnsafeQueueUserWorkItem(static work => work.Dispatcher.Start(work), new Work(this, endpoint, headersJson, payload, release), preferLocal: false);
+        ThreadPool.UnsafeQueueUserWorkItem(static work => work.Dispatcher.Start(work), new Work(this, endpoint, headersJson, envelope, body, problem, release), preferLocal: false);
         return null;
     }
 
@@ -127,36 +144,14 @@ public sealed partial class RequestDispatcher
     private async Task<RequestEnd> ServeAsync(Work work, long started)
     {
         var metrics = work.Endpoint.Metrics;
-        RequestEnvelope envelope;
-        ReadOnlyMemory<byte> body;
-        string? problem;
-        try
-        {
-            (var header, body) = TwoPartMessage.Split(work.Payload, Limits.ControlHeaderBytesMax);
-            envelope = RequestEnvelope.Parse(header, out problem);
-        }
-        catch (ProtocolException exception)
-        {
-            // Without the envelope there is no address to answer to.
-            metrics.Error("invalid_message");
-            LogUnanswerable(_logger, work.Endpoint.Id.ToString(), exception.Message);
-            return RequestEnd.Unanswered;
-        }
-
-        if (envelope.Transport != RequestEnvelope.TcpTransport)
-        {
-            metrics.Error("response_stream");
-            LogUnanswerable(_logger, work.Endpoint.Id.ToString(), $"response transport '{envelope.Transport}' is not '{RequestEnvelope.TcpTransport}'");
-            return RequestEnd.Unanswered;
-        }
-
-        var context = new RequestContext(envelope.Id, envelope.Codec, body, ReadHeaders(work.HeadersJson));
+        var envelope = work.Envelope;
+        var context = new RequestContext(envelope.Id, envelope.Codec, work.Body, ReadHeaders(work.HeadersJson));
         ObserveTransit(context);
         work.Endpoint.Enter(context);
         metrics.InFlight.Inc();
         try
         {
-            problem ??= envelope.IsStreamingInput ? "this endpoint takes no streaming input" : null;
+            var problem = work.Problem ?? (envelope.IsStreamingInput ? "this endpoint takes no streaming input" : null);
             return await AnswerAsync(work.Endpoint, envelope, context, problem, started).ConfigureAwait(false);
         }
         finally
@@ -282,7 +277,11 @@ public sealed partial class RequestDispatcher
 
         if (error is not null)
         {
-            endpoint.Metrics.Error("generate");
+            if (error.Class != DynamoError.InvalidRequestClass)
+            {
+                endpoint.Metrics.Error("generate"); // faults of ours: a client's mistake is none
+            }
+
             LogRequestFailed(_logger, context.Id, error.Reason, error.Message);
             await home.WriteErrorAsync(error).ConfigureAwait(false);
         }
@@ -314,5 +313,6 @@ public sealed partial class RequestDispatcher
     }
 
     private sealed record Work(
-        RequestDispatcher Dispatcher, ServedEndpoint Endpoint, ReadOnlyMemory<byte> HeadersJson, ReadOnlyMemory<byte> Payload, Action? Release);
+        RequestDispatcher Dispatcher, ServedEndpoint Endpoint, ReadOnlyMemory<byte> HeadersJson, RequestEnvelope Envelope, ReadOnlyMemory<byte> Body,
+        string? Problem, Action? Release);
 }

@@ -10,6 +10,9 @@ namespace Dynamo.Vllm.Protocol.Errors;
 /// </remarks>
 public sealed class DynamoError
 {
+    /// <summary><see cref="Class"/> of what the caller can mend.</summary>
+    public const string InvalidRequestClass = "InvalidRequest";
+
     private DynamoError(string type, bool isBackendType, string errorClass, string reason, string message, string? publicMessage = null)
     {
         Type = type;
@@ -37,11 +40,11 @@ public sealed class DynamoError
 
     /// <summary>The request cannot be served as it is; the text is shown to the client. HTTP 400.</summary>
     public static DynamoError InvalidArgument(string message) =>
-        new("InvalidArgument", true, "InvalidRequest", "backend.invalid_argument", message, message);
+        new("InvalidArgument", true, InvalidRequestClass, "backend.invalid_argument", message, message);
 
     /// <summary>As <see cref="InvalidArgument"/>, with the generic text for the client.</summary>
     public static DynamoError InvalidArgumentPrivate(string message) =>
-        new("InvalidArgument", true, "InvalidRequest", "backend.invalid_argument", message);
+        new("InvalidArgument", true, InvalidRequestClass, "backend.invalid_argument", message);
 
     /// <summary>The request was cancelled. HTTP 499, never retried.</summary>
     public static DynamoError Cancelled(string message) => Backend("Cancelled", "Cancelled", "backend.cancelled", message);
@@ -73,7 +76,7 @@ public sealed class DynamoError
 
     /// <summary>The envelope is not what this worker can read. HTTP 400.</summary>
     public static DynamoError InvalidRequest(string message) =>
-        new("InvalidArgument", false, "InvalidRequest", "request.invalid", message);
+        new("InvalidArgument", false, InvalidRequestClass, "request.invalid", message);
 
     /// <summary>An error with an HTTP status, as vLLM's own client errors are reported (behaviour.md, 15).</summary>
     public static DynamoError Http(int status, string message)
@@ -81,7 +84,7 @@ public sealed class DynamoError
         var text = HttpErrorText.Format(status, message);
         return status switch
         {
-            400 or 422 => new("InvalidArgument", false, "InvalidRequest", "request.invalid", text),
+            400 or 422 => new("InvalidArgument", false, InvalidRequestClass, "request.invalid", text),
             404 => new("Unknown", false, "NotFound", "request.not_found", text),
             429 => new("ResourceExhausted", false, "RateLimited", "request.rate_limited", text),
             503 => new("Unavailable", false, "Unavailable", "backend.unavailable", text),

@@ -14,6 +14,9 @@ public static class RequestAck
 
     public static string UnknownEndpoint(string path) => $"Server unavailable: unknown endpoint {path}";
 
+    /// <summary>A request whose header says nowhere to answer to. The prefix, since its caller would else wait for ever.</summary>
+    public static string Unanswerable(string problem) => $"Server unavailable: the request cannot be answered: {problem}";
+
     public static string FrameTooLarge(long frameBytes, long frameBytesMax) =>
         $"Read error: message too large: {frameBytes} bytes (max: {frameBytesMax} bytes)";
 

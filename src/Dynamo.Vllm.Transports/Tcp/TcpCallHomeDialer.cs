@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Authentication;
@@ -86,16 +85,6 @@ public sealed partial class TcpCallHomeDialer : ICallHomeDialer
         }
     }
 
-    private static IPEndPoint ParseAddress(string address)
-    {
-        var colon = address.LastIndexOf(':');
-        var host = colon < 0 ? "" : address[..colon].Trim('[', ']');
-        if (!IPAddress.TryParse(host, out var ip)
-            || !ushort.TryParse(address.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var port) || port == 0)
-        {
-            throw new FormatException($"response address '{address}' is not ip:port");
-        }
-
-        return new IPEndPoint(ip, port);
-    }
+    private static IPEndPoint ParseAddress(string address) =>
+        RequestEnvelope.TryParseAddress(address, out var endpoint) ? endpoint : throw new FormatException($"response address '{address}' is not ip:port");
 }

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Text;
+using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Discovery;
@@ -88,6 +89,45 @@ public sealed class RequestDispatcherTests
         Assert.Equal("6 accepted = 1 finished + 2 failed + 1 cancelled + 1 handed back + 1 unanswered + 0 open", balance.ToString());
     }
 
+    [Theory]
+    [InlineData("""{"id":5,"connection_info":CONNECTION}""", "id is of type Number, must be a string")]
+    [InlineData("""{"connection_info":CONNECTION}""", "id is empty")]
+    [InlineData("""{"id":"r","payload_codec":5,"connection_info":CONNECTION}""", "payload_codec is of type Number, must be a string")]
+    [InlineData("""{"id":"r","request_type":[],"connection_info":CONNECTION}""", "request_type is of type Array, must be a string")]
+    [InlineData("""{"id":"other","connection_info":CONNECTION}""", "connection_info.info.context differs from id")]
+    public async Task A_header_with_a_wrong_field_is_acknowledged_and_its_sender_is_told(string header, string problem)
+    {
+        var info = """{"address":"127.0.0.1:1","subject":"s","context":"r","stream_type":"response"}""";
+        Assert.Null(SendHeader(Create(new AdmissionLimits(1, 1)), WithConnection(header, "tcp_server", info)));
+        var call = await _dialer.NextAsync().AsTask().WaitAsync(Limit);
+        await call.Ended.WaitAsync(Limit);
+        Assert.Equal(problem, call.Refusal?.Message);
+    }
+
+    [Theory]
+    [InlineData("tcp_server", """{"address":"127.0.0.1:1","subject":5}""", "connection_info.info.subject is missing or not a string")]
+    [InlineData("tcp_server", """{"address":5,"subject":"s"}""", "connection_info.info.address is missing or not a string")]
+    [InlineData("tcp_server", """{"address":"nowhere","subject":"s"}""", "connection_info.info.address 'nowhere' is not ip:port")]
+    [InlineData("tcp_server", "[]", "connection_info.info.subject is missing or not a string")]
+    [InlineData("tcp_server", "{", "control header is not readable")]
+    [InlineData("quic-response", "{}", "connection_info.transport 'quic-response' is not 'tcp_server'")]
+    public void What_says_nowhere_to_answer_to_is_not_acknowledged(string transport, string info, string problem)
+    {
+        var refusal = SendHeader(Create(new AdmissionLimits(1, 1)), WithConnection("""{"id":"r","connection_info":CONNECTION}""", transport, info));
+        Assert.StartsWith($"Server unavailable: the request cannot be answered: {problem}", refusal, StringComparison.Ordinal);
+        Assert.Equal(0, _endpoint.Ledger.Open);
+    }
+
+    [Theory]
+    [InlineData("null")]
+    [InlineData("[]")]
+    [InlineData("5")]
+    public void Neither_is_what_is_no_header_at_all(string header) =>
+        Assert.StartsWith("Server unavailable: ", SendHeader(Create(new AdmissionLimits(1, 1)), header), StringComparison.Ordinal);
+
+    private static string WithConnection(string header, string transport, string info) => header.Replace(
+        "CONNECTION", new JsonObject { ["transport"] = transport, ["info"] = info }.ToJsonString(), StringComparison.Ordinal);
+
     private RequestDispatcher Create(AdmissionLimits limits)
     {
         var dispatcher = new RequestDispatcher(_dialer, limits, _metrics.Dispatcher, TimeProvider.System, NullLogger<RequestDispatcher>.Instance);
@@ -99,6 +139,11 @@ public sealed class RequestDispatcherTests
     {
         var info = $$"""{\"address\":\"127.0.0.1:1\",\"subject\":\"s\",\"context\":\"{{id}}\",\"stream_type\":\"response\"}""";
         var header = $$$"""{"id":"{{{id}}}","connection_info":{"transport":"tcp_server","info":"{{{info}}}"}}""";
+        return SendHeader(dispatcher, header);
+    }
+
+    private static string? SendHeader(RequestDispatcher dispatcher, string header)
+    {
         var payload = new ArrayBufferWriter<byte>();
         TwoPartMessage.Write(payload, Encoding.UTF8.GetBytes(header), "{}"u8);
         return dispatcher.Accept("route", default, payload.WrittenMemory, release: null);
