@@ -1,4 +1,6 @@
 using System.Text.Json;
+using Dynamo.Vllm.Protocol;
+using Dynamo.Vllm.Protocol.MessagePack;
 
 namespace Dynamo.Vllm.Core.Generate;
 
@@ -9,6 +11,11 @@ namespace Dynamo.Vllm.Core.Generate;
 /// </remarks>
 public sealed class GuidedJsonGuard
 {
+    private const string Field = "sampling_options.guided_decoding.json";
+
+    // A schema in a body has gone through its limit already, which counts from the body's own object on.
+    private static readonly JsonDocumentOptions AsDeepAsBodies = new() { MaxDepth = Limits.NestingDepthMax };
+
     private static readonly string[] MapKeywords = ["properties", "patternProperties", "dependentSchemas", "dependencies"];
 
     private static readonly string[] ItemKeywords =
@@ -24,26 +31,45 @@ public sealed class GuidedJsonGuard
     {
     }
 
-    /// <summary>True if the schema must be refused.</summary>
+    /// <summary>Why the schema must be refused, or null.</summary>
     /// <param name="schemaJson">A schema object, or a JSON string that holds one.</param>
-    public static bool HasNonProgressingCycle(ReadOnlyMemory<byte> schemaJson)
+    public static string? FindProblem(ReadOnlyMemory<byte> schemaJson)
     {
-        using var document = JsonDocument.Parse(schemaJson);
-        if (document.RootElement.ValueKind == JsonValueKind.String)
-        {
-            try
-            {
-                using var inner = JsonDocument.Parse(document.RootElement.GetString()!);
-                return Check(inner.RootElement);
-            }
-            catch (JsonException)
-            {
-                return false; // not a schema: the engine says so
-            }
-        }
-
-        return Check(document.RootElement);
+        using var document = JsonDocument.Parse(schemaJson, AsDeepAsBodies);
+        return document.RootElement.ValueKind == JsonValueKind.String
+            ? FindProblemInText(document.RootElement.GetString()!)
+            : FindProblem(document.RootElement);
     }
+
+    private static string? FindProblemInText(string text)
+    {
+        try
+        {
+            using var document = JsonDocument.Parse(text, AsDeepAsBodies);
+            return UnreadableText.Find(document.RootElement) is { } path ? $"{Field}: text that is not valid Unicode at '{path}'" : FindProblem(document.RootElement);
+        }
+        catch (JsonException)
+        {
+            // Not a schema: the engine says so. But what is nested too deep for us is so for the engine's parser, too, which dies of it.
+            return IsJson(text) ? $"{Field} is nested deeper than the limit {Limits.NestingDepthMax}" : null;
+        }
+    }
+
+    private static bool IsJson(string text)
+    {
+        try
+        {
+            using var document = JsonDocument.Parse(text, new JsonDocumentOptions { MaxDepth = int.MaxValue });
+            return true;
+        }
+        catch (JsonException)
+        {
+            return false;
+        }
+    }
+
+    private static string? FindProblem(JsonElement root) =>
+        Check(root) ? "Invalid guided_json schema: non-progressing local $ref cycle detected" : null;
 
     private static bool Check(JsonElement root)
     {
@@ -96,11 +122,11 @@ public sealed class GuidedJsonGuard
 
         if (schema.TryGetProperty("allOf", out var all) && all.ValueKind == JsonValueKind.Array)
         {
-            for (var i = 0; i < all.GetArrayLength(); i++)
+            foreach (var (i, item) in all.EnumerateArray().Index())
             {
-                if (all[i].ValueKind == JsonValueKind.Object)
+                if (item.ValueKind == JsonValueKind.Object)
                 {
-                    yield return tree.Child(node, "allOf", i);
+                    yield return tree.Child(node, item, "allOf", i);
                 }
             }
         }
@@ -117,7 +143,7 @@ public sealed class GuidedJsonGuard
 
             foreach (var property in map.EnumerateObject().Where(property => property.Value.ValueKind == JsonValueKind.Object))
             {
-                yield return tree.Child(node, keyword, property.Name);
+                yield return tree.Child(node, property.Value, keyword, property.Name);
             }
         }
 
@@ -130,15 +156,15 @@ public sealed class GuidedJsonGuard
 
             if (value.ValueKind == JsonValueKind.Object)
             {
-                yield return tree.Child(node, keyword);
+                yield return tree.Child(node, value, keyword);
             }
             else if (value.ValueKind == JsonValueKind.Array)
             {
-                for (var i = 0; i < value.GetArrayLength(); i++)
+                foreach (var (i, item) in value.EnumerateArray().Index())
                 {
-                    if (value[i].ValueKind == JsonValueKind.Object)
+                    if (item.ValueKind == JsonValueKind.Object)
                     {
-                        yield return tree.Child(node, keyword, i);
+                        yield return tree.Child(node, item, keyword, i);
                     }
                 }
             }

@@ -9,31 +9,28 @@ internal readonly record struct Node(string Schema, string Resource);
 /// <summary>Places of a JSON schema by pointer, with <c>$id</c> resources (behaviour.md, 12).</summary>
 internal sealed class SchemaTree
 {
-    private readonly JsonElement _root;
+    /// <summary>From here on an object's members are looked up in a table: a document looks through all of them each time.</summary>
+    private const int MembersToIndexMin = 32;
 
-    public SchemaTree(JsonElement root) => _root = root;
+    private readonly Dictionary<string, JsonElement> _elements = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, Dictionary<string, JsonElement>> _members = new(StringComparer.Ordinal);
+
+    public SchemaTree(JsonElement root) => _elements[""] = root;
 
     public Node Root => new("", "");
 
-    public JsonElement Element(string pointer)
-    {
-        var element = _root;
-        foreach (var segment in Segments(pointer))
-        {
-            element = Step(element, segment)!.Value;
-        }
-
-        return element;
-    }
+    /// <summary>Of a node that this tree has made.</summary>
+    public JsonElement Element(string pointer) => _elements[pointer];
 
     /// <summary>The node below, crossing into another resource where it has an id.</summary>
-    public Node Child(Node node, string keyword, string? name = null)
+    public Node Child(Node node, JsonElement child, string keyword, string? name = null)
     {
         var pointer = $"{node.Schema}/{Escape(keyword)}{(name is null ? "" : "/" + Escape(name))}";
-        return new Node(pointer, HasId(Element(pointer)) ? pointer : node.Resource);
+        _elements[pointer] = child;
+        return new Node(pointer, HasId(pointer, child) ? pointer : node.Resource);
     }
 
-    public Node Child(Node node, string keyword, int index) => Child(node, keyword, index.ToString(CultureInfo.InvariantCulture));
+    public Node Child(Node node, JsonElement child, string keyword, int index) => Child(node, child, keyword, index.ToString(CultureInfo.InvariantCulture));
 
     /// <summary>The object that a local reference names, or null.</summary>
     public Node? Resolve(string resource, string fragment)
@@ -48,29 +45,51 @@ internal sealed class SchemaTree
         var element = Element(resource);
         foreach (var segment in Segments(path))
         {
-            if (Step(element, segment) is not { } next)
+            if (Step(pointer, element, segment) is not { } next)
             {
                 return null;
             }
 
             pointer = $"{pointer}/{Escape(segment)}";
             element = next;
-            resource = HasId(element) ? pointer : resource;
+            resource = HasId(pointer, element) ? pointer : resource;
         }
 
+        _elements[pointer] = element;
         return element.ValueKind == JsonValueKind.Object ? new Node(pointer, resource) : null;
     }
 
-    private static bool HasId(JsonElement element) =>
-        element.ValueKind == JsonValueKind.Object && element.TryGetProperty("$id", out var id) && id.ValueKind == JsonValueKind.String;
+    private bool HasId(string pointer, JsonElement element) =>
+        element.ValueKind == JsonValueKind.Object && Member(pointer, element, "$id") is { ValueKind: JsonValueKind.String };
 
-    private static JsonElement? Step(JsonElement element, string segment) => element.ValueKind switch
+    private JsonElement? Step(string pointer, JsonElement element, string segment) => element.ValueKind switch
     {
-        JsonValueKind.Object when element.TryGetProperty(segment, out var value) => value,
+        JsonValueKind.Object => Member(pointer, element, segment),
         JsonValueKind.Array when int.TryParse(segment, NumberStyles.None, CultureInfo.InvariantCulture, out var index)
             && index < element.GetArrayLength() => element[index],
         _ => null,
     };
+
+    private JsonElement? Member(string pointer, JsonElement element, string name)
+    {
+        if (element.GetPropertyCount() < MembersToIndexMin)
+        {
+            return element.TryGetProperty(name, out var value) ? value : null;
+        }
+
+        if (!_members.TryGetValue(pointer, out var members))
+        {
+            members = new Dictionary<string, JsonElement>(StringComparer.Ordinal);
+            foreach (var property in element.EnumerateObject())
+            {
+                members[property.Name] = property.Value; // the last one counts, as in the document
+            }
+
+            _members[pointer] = members;
+        }
+
+        return members.TryGetValue(name, out var found) ? found : null;
+    }
 
     private static IEnumerable<string> Segments(string pointer) =>
         pointer.Length == 0 ? [] : pointer[1..].Split('/').Select(Unescape);

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Text.Json;
+using System.Text.Unicode;
 
 namespace Dynamo.Vllm.Protocol.MessagePack;
 
@@ -10,16 +11,21 @@ namespace Dynamo.Vllm.Protocol.MessagePack;
 /// </remarks>
 public static class MessagePackJson
 {
-    /// <summary>Writes the next value of <paramref name="reader"/> as JSON.</summary>
-    public static void WriteJson(ref MessagePackReader reader, Utf8JsonWriter json) => WriteJson(ref reader, json, depth: 0);
-
     /// <summary>The next value as compact JSON text in UTF-8.</summary>
-    public static byte[] ReadAsJson(ref MessagePackReader reader)
+    /// <param name="reader">Stands before the value.</param>
+    /// <param name="field">Name of the value in errors.</param>
+    /// <exception cref="ProtocolException">The value holds text that is not UTF-8, or is nested too deep.</exception>
+    public static byte[] ReadAsJson(ref MessagePackReader reader, string field = "value")
     {
         var buffer = new ArrayBufferWriter<byte>();
-        using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { MaxDepth = Limits.NestingDepthMax + 1, SkipValidation = true }))
+        try
         {
-            WriteJson(ref reader, json);
+            using var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { MaxDepth = Limits.NestingDepthMax + 1, SkipValidation = true });
+            WriteJson(ref reader, json, depth: 0);
+        }
+        catch (UnfitValueException exception)
+        {
+            throw new ProtocolException($"{field} {exception.Message}", exception);
         }
 
         return buffer.WrittenSpan.ToArray();
@@ -30,7 +36,14 @@ public static class MessagePackJson
     {
         var reader = new MessagePackReader(messagePack);
         using var json = new Utf8JsonWriter(output, new JsonWriterOptions { MaxDepth = Limits.NestingDepthMax + 1, SkipValidation = true });
-        WriteJson(ref reader, json);
+        try
+        {
+            WriteJson(ref reader, json, depth: 0);
+        }
+        catch (UnfitValueException exception)
+        {
+            throw new ProtocolException($"value {exception.Message}", exception);
+        }
     }
 
     /// <summary>One whole JSON value as MessagePack into <paramref name="output"/>.</summary>
@@ -40,11 +53,24 @@ public static class MessagePackJson
         {
             var json = new Utf8JsonReader(utf8Json, new JsonReaderOptions { MaxDepth = Limits.NestingDepthMax });
             using var document = JsonDocument.ParseValue(ref json);
-            WriteMessagePack(document.RootElement, new MessagePackWriter(output));
+            WriteText(document.RootElement, new MessagePackWriter(output));
         }
         catch (JsonException exception)
         {
             throw new ProtocolException($"body is not JSON: {exception.Message}", exception);
+        }
+    }
+
+    private static void WriteText(JsonElement root, MessagePackWriter writer)
+    {
+        try
+        {
+            WriteMessagePack(root, writer);
+        }
+        catch (InvalidOperationException exception)
+        {
+            // The reader takes bytes that are no UTF-8, and halves of surrogate pairs behind \u, until somebody wants the text.
+            throw new ProtocolException($"{UnreadableText.Find(root) ?? "body"} holds text that is not valid Unicode", exception);
         }
     }
 
@@ -95,7 +121,7 @@ public static class MessagePackJson
     {
         if (depth > Limits.NestingDepthMax)
         {
-            throw new ProtocolException($"value is nested deeper than the limit {Limits.NestingDepthMax}");
+            throw new UnfitValueException($"is nested deeper than the limit {Limits.NestingDepthMax}");
         }
 
         switch (reader.PeekType())
@@ -113,7 +139,7 @@ public static class MessagePackJson
                 json.WriteEndArray();
                 break;
             case MessagePackType.String:
-                json.WriteStringValue(reader.ReadStringBytes());
+                json.WriteStringValue(ReadText(ref reader));
                 break;
             case MessagePackType.Integer:
                 WriteJsonInteger(ref reader, json);
@@ -134,7 +160,7 @@ public static class MessagePackJson
                 json.WriteEndArray();
                 break;
             case MessagePackType.Extension:
-                throw new ProtocolException("MessagePack extension values are not part of this protocol");
+                throw new UnfitValueException("holds a MessagePack extension, which is not part of this protocol");
             default:
                 reader.Skip();
                 json.WriteNullValue();
@@ -154,13 +180,20 @@ public static class MessagePackJson
             }
             else
             {
-                json.WritePropertyName(reader.ReadStringBytes());
+                json.WritePropertyName(ReadText(ref reader));
             }
 
             WriteJson(ref reader, json, depth + 1);
         }
 
         json.WriteEndObject();
+    }
+
+    /// <summary>The writer would put replacement characters in the place of what is not UTF-8.</summary>
+    private static ReadOnlySpan<byte> ReadText(ref MessagePackReader reader)
+    {
+        var text = reader.ReadStringBytes();
+        return Utf8.IsValid(text) ? text : throw new UnfitValueException("holds text that is not valid UTF-8");
     }
 
     private static void WriteJsonInteger(ref MessagePackReader reader, Utf8JsonWriter json)
@@ -189,4 +222,7 @@ public static class MessagePackJson
             json.WriteNullValue();
         }
     }
+
+    /// <summary>What is wrong with a value, as the rest of a sentence that begins with the value's name.</summary>
+    private sealed class UnfitValueException(string message) : Exception(message);
 }

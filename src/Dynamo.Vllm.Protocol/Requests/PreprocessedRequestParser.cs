@@ -58,10 +58,10 @@ public static class PreprocessedRequestParser
                 request.TokenIds = ReadTokenIds(ref reader);
                 break;
             case var _ when key.SequenceEqual("model"u8):
-                request.Model = ReadText(ref reader, "model");
+                request.Model = RequestValues.Text(ref reader, "model");
                 break;
             case var _ when key.SequenceEqual("prompt_embeds"u8):
-                request.PromptEmbeds = ReadText(ref reader, "prompt_embeds");
+                request.PromptEmbeds = RequestValues.Text(ref reader, "prompt_embeds");
                 break;
             case var _ when key.SequenceEqual("stop_conditions"u8):
                 StopConditionsParser.Read(ref reader, request.StopConditions);
@@ -109,7 +109,7 @@ public static class PreprocessedRequestParser
                 request.SessionId = ReadSessionId(ref reader);
                 break;
             case var _ when key.SequenceEqual("kv_hint"u8):
-                request.KvHintJson = MessagePackJson.ReadAsJson(ref reader);
+                request.KvHintJson = MessagePackJson.ReadAsJson(ref reader, "kv_hint");
                 break;
             case var _ when key.SequenceEqual("reasoning_ended"u8):
                 request.ReasoningEnded = RequestValues.Boolean(ref reader, "reasoning_ended");
@@ -209,13 +209,13 @@ public static class PreprocessedRequestParser
                 continue;
             }
 
-            if (key.SequenceEqual("disaggregated_params"u8) && reader.PeekType() == MessagePackType.Map)
+            if (key.SequenceEqual("disaggregated_params"u8))
             {
                 ReadDisaggregatedParams(ref reader, request);
             }
             else if (key.SequenceEqual("prompt_tokens_details"u8))
             {
-                request.PrefillPromptTokensDetailsJson = MessagePackJson.ReadAsJson(ref reader);
+                request.PrefillPromptTokensDetailsJson = MessagePackJson.ReadAsJson(ref reader, "prefill_result.prompt_tokens_details");
             }
             else
             {
@@ -226,14 +226,15 @@ public static class PreprocessedRequestParser
 
     private static void ReadDisaggregatedParams(ref MessagePackReader reader, PreprocessedRequest request)
     {
-        for (var left = reader.ReadMapHeader(); left > 0; left--)
+        const string field = "prefill_result.disaggregated_params";
+        for (var left = RequestValues.MapHeader(ref reader, field); left > 0; left--)
         {
             var key = reader.ReadStringBytes();
-            if (key.SequenceEqual("kv_transfer_params"u8) && reader.PeekType() == MessagePackType.Map)
+            if (key.SequenceEqual("kv_transfer_params"u8) && !reader.TryReadNil())
             {
-                request.KvTransferParamsJson = MessagePackJson.ReadAsJson(ref reader);
+                request.KvTransferParamsJson = ReadJsonMap(ref reader, field + ".kv_transfer_params");
             }
-            else
+            else if (!key.SequenceEqual("kv_transfer_params"u8))
             {
                 reader.Skip();
             }
@@ -295,7 +296,7 @@ public static class PreprocessedRequestParser
             switch (key)
             {
                 case var _ when key.SequenceEqual("cache_salt"u8):
-                    salt = ReadText(ref reader, "nvext.cache_salt");
+                    salt = RequestValues.Text(ref reader, "nvext.cache_salt");
                     break;
                 case var _ when key.SequenceEqual("extra_fields"u8):
                     request.WantsEngineData |= ReadTexts(ref reader, "nvext.extra_fields").Contains("engine_data");
@@ -322,7 +323,7 @@ public static class PreprocessedRequestParser
             var key = reader.ReadStringBytes();
             if (key.SequenceEqual("session_id"u8) && reader.PeekType() == MessagePackType.String)
             {
-                session = reader.ReadString().Trim();
+                session = RequestValues.Text(ref reader, "agent_context.session_id").Trim();
             }
             else
             {
@@ -334,17 +335,14 @@ public static class PreprocessedRequestParser
     }
 
     private static ReadOnlyMemory<byte> ReadJsonMap(ref MessagePackReader reader, string field) =>
-        reader.PeekType() == MessagePackType.Map ? MessagePackJson.ReadAsJson(ref reader) : throw RequestValues.Wrong(ref reader, field, "an object");
-
-    private static string ReadText(ref MessagePackReader reader, string field) =>
-        reader.PeekType() == MessagePackType.String ? reader.ReadString() : throw RequestValues.Wrong(ref reader, field, "a string");
+        reader.PeekType() == MessagePackType.Map ? MessagePackJson.ReadAsJson(ref reader, field) : throw RequestValues.Wrong(ref reader, field, "an object");
 
     private static string[] ReadTexts(ref MessagePackReader reader, string field)
     {
         var texts = new string[RequestValues.ArrayHeader(ref reader, field)];
         for (var i = 0; i < texts.Length; i++)
         {
-            texts[i] = ReadText(ref reader, field);
+            texts[i] = RequestValues.Text(ref reader, field);
         }
 
         return texts;

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text;
 using Dynamo.Vllm.Protocol.MessagePack;
 
 namespace Dynamo.Vllm.Protocol.Requests;
@@ -6,6 +7,8 @@ namespace Dynamo.Vllm.Protocol.Requests;
 /// <summary>Typed reading of request fields with errors that name the field, the value and the limit.</summary>
 internal static class RequestValues
 {
+    private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
+
     public static int Int32(ref MessagePackReader reader, string field)
     {
         var value = Int64(ref reader, field);
@@ -34,14 +37,36 @@ internal static class RequestValues
                 var number = reader.ReadDouble();
                 return Math.Floor(number) == number && Math.Abs(number) <= 9007199254740992.0
                     ? (long)number
-                    : throw new ProtocolException($"{field} is {number.ToString(CultureInfo.InvariantCulture)}, which is not an integer");
+                    : throw new ProtocolException($"{field} is {Number(number)}, which is not an integer");
             default:
                 throw Wrong(ref reader, field, "an integer");
         }
     }
 
-    public static double Double(ref MessagePackReader reader, string field) =>
-        reader.PeekType() is MessagePackType.Float or MessagePackType.Integer ? reader.ReadDouble() : throw Wrong(ref reader, field, "a number");
+    /// <summary>A number that JSON can carry: infinity and not-a-number mean nothing to a sampler, and the way to the engine is JSON.</summary>
+    public static double FiniteDouble(ref MessagePackReader reader, string field)
+    {
+        var value = reader.PeekType() is MessagePackType.Float or MessagePackType.Integer ? reader.ReadDouble() : throw Wrong(ref reader, field, "a number");
+        return double.IsFinite(value) ? value : throw new ProtocolException($"{field} is {Number(value)}, must be a finite number");
+    }
+
+    /// <summary>Text that has a Unicode form. A decoder would put a replacement character in the place of what has none.</summary>
+    public static string Text(ref MessagePackReader reader, string field)
+    {
+        if (reader.PeekType() != MessagePackType.String)
+        {
+            throw Wrong(ref reader, field, "a string");
+        }
+
+        try
+        {
+            return StrictUtf8.GetString(reader.ReadStringBytes());
+        }
+        catch (DecoderFallbackException exception)
+        {
+            throw new ProtocolException($"{field} holds text that is not valid UTF-8", exception);
+        }
+    }
 
     public static bool Boolean(ref MessagePackReader reader, string field) =>
         reader.PeekType() == MessagePackType.Boolean ? reader.ReadBoolean() : throw Wrong(ref reader, field, "a boolean");
@@ -67,8 +92,8 @@ internal static class RequestValues
     }
 
     /// <summary>
-    /// A count of logprobs: a non-negative integer or its text; <see cref="PreprocessedRequest.FullVocabulary"/> becomes -1.
-    /// Anything else is ignored, as in the reference.
+    /// A count of logprobs: a non-negative number, whose fraction is cut off, or the text of an integer, or true for 1, as Python's <c>int()</c> reads
+    /// them; <see cref="PreprocessedRequest.FullVocabulary"/> becomes -1. Anything else is ignored, as in the reference.
     /// </summary>
     public static int? LogprobCount(ref MessagePackReader reader)
     {
@@ -76,7 +101,14 @@ internal static class RequestValues
         switch (reader.PeekType())
         {
             case MessagePackType.Integer:
-                value = reader.ReadInt64();
+                value = Int64(ref reader, "output_options.logprobs");
+                break;
+            case MessagePackType.Float:
+                var number = Math.Truncate(reader.ReadDouble());
+                value = number is >= 0 and <= PreprocessedRequest.FullVocabulary ? (long)number : -1;
+                break;
+            case MessagePackType.Boolean:
+                value = reader.ReadBoolean() ? 1 : 0;
                 break;
             case MessagePackType.String when long.TryParse(reader.ReadString(), CultureInfo.InvariantCulture, out value):
                 break;
@@ -107,11 +139,13 @@ internal static class RequestValues
         var type = reader.PeekType();
         var shown = type switch
         {
-            MessagePackType.Float => reader.ReadDouble().ToString(CultureInfo.InvariantCulture),
+            MessagePackType.Float => Number(reader.ReadDouble()),
             MessagePackType.Boolean => reader.ReadBoolean() ? "true" : "false",
             MessagePackType.Nil => "null",
             _ => $"of type {type}",
         };
         return new ProtocolException($"{field} is {shown}, must be {wanted}");
     }
+
+    private static string Number(double value) => value.ToString(CultureInfo.InvariantCulture);
 }

@@ -27,28 +27,28 @@ internal static class SamplingOptionsParser
                 options.N = RequestValues.Int32(ref reader, prefix + "n");
                 break;
             case var _ when key.SequenceEqual("temperature"u8):
-                options.Temperature = RequestValues.Double(ref reader, prefix + "temperature");
+                options.Temperature = RequestValues.FiniteDouble(ref reader, prefix + "temperature");
                 break;
             case var _ when key.SequenceEqual("top_p"u8):
-                options.TopP = RequestValues.Double(ref reader, prefix + "top_p");
+                options.TopP = RequestValues.FiniteDouble(ref reader, prefix + "top_p");
                 break;
             case var _ when key.SequenceEqual("top_k"u8):
                 options.TopK = RequestValues.Int32(ref reader, prefix + "top_k");
                 break;
             case var _ when key.SequenceEqual("min_p"u8):
-                options.MinP = RequestValues.Double(ref reader, prefix + "min_p");
+                options.MinP = RequestValues.FiniteDouble(ref reader, prefix + "min_p");
                 break;
             case var _ when key.SequenceEqual("seed"u8):
                 options.Seed = RequestValues.Int64(ref reader, prefix + "seed");
                 break;
             case var _ when key.SequenceEqual("presence_penalty"u8):
-                options.PresencePenalty = RequestValues.Double(ref reader, prefix + "presence_penalty");
+                options.PresencePenalty = RequestValues.FiniteDouble(ref reader, prefix + "presence_penalty");
                 break;
             case var _ when key.SequenceEqual("frequency_penalty"u8):
-                options.FrequencyPenalty = RequestValues.Double(ref reader, prefix + "frequency_penalty");
+                options.FrequencyPenalty = RequestValues.FiniteDouble(ref reader, prefix + "frequency_penalty");
                 break;
             case var _ when key.SequenceEqual("repetition_penalty"u8):
-                options.RepetitionPenalty = RequestValues.Double(ref reader, prefix + "repetition_penalty");
+                options.RepetitionPenalty = RequestValues.FiniteDouble(ref reader, prefix + "repetition_penalty");
                 break;
             default:
                 ReadRest(key, ref reader, options, prefix, isOverlay);
@@ -124,14 +124,14 @@ internal static class SamplingOptionsParser
             else
             {
                 // JSON keys are text; a JSON-typed peer means the number in it.
-                var text = reader.ReadString();
+                var text = RequestValues.Text(ref reader, $"a key of {field}");
                 if (!int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out id))
                 {
                     throw new ProtocolException($"{field} has a key that is not a token id");
                 }
             }
 
-            bias[id] = RequestValues.Double(ref reader, $"{field}[{id}]");
+            bias[id] = RequestValues.FiniteDouble(ref reader, $"{field}[{id}]");
         }
 
         return bias;
@@ -151,7 +151,7 @@ internal static class SamplingOptionsParser
             switch (key)
             {
                 case var _ when key.SequenceEqual("json"u8):
-                    guided.JsonSchema = MessagePackJson.ReadAsJson(ref reader);
+                    guided.JsonSchema = MessagePackJson.ReadAsJson(ref reader, "sampling_options.guided_decoding.json");
                     break;
                 case var _ when key.SequenceEqual("regex"u8):
                     guided.Regex = ReadText(ref reader, "regex");
@@ -163,7 +163,7 @@ internal static class SamplingOptionsParser
                     guided.WhitespacePattern = ReadText(ref reader, "whitespace_pattern");
                     break;
                 case var _ when key.SequenceEqual("structural_tag"u8):
-                    guided.StructuralTag = MessagePackJson.ReadAsJson(ref reader);
+                    guided.StructuralTag = MessagePackJson.ReadAsJson(ref reader, "sampling_options.guided_decoding.structural_tag");
                     break;
                 case var _ when key.SequenceEqual("choice"u8):
                     guided.Choice = ReadChoice(ref reader);
@@ -190,7 +190,5 @@ internal static class SamplingOptionsParser
     }
 
     private static string ReadText(ref MessagePackReader reader, string field) =>
-        reader.PeekType() == MessagePackType.String
-            ? reader.ReadString()
-            : throw RequestValues.Wrong(ref reader, $"sampling_options.guided_decoding.{field}", "a string");
+        RequestValues.Text(ref reader, $"sampling_options.guided_decoding.{field}");
 }
