@@ -20,7 +20,9 @@ internal sealed class DeltaBuilder
     private readonly bool _collects;
     private ChoiceState[] _choices = [default];
     private int _completionTokens;
-    private (int? Prompt, int? Cached) _lastUsage = (-1, -1);
+    private readonly bool _hasSeveralChoices;
+    private (int? Prompt, int? Cached) _counts;
+    private bool _hasCounts;
     private ReadOnlyMemory<byte>? _promptLogprobs;
 
     /// <param name="request">The request.</param>
@@ -32,6 +34,7 @@ internal sealed class DeltaBuilder
         _hasTransferredKv = hasTransferredKv;
         _hasPrefillResult = hasPrefillResult;
         _collects = request.WantsEngineData;
+        _hasSeveralChoices = (request.SamplingOptions.N ?? 1) > 1;
     }
 
     /// <summary>The item for an output, or null if there is nothing to say. Valid until the next call.</summary>
@@ -63,11 +66,11 @@ internal sealed class DeltaBuilder
         }
 
         var isFinish = output.Finish != FinishReason.None;
-        if (!choice.HasStarted || isFinish || _lastUsage != (output.PromptTokens, output.CachedTokens))
+        var counts = Counts(output);
+        if (isFinish || choice.Counted != counts)
         {
-            choice.HasStarted = true;
-            _lastUsage = (output.PromptTokens, output.CachedTokens);
-            _delta.Usage = Usage(output);
+            choice.Counted = counts;
+            _delta.Usage = Usage(counts);
         }
 
         if (isFinish)
@@ -85,10 +88,26 @@ internal sealed class DeltaBuilder
     {
         ChoiceAt(output.Index);
         _completionTokens += output.Tokens.Length;
-        return Usage(output);
+        return Usage(Counts(output));
     }
 
-    private CompletionUsage Usage(EngineOutput output)
+    /// <summary>Prompt tokens, and those of them that were cached.</summary>
+    /// <remarks>
+    /// Of several choices the later ones find what the first has just cached, so only the first count says what was cached before; and with each choice's
+    /// own count the usage would depend on the order in which they end, as it does in the reference.
+    /// </remarks>
+    private (int? Prompt, int? Cached) Counts(EngineOutput output)
+    {
+        if (!_hasCounts || !_hasSeveralChoices)
+        {
+            _hasCounts = true;
+            _counts = (output.PromptTokens, output.CachedTokens);
+        }
+
+        return _counts;
+    }
+
+    private CompletionUsage Usage((int? Prompt, int? Cached) counts)
     {
         ReadOnlyMemory<byte>? details = null;
         if (_hasPrefillResult)
@@ -96,7 +115,7 @@ internal sealed class DeltaBuilder
             details = _request.PrefillPromptTokensDetailsJson ?? JsonNull;
         }
 
-        return new(output.PromptTokens, _completionTokens, output.CachedTokens, details);
+        return new(counts.Prompt, _completionTokens, counts.Cached, details);
     }
 
     internal static string Word(EngineOutput output) => output.Finish switch
@@ -210,7 +229,8 @@ internal sealed class DeltaBuilder
     /// <summary>What is remembered of one choice.</summary>
     private struct ChoiceState
     {
-        public bool HasStarted;
+        /// <summary>The counts of its last usage; null before the first.</summary>
+        public (int? Prompt, int? Cached)? Counted;
         public List<int>? Tokens;
         public List<double>? Logprobs;
 
