@@ -17,6 +17,7 @@ internal static class EngineFacts
             Model = facts.GetProperty("model").GetString()!,
             ModelWeights = facts.GetProperty("model_weights").GetString()!,
             MaxModelLength = facts.GetProperty("max_model_len").GetInt32(),
+            VocabularySize = (int?)Long(facts, "vocabulary_size"),
             NumGpuBlocks = Long(facts, "num_gpu_blocks") ?? 0,
             BlockSize = facts.GetProperty("block_size").GetInt32(),
             KvEventBlockSize = facts.GetProperty("kv_event_block_size").GetInt32(),

@@ -9,6 +9,12 @@ public static class Limits
     /// <summary>Control header of a request in bytes (request-plane.md, 1.4).</summary>
     public const int ControlHeaderBytesMax = 128 * 1024;
 
+    /// <summary>
+    /// A schema, grammar, expression or list of choices in UTF-8 bytes. The largest schemas in use have a tenth of it; what the engine makes of one grows
+    /// with it, and in that time every stream waits.
+    /// </summary>
+    public const int GuidedDecodingBytesMax = 1024 * 1024;
+
     /// <summary>Nesting of maps and arrays in a body. Deeper input is refused instead of overflowing the stack.</summary>
     public const int NestingDepthMax = 128;
 

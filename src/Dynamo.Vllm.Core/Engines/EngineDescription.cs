@@ -14,6 +14,9 @@ public sealed record EngineDescription
 
     public required int MaxModelLength { get; init; }
 
+    /// <summary>Token ids are below it; null if unknown.</summary>
+    public int? VocabularySize { get; init; }
+
     /// <summary>Over all ranks; 0 if unknown.</summary>
     public long NumGpuBlocks { get; init; }
 

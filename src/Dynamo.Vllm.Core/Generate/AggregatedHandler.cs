@@ -13,12 +13,13 @@ public class AggregatedHandler : GenerateHandler
         : base(engine, options, adapters) => _firstTokens = firstTokens;
 
     protected override Task ServeAsync(RequestContext context, PreprocessedRequest request, IResponseWriter responses) =>
-        GenerateAsync(context, request, responses, kvTransferParams: null, holdAborts: false);
+        GenerateAsync(context, request, responses, holdAborts: false);
 
     /// <summary>Runs the request and streams its items.</summary>
-    protected async Task GenerateAsync(
-        RequestContext context, PreprocessedRequest request, IResponseWriter responses, ReadOnlyMemory<byte>? kvTransferParams, bool holdAborts)
+    protected async Task GenerateAsync(RequestContext context, PreprocessedRequest request, IResponseWriter responses, bool holdAborts)
     {
+        // Whatever the role: an engine without a connector ignores them.
+        var kvTransferParams = request.KvTransferParamsJson;
         var engineRequest = BuildEngineRequest(context, request, ResolveMaxTokens(request), request.StopConditions.MinTokens, kvTransferParams);
         if (context.IsCallerGone && kvTransferParams is null)
         {

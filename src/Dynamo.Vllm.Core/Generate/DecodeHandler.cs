@@ -1,6 +1,7 @@
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Requests;
+using Dynamo.Vllm.Protocol.Responses;
 
 namespace Dynamo.Vllm.Core.Generate;
 
@@ -10,14 +11,29 @@ public sealed class DecodeHandler : AggregatedHandler
     /// <summary>Annotation of a router that decided to skip the prefill worker.</summary>
     public const string BypassAnnotation = "x-bypass-remote-prefill";
 
+    // An item, not an error, as in the reference: the frontend reads the word and its text.
+    private static readonly TokenDelta EncoderResultRefused = new()
+    {
+        Index = 0,
+        FinishReason = "error: external encoder results currently require an aggregated vLLM worker",
+    };
+
     public DecodeHandler(IEngine engine, GenerateOptions options, IAdapterTable? adapters, IFirstTokenSink? firstTokens)
         : base(engine, options, adapters, firstTokens)
     {
     }
 
-    protected override Task ServeAsync(RequestContext context, PreprocessedRequest request, IResponseWriter responses)
+    protected override void CheckEncoderResult(PreprocessedRequest request)
     {
-        var isBypassed = request.Annotations.Contains(BypassAnnotation);
-        return GenerateAsync(context, request, responses, isBypassed ? null : request.KvTransferParamsJson, holdAborts: !isBypassed);
+        if (IsBypassed(request))
+        {
+            base.CheckEncoderResult(request);
+        }
     }
+
+    protected override Task ServeAsync(RequestContext context, PreprocessedRequest request, IResponseWriter responses) => request.HasEncoderResult
+        ? responses.WriteAsync(EncoderResultRefused).AsTask()
+        : GenerateAsync(context, request, responses, holdAborts: !IsBypassed(request));
+
+    private static bool IsBypassed(PreprocessedRequest request) => request.Annotations.Contains(BypassAnnotation);
 }

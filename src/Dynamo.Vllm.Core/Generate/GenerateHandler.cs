@@ -23,10 +23,18 @@ public abstract class GenerateHandler : IEndpointHandler
 
     protected IEngine Engine { get; }
 
+    /// <summary>Throws where the role would have to use an external encoder result, which none of ours can.</summary>
+    protected virtual void CheckEncoderResult(PreprocessedRequest request) => throw new RequestFailedException(
+        _options.EnablePromptEmbeds
+            ? DynamoError.InvalidArgument("encoder_result: external encoder results are not served by this worker.")
+            : DynamoError.Unknown("RuntimeError: text-only CustomEncoder output requires --enable-prompt-embeds"));
+
     public async Task HandleAsync(RequestContext context, IResponseWriter responses)
     {
         var request = PreprocessedRequestParser.Parse(context.Body.Span, context.Codec);
         Refuse(request);
+        RequestLimits.Check(request, Engine.Description);
+        RefuseSchema(request);
         await ServeAsync(context, request, responses).ConfigureAwait(false);
     }
 
@@ -112,9 +120,9 @@ public abstract class GenerateHandler : IEndpointHandler
                 "Received multimodal data but multimodal processing is not enabled. Use --enable-multimodal flag to enable multimodal processing."));
         }
 
-        if (request.HasEncoderResult && !_options.EnablePromptEmbeds)
+        if (request.HasEncoderResult)
         {
-            throw new RequestFailedException(DynamoError.Unknown("RuntimeError: text-only CustomEncoder output requires --enable-prompt-embeds"));
+            CheckEncoderResult(request);
         }
 
         if (request.HasNativeGenerate)
@@ -132,10 +140,13 @@ public abstract class GenerateHandler : IEndpointHandler
         {
             throw new RequestFailedException(DynamoError.InvalidArgument("token_ids is missing, and so is prompt_embeds"));
         }
+    }
 
-        if (request.SamplingOptions.GuidedDecoding?.JsonSchema is { } schema && GuidedJsonGuard.HasNonProgressingCycle(schema))
+    private static void RefuseSchema(PreprocessedRequest request)
+    {
+        if (request.SamplingOptions.GuidedDecoding?.JsonSchema is { } schema && GuidedJsonGuard.FindProblem(schema) is { } problem)
         {
-            throw new RequestFailedException(DynamoError.Http(400, "Invalid guided_json schema: non-progressing local $ref cycle detected"));
+            throw new RequestFailedException(DynamoError.Http(400, problem));
         }
     }
 

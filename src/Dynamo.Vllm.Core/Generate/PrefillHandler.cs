@@ -23,6 +23,11 @@ public sealed class PrefillHandler : GenerateHandler
         _ledger = ledger;
     }
 
+    /// <summary>Nothing: what becomes of it is the decode side's to say.</summary>
+    protected override void CheckEncoderResult(PreprocessedRequest request)
+    {
+    }
+
     protected override async Task ServeAsync(RequestContext context, PreprocessedRequest request, IResponseWriter responses)
     {
         var handOver = request.IsHealthCheck ? null : _connector.Begin();

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Globalization;
 using System.Text.Json;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Protocol.Requests;
@@ -119,7 +120,7 @@ internal static class RequestEncoder
             json.WriteStartObject("logit_bias"u8);
             foreach (var (token, value) in bias)
             {
-                json.WriteNumber(token.ToString(System.Globalization.CultureInfo.InvariantCulture), value);
+                json.WriteNumber(token.ToString(CultureInfo.InvariantCulture), value);
             }
 
             json.WriteEndObject();
@@ -159,7 +160,7 @@ internal static class RequestEncoder
 
     private static void WriteLogprobs(Utf8JsonWriter json, PreprocessedRequest options)
     {
-        if (options.SamplingOptions.LogprobTokenIds is null)
+        if (options.SamplingOptions.LogprobTokenIds is not { Count: > 0 })
         {
             Number(json, "logprobs"u8, options.Logprobs);
         }
@@ -230,12 +231,9 @@ internal static class RequestEncoder
             return;
         }
 
-        if (!double.IsFinite(number))
-        {
-            throw new Protocol.ProtocolException($"sampling_options.{System.Text.Encoding.UTF8.GetString(name)} is not a finite number");
-        }
-
-        json.WriteNumber(name, number);
+        // Python tells 2 from 2.0, and so do the engine's error texts, which clients see.
+        json.WritePropertyName(name);
+        json.WriteRawValue(number.ToString("R", CultureInfo.InvariantCulture) is var text && text.AsSpan().ContainsAny('.', 'E') ? text : text + ".0", skipInputValidation: true);
     }
 
     private static void Flag(Utf8JsonWriter json, ReadOnlySpan<byte> name, bool? value)

@@ -16,4 +16,9 @@ public sealed class GuidedDecoding
 
     /// <summary>A structural tag object as JSON; the engine wants its text.</summary>
     public ReadOnlyMemory<byte>? StructuralTag { get; set; }
+
+    /// <summary>What it takes as UTF-8, where one character counts as one byte.</summary>
+    public long ApproximateBytes =>
+        (JsonSchema?.Length ?? 0) + (StructuralTag?.Length ?? 0) + (Regex?.Length ?? 0) + (Grammar?.Length ?? 0) + (WhitespacePattern?.Length ?? 0)
+        + (Choice?.Sum(text => (long)text.Length) ?? 0);
 }

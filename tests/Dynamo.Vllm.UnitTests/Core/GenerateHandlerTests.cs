@@ -120,6 +120,109 @@ public sealed class GenerateHandlerTests
     }
 
     [Fact]
+    public async Task Usage_of_several_choices_is_the_same_whichever_ends_last()
+    {
+        foreach (var last in (int[])[0, 1])
+        {
+            _responses.Items.Clear();
+            var run = Start(new AggregatedHandler(_engine, Options, null, null), """{"token_ids":[1,2,3],"sampling_options":{"n":2}}""", out _);
+            var stream = _engine.Streams[^1];
+            stream.Push([1], index: 0, cached: 0);
+            stream.Push([2], index: 1, cached: 2); // finds what the first has just cached
+            stream.Push([3], index: 0, cached: 0);
+            stream.Push([4], FinishReason.Length, index: 1 - last, cached: 2 * (1 - last));
+            stream.Push([5], FinishReason.Length, isLast: true, index: last, cached: 2 * last);
+            await run;
+            Assert.Equal([true, true, false, true, true], _responses.Items.Select(item => item.ContainsKey("completion_usage")));
+            Assert.Equal(
+                """{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8,"prompt_tokens_details":{"cached_tokens":0}}""",
+                _responses.Items[^1]["completion_usage"]!.ToJsonString());
+        }
+    }
+
+    [Fact]
+    public async Task An_external_encoder_result_ends_a_decode_request_with_the_reference_s_item()
+    {
+        await Start(new DecodeHandler(_engine, Options, null, null), """{"token_ids":[1],"encoder_result":{"x":1}}""", out _);
+        Assert.Equal(
+            """{"index":0,"token_ids":[],"finish_reason":"error: external encoder results currently require an aggregated vLLM worker"}""",
+            Assert.Single(_responses.Items).ToJsonString());
+        Assert.Empty(_engine.Streams);
+    }
+
+    [Fact]
+    public async Task An_external_encoder_result_is_refused_where_it_would_be_used_and_left_alone_where_not()
+    {
+        const string bypassed = """{"token_ids":[1],"encoder_result":{"x":1},"annotations":["x-bypass-remote-prefill"]}""";
+        var failure = await Assert.ThrowsAsync<RequestFailedException>(() => Start(new DecodeHandler(_engine, Options, null, null), bypassed, out _));
+        Assert.Equal("RuntimeError: text-only CustomEncoder output requires --enable-prompt-embeds", failure.Error.Message);
+        var withEmbeds = Options with { EnablePromptEmbeds = true };
+        failure = await Assert.ThrowsAsync<RequestFailedException>(() => Start(new AggregatedHandler(_engine, withEmbeds, null, null), bypassed, out _));
+        Assert.Equal("backend.invalid_argument", failure.Error.Reason);
+        Assert.Empty(_engine.Streams);
+        var prefill = Start(new PrefillHandler(_engine, Options, null, KvConnectorProtocols.Resolve(_engine.Description), null), bypassed, out _);
+        _engine.Streams[0].Push([7], FinishReason.Length, isLast: true);
+        await prefill;
+    }
+
+    [Fact]
+    public async Task Transfer_parameters_reach_the_engine_in_either_role()
+    {
+        var run = Start(new AggregatedHandler(_engine, Options, null, null), DecodeRequest, out _);
+        _engine.Streams[0].Push([1], FinishReason.Stop, isLast: true);
+        await run;
+        Assert.NotNull(_engine.Requests[0].KvTransferParamsJson);
+        Assert.Null(_responses.Items[0]["engine_data"]);
+    }
+
+    [Theory]
+    [InlineData(101, "at least 101")]
+    [InlineData(500, "500")]
+    public async Task A_prompt_above_the_limit_is_refused_in_the_words_of_vllm(int tokens, string counted)
+    {
+        var body = $"{{\"token_ids\":[{string.Join(',', Enumerable.Repeat(7, tokens))}]}}";
+        var failure = await Assert.ThrowsAsync<RequestFailedException>(() => Start(new AggregatedHandler(_engine, Options, null, null), body, out _));
+        Assert.Equal("request.invalid", failure.Error.Reason);
+        Assert.Equal(
+            $"This model's maximum context length is 100 tokens. However, you requested 0 output tokens and your prompt contains {counted} input tokens, "
+            + $"for a total of {counted} tokens. Please reduce the length of the input prompt or the number of requested output tokens. "
+            + $"(parameter=input_tokens, value={tokens})",
+            JsonNode.Parse(failure.Error.Message)!["message"]!.GetValue<string>());
+    }
+
+    [Theory]
+    [InlineData("stop_conditions", "stop_token_ids")]
+    [InlineData("stop_conditions", "stop_token_ids_hidden")]
+    [InlineData("sampling_options", "allowed_token_ids")]
+    [InlineData("sampling_options", "logprob_token_ids")]
+    public async Task A_list_longer_than_the_vocabulary_is_refused_before_the_engine_sees_it(string group, string field)
+    {
+        var engine = new ScriptedEngine { Description = _engine.Description with { VocabularySize = 50 } };
+        var body = $"{{\"token_ids\":[1],\"{group}\":{{\"{field}\":[{string.Join(',', Enumerable.Range(0, 51))}]}}}}";
+        var failure = await Assert.ThrowsAsync<ProtocolException>(() => Start(new AggregatedHandler(engine, Options, null, null), body, out _));
+        Assert.Equal($"{group}.{field} holds 51 token ids, above the limit 50, the size of the vocabulary", failure.Message);
+        Assert.Empty(engine.Requests);
+    }
+
+    [Fact]
+    public async Task More_words_to_avoid_than_the_vocabulary_has_are_refused()
+    {
+        var engine = new ScriptedEngine { Description = _engine.Description with { VocabularySize = 5 } };
+        var body = """{"token_ids":[1],"sampling_options":{"bad_words_token_ids":[[1,2,3],[1,2,3]]}}""";
+        var failure = await Assert.ThrowsAsync<ProtocolException>(() => Start(new AggregatedHandler(engine, Options, null, null), body, out _));
+        Assert.Equal("sampling_options.bad_words_token_ids holds 6 token ids, above the limit 5, the size of the vocabulary", failure.Message);
+    }
+
+    [Fact]
+    public async Task A_constraint_of_more_than_a_mebibyte_is_refused()
+    {
+        var choice = new string('a', Limits.GuidedDecodingBytesMax + 1);
+        var body = $"{{\"token_ids\":[1],\"sampling_options\":{{\"guided_decoding\":{{\"choice\":[\"{choice}\"]}}}}}}";
+        var failure = await Assert.ThrowsAsync<ProtocolException>(() => Start(new AggregatedHandler(_engine, Options, null, null), body, out _));
+        Assert.Equal("sampling_options.guided_decoding takes 1048577 bytes, above the limit 1048576", failure.Message);
+    }
+
+    [Fact]
     public async Task The_bypass_annotation_makes_a_decode_worker_aggregated()
     {
         var run = Start(new DecodeHandler(_engine, Options, null, null), """{"token_ids":[1],"annotations":["x-bypass-remote-prefill"]}""", out var context);
