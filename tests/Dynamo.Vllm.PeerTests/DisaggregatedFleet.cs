@@ -194,6 +194,12 @@ public sealed class DisaggregatedFleet : IAsyncLifetime
         return variables;
     }
 
+    /// <summary>Where a caller without a frontend finds the generate endpoint of this instance.</summary>
+    public string AddressOf(ulong instance) => Directory.GetFiles(Path.Combine(_store!.Path, "v1", "instances"))
+        .Where(path => !Path.GetFileName(path).StartsWith('.'))
+        .Select(path => JsonNode.Parse(File.ReadAllText(path))!)
+        .Single(record => record["endpoint"]!.GetValue<string>() == "generate" && record["instance_id"]!.GetValue<ulong>() == instance)["transport"]!["tcp"]!.GetValue<string>();
+
     /// <summary>Instance of that component in the store that is not the given one; 0 if there is none.</summary>
     private ulong FindOther(string component, ulong ours)
     {

@@ -27,6 +27,24 @@ public sealed class DisaggregationTests : IClassFixture<DisaggregatedFleet>
         AssertSameAnswersAsync(_fleet.OfficialPrefill, _fleet.OurDecode, first: 30));
 
     [PeerFact]
+    public async Task Requests_to_either_role_are_answered_as_by_the_official_worker()
+    {
+        foreach (var (ours, official, isDecode) in ((ulong, ulong, bool)[])[(_fleet.OurPrefill, _fleet.OfficialPrefill, false), (_fleet.OurDecode, _fleet.OfficialDecode, true)])
+        {
+            await using var ourWorker = await DirectWorker.ConnectAsync(_fleet.AddressOf(ours));
+            await using var officialWorker = await DirectWorker.ConnectAsync(_fleet.AddressOf(official));
+            var comparison = new AnswerComparison(ourWorker, officialWorker);
+            await comparison.ExpectEqualAsync([.. DirectCatalogue.Equal, .. isDecode ? DirectCatalogue.EqualWhereDecoded : []]);
+            await comparison.ExpectRefusedAsync(
+                [.. DirectCatalogue.RefusedByBoth, .. isDecode ? DirectCatalogue.RefusedByBothWhereDecoded : []], answer => AnswerComparison.ClassOf(answer) == "InvalidRequest");
+            comparison.AssertNone();
+        }
+
+        // The blocks of what was prefilled for nobody come back with the lease, before the next test counts.
+        await AssertIdleAsync(_fleet.Prefill, DisaggregatedFleet.Lease + TimeSpan.FromSeconds(20));
+    }
+
+    [PeerFact]
     public async Task Five_hundred_requests_whose_clients_leave_anywhere_leave_nothing_behind()
     {
         var (handedOver, pulled, cancelled) = (await HandedOverAsync(), await PulledAsync(), await CancelledAsync());

@@ -40,11 +40,11 @@ public sealed class MixedFleetFixture : IAsyncLifetime
         RoundRobin = Frontend.Start(variables, "--router-mode", "round-robin");
         KvRouted = Frontend.Start(variables, "--router-mode", "kv");
         // One after the other: each start imports torch three times, and this machine has two cores.
-        First = StartOurs(variables);
+        First = StartOurs(variables, "--dump-config-to", DumpPath("ours"));
         await First.ReadyAsync(StartLimit);
         var port = FreePorts.Next();
         Official = new ChildProcess(
-            "official", Peers.Python, ["-m", "dynamo.vllm", .. Peers.EngineArguments, .. KvEventFlags.OnFreePort()],
+            "official", Peers.Python, ["-m", "dynamo.vllm", .. Peers.EngineArguments, .. KvEventFlags.OnFreePort(), "--dump-config-to", DumpPath("official")],
             new Dictionary<string, string>(variables) { ["DYN_SYSTEM_PORT"] = port.ToString(CultureInfo.InvariantCulture) });
         OfficialHttp = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
         await WaitForRecordsAsync("v1/mdc", 2);
@@ -71,8 +71,36 @@ public sealed class MixedFleetFixture : IAsyncLifetime
         _store.Dispose();
     }
 
-    private WorkerProcess StartOurs(Dictionary<string, string> variables) =>
-        WorkerProcess.Start(Store, ["--python", Peers.Python, .. Peers.EngineArguments, .. KvEventFlags.OnFreePort()], variables);
+    private WorkerProcess StartOurs(Dictionary<string, string> variables, params string[] more) =>
+        WorkerProcess.Start(Store, ["--python", Peers.Python, .. Peers.EngineArguments, .. KvEventFlags.OnFreePort(), .. more], variables);
+
+    private string DumpPath(string worker) => Path.Combine(Store, "dumps", worker + ".json");
+
+    /// <summary>Where a caller without a frontend finds the generate endpoint of this instance.</summary>
+    public string AddressOf(ulong instance) => Records("v1/instances")
+        .Single(record => record["endpoint"]!.GetValue<string>() == "generate" && record["instance_id"]!.GetValue<ulong>() == instance)["transport"]!["tcp"]!.GetValue<string>();
+
+    /// <summary>What <c>--dump-config-to</c> made: path of each value that is no object, and its text.</summary>
+    public IReadOnlyDictionary<string, string> DumpOf(string worker)
+    {
+        var values = new Dictionary<string, string>();
+        Collect(JsonNode.Parse(File.ReadAllText(DumpPath(worker))), "", values);
+        return values;
+    }
+
+    private static void Collect(JsonNode? node, string path, Dictionary<string, string> values)
+    {
+        if (node is not JsonObject map || map.Count == 0)
+        {
+            values[path] = node?.ToJsonString() ?? "null";
+            return;
+        }
+
+        foreach (var (key, value) in map)
+        {
+            Collect(value, path.Length == 0 ? key : $"{path}.{key}", values);
+        }
+    }
 
     public IReadOnlyList<JsonObject> Records(string bucket)
     {
