@@ -4,6 +4,7 @@ using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.Tools;
 
 Descriptors.RequireStandard();
+Signals.AcceptStopRequests();
 if (ToolProgram.IsTool(args))
 {
     return await ToolProgram.RunAsync(args);
@@ -14,5 +15,6 @@ var environment = Environment.GetEnvironmentVariables().Cast<DictionaryEntry>()
 var exitCode = await WorkerProgram.RunAsync(args, environment);
 
 // Not by returning: exit handlers of native libraries crash beside a live interpreter, and threads of its extension modules may never end.
+DiagnosticFiles.Remove();
 ProcessEnvironment.ExitImmediately(exitCode);
 return exitCode;

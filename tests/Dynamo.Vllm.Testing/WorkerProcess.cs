@@ -33,10 +33,10 @@ public sealed partial class WorkerProcess : IAsyncDisposable
             ["DYN_FILE_KV"] = store,
             ["DYN_TCP_RPC_HOST"] = "127.0.0.1",
             ["DYN_EVENT_PLANE_HOST"] = "127.0.0.1",
-            ["DYN_SYSTEM_HOST"] = "127.0.0.1",
             ["DYN_SYSTEM_PORT"] = port.ToString(System.Globalization.CultureInfo.InvariantCulture),
         };
         variables.TryAdd("DYN_DISCOVERY_BACKEND", "file");
+        variables.TryAdd("DYN_SYSTEM_HOST", "127.0.0.1");
         var assembly = Path.Combine(AppContext.BaseDirectory, "Dynamo.Vllm.Worker.dll");
         string[] command = [.. launcher ?? [], "dotnet", assembly, .. arguments];
         return new WorkerProcess(new ChildProcess("dynamo-vllm", command[0], command[1..], variables, isRead), port);

@@ -39,7 +39,7 @@ internal static class Bootstrap
 
         def keep_signals():
             '''The host owns these: a handler set from Python would take them away from it.'''
-            ours = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+            ours = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP}
             real = signal.signal
 
             def guarded(number, handler):

@@ -21,6 +21,8 @@ internal static partial class NativeLibc
     public const int SeekCurrent = 1;
     public const int Interrupted = 4;
     public const int WouldBlock = 11;
+    public const nint SignalDefault = 0;
+    public const nint SignalIgnored = 1;
     public const short PollIn = 1;
     public const short PollOut = 4;
 
@@ -69,6 +71,18 @@ internal static partial class NativeLibc
     [LibraryImport("libc.so.6", EntryPoint = "execv", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int ExecV(string path, string?[] arguments);
 
+    [LibraryImport("libc.so.6", EntryPoint = "signal")]
+    public static partial nint Signal(int signal, nint handler);
+
+    [LibraryImport("libc.so.6", EntryPoint = "sigaction")]
+    public static partial int GetSignalAction(int signal, nint none, Span<byte> action);
+
+    [LibraryImport("libc.so.6", EntryPoint = "getrlimit")]
+    public static partial int GetLimit(int resource, ref ResourceLimit limit);
+
+    [LibraryImport("libc.so.6", EntryPoint = "setrlimit")]
+    public static partial int SetLimit(int resource, in ResourceLimit limit);
+
     [LibraryImport("libc.so.6", EntryPoint = "close")]
     public static partial int Close(int descriptor);
 
@@ -76,6 +90,14 @@ internal static partial class NativeLibc
     public static partial void Exit(int code);
 
     public static string LastDlError() => Marshal.PtrToStringUTF8(DlError()) ?? "unknown error";
+
+    /// <summary><c>struct rlimit</c>.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct ResourceLimit
+    {
+        public nuint Soft;
+        public nuint Hard;
+    }
 
     /// <summary><c>struct pollfd</c>.</summary>
     [StructLayout(LayoutKind.Sequential)]

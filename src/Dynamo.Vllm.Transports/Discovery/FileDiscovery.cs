@@ -53,6 +53,7 @@ public sealed partial class FileDiscovery : IDiscovery
         try
         {
             Directory.CreateDirectory(_root);
+            Probe();
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
@@ -142,6 +143,15 @@ public sealed partial class FileDiscovery : IDiscovery
     {
         await _stopping.CancelAsync().ConfigureAwait(false);
         await _keepingAlive.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    }
+
+    /// <summary>Before a model is loaded: a disk that is full or read-only may still have the folder. The name is one that peers do not look at.</summary>
+    private void Probe()
+    {
+        using var probe = new FileStream(
+            Path.Combine(_root, $".tmp_{Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(8))}"),
+            FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0, FileOptions.DeleteOnClose);
+        probe.Write("probe"u8);
     }
 
     private string PathOf(DiscoveryRecord record) => Path.Combine(_root, record.Bucket, FileNames.Escape(record.Key));

@@ -4,6 +4,8 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Health;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
@@ -22,6 +24,9 @@ public sealed partial class SystemServer : IAsyncDisposable
     private const string PlainText = "text/plain; charset=utf-8";
 
     private static readonly JsonSerializerOptions AsIs = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <summary>Under which a connection's items hold its place.</summary>
+    private static readonly object SeatKey = new();
 
     private readonly SystemServerOptions _options;
     private readonly HealthState _health;
@@ -53,13 +58,11 @@ public sealed partial class SystemServer : IAsyncDisposable
     /// <summary>Binds. A failure is logged and not fatal, as in the reference: the worker can serve without it.</summary>
     public async Task StartAsync(CancellationToken cancellationToken)
     {
-        var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
-        builder.Services.AddSingleton(_loggers);
-        builder.WebHost.UseKestrelCore().ConfigureKestrel(Configure);
-        var application = builder.Build();
-        application.Run(HandleAsync);
+        WebApplication? application = null;
         try
         {
+            var address = await HostAddress.ResolveAsync(_options.Host, cancellationToken).ConfigureAwait(false);
+            application = Build(address);
             await application.StartAsync(cancellationToken).ConfigureAwait(false);
             _application = application;
             Address = BoundAddress(application);
@@ -68,7 +71,10 @@ public sealed partial class SystemServer : IAsyncDisposable
         catch (IOException exception)
         {
             LogCannotListen(_logger, _options.Host, _options.Port, exception.Message.TrimEnd('.'));
-            await application.DisposeAsync().ConfigureAwait(false);
+            if (application is not null)
+            {
+                await application.DisposeAsync().ConfigureAwait(false);
+            }
         }
     }
 
@@ -83,12 +89,26 @@ public sealed partial class SystemServer : IAsyncDisposable
         }
     }
 
-    private void Configure(KestrelServerOptions kestrel)
+    private WebApplication Build(IPAddress address)
     {
-        kestrel.AddServerHeader = false;
-        kestrel.Limits.MaxRequestBodySize = BodyBytesMax;
-        var address = IPAddress.TryParse(_options.Host.Trim('[', ']'), out var parsed) ? parsed : IPAddress.Loopback;
-        kestrel.Listen(address, _options.Port);
+        var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.Services.AddSingleton(_loggers);
+        builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
+        {
+            kestrel.AddServerHeader = false;
+            kestrel.Limits.MaxRequestBodySize = BodyBytesMax;
+            kestrel.Listen(address, _options.Port, listener => listener.Use(next => connection => AdmitAsync(connection, next)));
+        });
+        var application = builder.Build();
+        application.Run(HandleAsync);
+        return application;
+    }
+
+    private async Task AdmitAsync(ConnectionContext connection, ConnectionDelegate next)
+    {
+        using var seat = _options.Connections.Admit(connection.Abort);
+        connection.Items[SeatKey] = seat;
+        await next(connection).ConfigureAwait(false);
     }
 
     private static IPEndPoint? BoundAddress(WebApplication application)
@@ -100,6 +120,7 @@ public sealed partial class SystemServer : IAsyncDisposable
 
     private Task HandleAsync(HttpContext context)
     {
+        (context.Features.Get<IConnectionItemsFeature>()?.Items[SeatKey] as ConnectionCap.Seat)?.Touch();
         var path = context.Request.Path.Value ?? "/";
         if (!IsAnyMethod(path) && context.Request.Method is not ("GET" or "HEAD"))
         {

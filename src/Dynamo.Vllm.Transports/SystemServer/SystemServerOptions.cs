@@ -8,6 +8,9 @@ public sealed record SystemServerOptions
     /// <summary>0: the system chooses.</summary>
     public required int Port { get; init; }
 
+    /// <summary>Bounds the connections that are accepted.</summary>
+    public ConnectionCap Connections { get; init; } = ConnectionCap.Unlimited;
+
     public string HealthPath { get; init; } = "/health";
 
     public string LivePath { get; init; } = "/live";

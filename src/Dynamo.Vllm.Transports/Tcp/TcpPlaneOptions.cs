@@ -18,6 +18,9 @@ public sealed record TcpPlaneOptions
     /// <summary>Connections that may wait for acceptance.</summary>
     public int Backlog { get; init; } = 4096;
 
+    /// <summary>Bounds the connections that are accepted.</summary>
+    public ConnectionCap Connections { get; init; } = ConnectionCap.Unlimited;
+
     /// <summary>Whole request frame in bytes; a larger one is refused and its connection closed.</summary>
     public int FrameBytesMax { get; init; } = Limits.RequestFrameBytesDefault;
 }

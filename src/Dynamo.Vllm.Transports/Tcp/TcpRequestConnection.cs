@@ -30,7 +30,7 @@ internal sealed partial class TcpRequestConnection
 
     public void Abort() => _socket.Dispose();
 
-    public async Task RunAsync(CancellationToken cancellationToken)
+    public async Task RunAsync(ConnectionCap.Seat seat, CancellationToken cancellationToken)
     {
         try
         {
@@ -39,7 +39,7 @@ internal sealed partial class TcpRequestConnection
             {
                 var input = PipeReader.Create(stream, new StreamPipeReaderOptions(bufferSize: 64 * 1024, leaveOpen: true));
                 var output = PipeWriter.Create(stream, new StreamPipeWriterOptions(leaveOpen: true));
-                await ReadAsync(input, output, cancellationToken).ConfigureAwait(false);
+                await ReadAsync(input, output, seat, cancellationToken).ConfigureAwait(false);
                 await input.CompleteAsync().ConfigureAwait(false);
                 await output.CompleteAsync().ConfigureAwait(false);
             }
@@ -54,12 +54,13 @@ internal sealed partial class TcpRequestConnection
         }
     }
 
-    private async Task ReadAsync(PipeReader input, PipeWriter output, CancellationToken cancellationToken)
+    private async Task ReadAsync(PipeReader input, PipeWriter output, ConnectionCap.Seat seat, CancellationToken cancellationToken)
     {
         while (true)
         {
             var result = await input.ReadAsync(cancellationToken).ConfigureAwait(false);
             var buffer = result.Buffer;
+            seat.Touch();
             var isOpen = Process(ref buffer, output);
             input.AdvanceTo(buffer.Start, buffer.End);
             await output.FlushAsync(cancellationToken).ConfigureAwait(false);

@@ -116,7 +116,8 @@ public sealed partial class TcpRequestPlane : IRequestPlane
 
         try
         {
-            await connection.RunAsync(_stopping.Token).ConfigureAwait(false);
+            using var seat = _options.Connections.Admit(connection.Abort);
+            await connection.RunAsync(seat, _stopping.Token).ConfigureAwait(false);
         }
         finally
         {

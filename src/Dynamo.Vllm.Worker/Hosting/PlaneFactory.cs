@@ -2,6 +2,7 @@ using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Discovery;
+using Dynamo.Vllm.Transports;
 using Dynamo.Vllm.Transports.Discovery;
 using Dynamo.Vllm.Transports.Etcd;
 using Dynamo.Vllm.Transports.Kubernetes;
@@ -18,16 +19,19 @@ internal sealed class PlaneFactory : IAsyncDisposable
     private readonly RuntimePlanes _planes;
     private readonly RuntimeEnvironment _environment;
     private readonly IReadOnlyDictionary<string, string> _variables;
+    private readonly ConnectionCap _requestConnections;
     private readonly TimeProvider _time;
     private readonly ILoggerFactory _loggers;
     private readonly Lazy<NatsLink> _nats;
 
     public PlaneFactory(
-        RuntimePlanes planes, RuntimeEnvironment environment, IReadOnlyDictionary<string, string> variables, TimeProvider time, ILoggerFactory loggers)
+        RuntimePlanes planes, RuntimeEnvironment environment, IReadOnlyDictionary<string, string> variables,
+        ConnectionCap requestConnections, TimeProvider time, ILoggerFactory loggers)
     {
         _variables = variables;
         _planes = planes;
         _environment = environment;
+        _requestConnections = requestConnections;
         _time = time;
         _loggers = loggers;
         _nats = new Lazy<NatsLink>(() => new NatsLink(environment.Nats, time, loggers.CreateLogger<NatsLink>()));
@@ -108,9 +112,16 @@ internal sealed class PlaneFactory : IAsyncDisposable
             + "start the broker first, or name it in DYN_ZMQ_BROKER_URL");
     }
 
-    private static TcpPlaneOptions TcpOptions(TcpEnvironment tcp)
+    private TcpPlaneOptions TcpOptions(TcpEnvironment tcp)
     {
         var (bind, advertised) = NetworkAddresses.Resolve(tcp.Host);
-        return new TcpPlaneOptions { BindAddress = bind, AdvertisedAddress = advertised, Port = tcp.Port, FrameBytesMax = tcp.FrameBytesMax };
+        return new TcpPlaneOptions
+        {
+            BindAddress = bind,
+            AdvertisedAddress = advertised,
+            Port = tcp.Port,
+            Connections = _requestConnections,
+            FrameBytesMax = tcp.FrameBytesMax,
+        };
     }
 }

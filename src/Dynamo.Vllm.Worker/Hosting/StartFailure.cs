@@ -17,7 +17,8 @@ internal static class StartFailure
             ExitCodes.Failure, "vLLM is not installed for this Python: install vllm there, choose another one with --python, or try --simulated-engine", exception),
         EngineCallException call => new WorkerExitException(
             ExitCodes.Failure, $"{call.PythonType}: {call.Message}" + (call.Traceback is null ? "" : "\n" + call.Traceback), exception),
-        InvalidOperationException => new WorkerExitException(ExitCodes.Failure, exception.Message, exception),
+        // Their messages name the path: a disk that is full or read-only, a file that may not be read.
+        InvalidOperationException or IOException or UnauthorizedAccessException => new WorkerExitException(ExitCodes.Failure, exception.Message, exception),
         _ => new WorkerExitException(ExitCodes.Failure, exception.ToString(), exception),
     };
 }

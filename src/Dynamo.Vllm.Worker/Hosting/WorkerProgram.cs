@@ -13,6 +13,16 @@ internal static class WorkerProgram
 {
     public static async Task<int> RunAsync(string[] arguments, IReadOnlyDictionary<string, string> environment)
     {
+        // Before libraries are loaded: one that finds no descriptor is told as missing.
+        var descriptors = DescriptorLimit.Raise();
+        if (descriptors < DescriptorLimit.Min)
+        {
+            return Complain(
+                $"{ProgramIdentity.Name}: error: the limit of open files is {descriptors}, and at least {DescriptorLimit.Min} are needed: "
+                + "raise it (ulimit -n, LimitNOFILE= of systemd, ulimits of the container)\n",
+                ExitCodes.Failure);
+        }
+
         try
         {
             var parsed = CommandLineParser.Parse(arguments, environment);
@@ -114,6 +124,8 @@ internal static class WorkerProgram
 
     private static async Task<int> RunAsync(IHost host, StandardOutputs outputs)
     {
+        // A terminal that closes: the reference ends at once and loses what runs.
+        using var hangup = Signals.OnHangup(host.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication);
         try
         {
             await host.StartAsync().ConfigureAwait(false);

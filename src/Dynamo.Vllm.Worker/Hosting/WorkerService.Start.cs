@@ -27,6 +27,8 @@ namespace Dynamo.Vllm.Worker.Hosting;
 
 internal sealed partial class WorkerService
 {
+    private const string MetricsFolder = "PROMETHEUS_MULTIPROC_DIR";
+
     private async Task RunStagesUpAsync(CancellationToken cancellationToken)
     {
         await StageAsync("status server", () => StartServerAsync(cancellationToken)).ConfigureAwait(false);
@@ -50,6 +52,7 @@ internal sealed partial class WorkerService
             {
                 Host = options.Host,
                 Port = options.Port,
+                Connections = _connections.Status,
                 HealthPath = options.HealthPath,
                 LivePath = options.LivePath,
                 LiveIsReady = _arguments.Host.LiveIsReady,
@@ -93,7 +96,7 @@ internal sealed partial class WorkerService
 
         if (!_configuration.Model.Contains("://", StringComparison.Ordinal)) // what the engine fetches is looked at when it is there
         {
-            ModelDirectory.Require(_configuration.Model);
+            ModelDirectory.Require(_configuration.Model, _configuration.CustomJinjaTemplate);
         }
 
         if (_arguments.Runtime.DumpConfigTo is { Length: > 0 } path)
@@ -147,9 +150,13 @@ internal sealed partial class WorkerService
             ProcessEnvironment.Set("PYTHONHASHSEED", "0"); // equal block hashes on every worker
         }
 
-        if (_environment.TryGetValue("PROMETHEUS_MULTIPROC_DIR", out var folder))
+        if (_environment.GetValueOrDefault(MetricsFolder) is not { Length: > 0 } folder)
         {
-            Directory.CreateDirectory(folder);
+            ProcessEnvironment.Set(MetricsFolder, null); // present and empty, it would mean the current folder to the metrics library
+        }
+        else if (TemporaryFolders.TryCreate(folder) is { } problem)
+        {
+            throw new ConfigurationException($"{MetricsFolder}={folder}: {problem}");
         }
 
         ProcessEnvironment.Set("VLLM_NO_USAGE_STATS", "1");
@@ -158,7 +165,7 @@ internal sealed partial class WorkerService
 
     private async Task StartPlanesAsync(CancellationToken cancellationToken)
     {
-        _factory = new PlaneFactory(_planes, _runtime, _environment, _time, _loggers);
+        _factory = new PlaneFactory(_planes, _runtime, _environment, _connections.Requests, _time, _loggers);
         var security = _factory.CreateSecurity();
         _discovery = _factory.CreateDiscovery();
         await _factory.ConnectAsync(cancellationToken).ConfigureAwait(false);
@@ -179,12 +186,12 @@ internal sealed partial class WorkerService
         var overrides = new JsonObject(_configuration!.EngineOverrides.Select(pair => KeyValuePair.Create(pair.Key, pair.Value?.DeepClone())));
         var environment = new JsonObject(_configuration.EnvironmentChanges.Select(pair => KeyValuePair.Create(pair.Key, (JsonNode?)pair.Value)));
         environment["DYN_FPM_WORKER_ID"] = _registration.Instance.Value.ToString(System.Globalization.CultureInfo.InvariantCulture);
-        if (!_environment.ContainsKey("PROMETHEUS_MULTIPROC_DIR"))
+        if (_environment.GetValueOrDefault(MetricsFolder) is not { Length: > 0 })
         {
             // Only now, when the metrics library is loaded: it then keeps this process's values in memory, with their _created series, as in the
             // reference, while the engine's processes write theirs to files.
-            _prometheusFolder = Directory.CreateTempSubdirectory("vllm_prometheus_").FullName;
-            environment["PROMETHEUS_MULTIPROC_DIR"] = _prometheusFolder;
+            _prometheusFolder = TemporaryFolders.Create("vllm_prometheus_", _environment);
+            environment[MetricsFolder] = _prometheusFolder;
         }
 
         await _engine!.BuildAsync(overrides, environment, cancellationToken).ConfigureAwait(false);

@@ -7,6 +7,8 @@ using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Engine;
+using Dynamo.Vllm.Python;
+using Dynamo.Vllm.Transports;
 using Dynamo.Vllm.Transports.SystemServer;
 using Dynamo.Vllm.Worker.CommandLine;
 using Dynamo.Vllm.Worker.Logging;
@@ -35,6 +37,7 @@ internal sealed partial class WorkerService : IHostedService
     private readonly TimeProvider _time = TimeProvider.System;
     private readonly CollectorRegistry _runtimeRegistry = Metrics.NewCustomRegistry();
     private readonly CollectorRegistry _workerRegistry = Metrics.NewCustomRegistry();
+    private readonly ConnectionCaps _connections;
     private readonly HealthState _health;
     private readonly EngineRoutes _routes = new();
     private readonly HostedFiles _files = new();
@@ -73,7 +76,8 @@ internal sealed partial class WorkerService : IHostedService
         _logger = loggers.CreateLogger<WorkerService>();
         _health = new HealthState(runtime.Health.CanariesEnabled, runtime.SystemServer.StartsReady, _time);
         _health.Hold(true);
-        HostMetrics.AddTo(_workerRegistry, outputs);
+        _connections = ConnectionCaps.For(DescriptorLimit.Raise(), _time, loggers.CreateLogger<ConnectionCap>());
+        HostMetrics.AddTo(_workerRegistry, outputs, _connections);
         _ = new LedgerMetrics(_workerRegistry, () => _endpoints);
     }
 

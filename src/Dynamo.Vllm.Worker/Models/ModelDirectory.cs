@@ -11,9 +11,14 @@ internal static class ModelDirectory
     private static readonly HashSet<string> WeightEndings =
         new(StringComparer.OrdinalIgnoreCase) { ".safetensors", ".bin", ".gguf", ".onnx", ".tflite", ".h5", ".pt", ".pth", ".msgpack" };
 
-    /// <summary>Says what is wrong before minutes are spent on an engine that could not be registered.</summary>
-    /// <exception cref="ConfigurationException">It is no folder of a model.</exception>
-    public static void Require(string folder)
+    /// <summary>No metadata is that large: it is weights with another ending, and hashing it would hold the start for minutes.</summary>
+    private const long SiblingBytesMax = 1L << 30;
+
+    /// <summary>Says what is wrong before minutes are spent on an engine that could not be registered: all that the card needs is read.</summary>
+    /// <exception cref="ConfigurationException">It is no folder of a model, or a file of it cannot be used.</exception>
+    public static void Require(string folder, string? customTemplate) => _ = Read(folder, customTemplate, withSiblings: false);
+
+    private static void RequireModel(string folder)
     {
         if (!Directory.Exists(folder))
         {
@@ -21,7 +26,7 @@ internal static class ModelDirectory
                 $"--model '{folder}': not a local folder; download the model first and give its path (fetching from a hub is not supported yet)");
         }
 
-        if (!File.Exists(Path.Combine(folder, "config.json")) && !File.Exists(Path.Combine(folder, "params.json")))
+        if (!IsThere(Path.Combine(folder, "config.json")) && !IsThere(Path.Combine(folder, "params.json")))
         {
             throw new ConfigurationException($"--model '{folder}': config.json is missing");
         }
@@ -33,7 +38,7 @@ internal static class ModelDirectory
     /// <exception cref="ConfigurationException">A file that is needed is missing or ambiguous.</exception>
     public static ModelFiles Read(string folder, string? customTemplate, bool withSiblings)
     {
-        Require(folder);
+        RequireModel(folder);
         if (Optional(folder, "config.json") is not { } config)
         {
             return new ModelFiles(); // Mistral's own format: the card names no file
@@ -57,16 +62,27 @@ internal static class ModelDirectory
     }
 
     /// <summary>The whole file is hashed; model metadata is a few megabytes at most.</summary>
+    /// <exception cref="ConfigurationException">It cannot be read.</exception>
     public static CheckedFile Check(string path)
     {
-        var bytes = File.ReadAllBytes(path);
-        return new CheckedFile(Path.GetFullPath(path), Blake3.HashHex(bytes), bytes.Length);
+        try
+        {
+            var bytes = File.ReadAllBytes(path);
+            return new CheckedFile(Path.GetFullPath(path), Blake3.HashHex(bytes), bytes.Length);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new ConfigurationException($"cannot read model file {path}: {exception.Message}");
+        }
     }
+
+    /// <summary>Not so for a link to nothing, of which an interrupted download leaves many; .NET says that it exists.</summary>
+    private static bool IsThere(string path) => File.Exists(path) && File.ResolveLinkTarget(path, returnFinalTarget: true) is not { Exists: false };
 
     private static CheckedFile? Optional(string folder, string name)
     {
         var path = Path.Combine(folder, name);
-        return File.Exists(path) ? Check(path) : null;
+        return IsThere(path) ? Check(path) : null;
     }
 
     private static (CheckedFile? File, string Kind) Tokenizer(string folder)
@@ -81,7 +97,7 @@ internal static class ModelDirectory
             return (model, "tik_token_model");
         }
 
-        var tiktokens = Directory.GetFiles(folder, "*.tiktoken");
+        var tiktokens = Directory.GetFiles(folder, "*.tiktoken").Where(IsThere).ToArray();
         return tiktokens.Length switch
         {
             0 => (null, "hf_tokenizer_json"),
@@ -107,12 +123,12 @@ internal static class ModelDirectory
         uint? Read(string file, params string[] path)
         {
             var full = Path.Combine(folder, file);
-            if (!File.Exists(full))
+            if (!IsThere(full))
             {
                 return null;
             }
 
-            using var document = JsonDocument.Parse(File.ReadAllBytes(full));
+            using var document = ModelJson.Parse(full);
             var element = document.RootElement;
             foreach (var name in path)
             {
@@ -135,8 +151,15 @@ internal static class ModelDirectory
         var named = new[] { files.ModelInfo, files.Tokenizer, files.PromptFormatter, files.ChatTemplate, files.GenerationConfig }
             .Where(file => file is not null).Select(file => file!.Path).ToHashSet(StringComparer.Ordinal);
         return [.. Directory.GetFiles(folder).Order(StringComparer.Ordinal)
-            .Where(path => !named.Contains(Path.GetFullPath(path)) && IsSibling(Path.GetFileName(path)))
+            .Where(path => !named.Contains(Path.GetFullPath(path)) && IsSibling(Path.GetFileName(path)) && IsThere(path) && BytesOf(path) <= SiblingBytesMax)
             .Select(Check)];
+    }
+
+    /// <summary>Of what a link leads to.</summary>
+    private static long BytesOf(string path)
+    {
+        using var file = File.OpenHandle(path);
+        return RandomAccess.GetLength(file);
     }
 
     private static bool IsSibling(string name) =>
