@@ -36,6 +36,9 @@ public sealed record ModelRuntimeConfig
 
     public IReadOnlyList<string> Taints { get; init; } = [];
 
+    /// <summary>An operator has set the taints: from then on the list is written even when it is empty, as by the reference.</summary>
+    public bool HasTaintUpdate { get; init; }
+
     public string? StableRoutingId { get; init; }
 
     public IReadOnlyDictionary<string, string> TopologyDomains { get; init; } = new Dictionary<string, string>();
@@ -82,7 +85,7 @@ public sealed record ModelRuntimeConfig
 
     private void AddTopology(JsonObject json)
     {
-        if (Taints.Count > 0)
+        if (Taints.Count > 0 || HasTaintUpdate)
         {
             json["taints"] = new JsonArray([.. Taints.Select(taint => JsonValue.Create(taint))]);
         }

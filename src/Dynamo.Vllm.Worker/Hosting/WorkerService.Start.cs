@@ -229,9 +229,9 @@ internal sealed partial class WorkerService
         var clear = AddEndpoint("clear_kv_blocks", new ClearKvBlocksHandler(_engine!));
         var perf = AddEndpoint("get_perf_metrics", new PerfMetricsHandler());
         var stalls = CreateStallWatch(generate);
-        new EngineControl(_engine!, _registration, generate, stalls, (taints, cancellation) => PutCardAsync(endpoint, card, taints, cancellation)).AddTo(_routes);
+        new EngineControl(_engine!, _registration, generate, stalls, (taints, cancellation) => PutCardAsync(endpoint, Tainted(card, taints), cancellation)).AddTo(_routes);
         cancellationToken.ThrowIfCancellationRequested(); // the last point at which a stop leaves no trace in discovery
-        await PutCardAsync(endpoint, card, [], cancellationToken).ConfigureAwait(false);
+        await PutCardAsync(endpoint, card, cancellationToken).ConfigureAwait(false);
         var payload = HealthPayload.Create(_engine!.Description.BosTokenId, _runtime.Health.Payload, problem => LogWarning(_logger, problem));
         foreach (var query in _relay!.QueryEndpoints)
         {
@@ -295,10 +295,18 @@ internal sealed partial class WorkerService
         });
     }
 
-    private Task PutCardAsync(EndpointId endpoint, ModelCard card, IReadOnlyList<string> taints, CancellationToken cancellationToken)
+    private static ModelCard Tainted(ModelCard card, IReadOnlyList<string> taints) => card with
     {
-        var tainted = card with { RuntimeConfig = card.RuntimeConfig with { Taints = [.. taints, .. card.RuntimeConfig.Taints.Where(taint => taint.StartsWith("dynamo.topology/", StringComparison.Ordinal))] } };
-        var json = tainted.ToJson();
+        RuntimeConfig = card.RuntimeConfig with
+        {
+            Taints = [.. taints, .. card.RuntimeConfig.Taints.Where(taint => taint.StartsWith("dynamo.topology/", StringComparison.Ordinal))],
+            HasTaintUpdate = true,
+        },
+    };
+
+    private Task PutCardAsync(EndpointId endpoint, ModelCard card, CancellationToken cancellationToken)
+    {
+        var json = card.ToJson();
         LogCard(_logger, endpoint.ToString(), ModelCardChecksum.Compute(json));
         return _registration.PutAsync("model", instance => DiscoveryRecord.Model(endpoint, instance, json.DeepClone().AsObject()), cancellationToken);
     }
