@@ -106,7 +106,8 @@ internal static class DirectCatalogue
     private static IEnumerable<string> Prompts()
     {
         string[] prompts = [Same(1023), Same(1024), Same(1025), Same(5000), "[]", "[1,99999]", "[1,-4]"];
-        return prompts.Select(prompt => Body($$"""{"token_ids":{{prompt}}}"""));
+        var unlimited = Body("""{"token_ids":PROMPT,"stop_conditions":{}}""".Replace("PROMPT", Same(1000), StringComparison.Ordinal)); // as many tokens as the context has room for
+        return [unlimited, .. prompts.Select(prompt => Body($$"""{"token_ids":{{prompt}}}"""))];
     }
 
     private static (string, string) Transfer(string value, string shown) => (

@@ -76,9 +76,9 @@ public sealed class MixedFleetFixture : IAsyncLifetime
 
     private string DumpPath(string worker) => Path.Combine(Store, "dumps", worker + ".json");
 
-    /// <summary>Where a caller without a frontend finds the generate endpoint of this instance.</summary>
-    public string AddressOf(ulong instance) => Records("v1/instances")
-        .Single(record => record["endpoint"]!.GetValue<string>() == "generate" && record["instance_id"]!.GetValue<ulong>() == instance)["transport"]!["tcp"]!.GetValue<string>();
+    /// <summary>Where a caller without a frontend finds this endpoint of this instance.</summary>
+    public string AddressOf(ulong instance, string endpoint = "generate") => Records("v1/instances")
+        .Single(record => record["endpoint"]!.GetValue<string>() == endpoint && record["instance_id"]!.GetValue<ulong>() == instance)["transport"]!["tcp"]!.GetValue<string>();
 
     /// <summary>What <c>--dump-config-to</c> made: path of each value that is no object, and its text.</summary>
     public IReadOnlyDictionary<string, string> DumpOf(string worker)

@@ -55,6 +55,33 @@ public sealed class ReferenceAnswersTests
     }
 
     [PeerFact]
+    public async Task Taints_are_on_the_card_as_on_the_official_one()
+    {
+        foreach (var taints in (string[])["""["b","a","b"]""", "[]"])
+        {
+            await CallAsync(_fleet.First.Http, "update/model_taints", $"{{\"taints\":{taints}}}");
+            await CallAsync(_fleet.OfficialHttp, "update/model_taints", $"{{\"taints\":{taints}}}");
+            Assert.Equal(TaintsOf(_fleet.OfficialInstance), TaintsOf(_fleet.InstanceOf(_fleet.First)));
+        }
+
+        string? TaintsOf(ulong instance) => _fleet.Records("v1/mdc").Single(record => record["instance_id"]!.GetValue<ulong>() == instance)
+            ["card_json"]!["runtime_config"]!["taints"]?.ToJsonString();
+    }
+
+    [PeerFact]
+    public async Task Cache_and_benchmark_endpoints_are_answered_as_by_the_official_worker()
+    {
+        foreach (var endpoint in (string[])["clear_kv_blocks", "get_perf_metrics"])
+        {
+            await using var ours = await DirectWorker.ConnectAsync(_fleet.AddressOf(_fleet.InstanceOf(_fleet.First), endpoint));
+            await using var official = await DirectWorker.ConnectAsync(_fleet.AddressOf(_fleet.OfficialInstance, endpoint));
+            var comparison = new AnswerComparison(ours, official);
+            await comparison.ExpectEqualAsync(["{}"]);
+            comparison.AssertNone();
+        }
+    }
+
+    [PeerFact]
     public async Task Probes_and_metrics_are_answered_as_by_the_official_worker()
     {
         foreach (var (method, path) in ControlCatalogue.Probes)

@@ -1,0 +1,72 @@
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Testing;
+
+namespace Dynamo.Vllm.PeerTests;
+
+/// <summary>Settings whose effect the official frontend sees, on the simulated engine: names, limits, the form of prompts.</summary>
+[Trait("Category", "Peers")]
+public sealed class FrontendFlagTests : IDisposable
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(2);
+
+    private readonly TemporaryFolder _store = new();
+
+    [PeerFact]
+    public async Task Workers_under_other_names_are_found_and_served()
+    {
+        var variables = Peers.Variables(_store.Path);
+        await using var frontend = Frontend.Start(variables, "--router-mode", "round-robin");
+        await using var suffixed = WorkerProcess.StartSimulated(
+            _store.Path, ["--namespace", "blue", "--served-model-name", "first", "alias"], new Dictionary<string, string>(variables) { ["DYN_NAMESPACE_WORKER_SUFFIX"] = "v2" });
+        await using var renamed = WorkerProcess.StartSimulated(_store.Path, ["--endpoint", "dyn://green.workers.answer", "--served-model-name", "second"], variables);
+        await Task.WhenAll(suffixed.ReadyAsync(Limit), renamed.ReadyAsync(Limit));
+        foreach (var model in (string[])["first", "alias", "second"])
+        {
+            await frontend.ServesAsync(model, Limit);
+        }
+
+        var names = Directory.GetFiles(Path.Combine(_store.Path, "v1", "mdc")).Select(path => Uri.UnescapeDataString(Path.GetFileName(path))).ToList();
+        Assert.Contains(names, name => name.StartsWith("blue-v2/backend/generate/", StringComparison.Ordinal));
+        Assert.Contains(names, name => name.StartsWith("green/workers/answer/", StringComparison.Ordinal));
+    }
+
+    [PeerFact]
+    public async Task Prompts_that_the_frontend_packs_are_answered_as_those_in_a_list()
+    {
+        var variables = Peers.Variables(_store.Path);
+        await using var worker = WorkerProcess.StartSimulated(_store.Path, environment: variables);
+        await worker.ReadyAsync(Limit);
+        var answers = new List<string>();
+        foreach (var packs in (string[])["0", "1"])
+        {
+            await using var frontend = Frontend.Start(new Dictionary<string, string>(variables) { ["DYN_TOKEN_IDS_AS_BYTES"] = packs }, "--router-mode", "round-robin");
+            await frontend.ServesAsync("tiny", Limit);
+            var (_, body) = await frontend.CompleteAsync(Completion(8));
+            answers.Add($"{body["choices"]![0]!["text"]} {body["usage"]!["prompt_tokens"]}");
+        }
+
+        Assert.Equal(answers[0], answers[1]);
+    }
+
+    [PeerFact]
+    public async Task A_worker_at_its_limit_is_told_to_clients_as_overload()
+    {
+        var variables = Peers.Variables(_store.Path);
+        await using var frontend = Frontend.Start(variables, "--router-mode", "round-robin");
+        await using var worker = WorkerProcess.StartSimulated(
+            _store.Path, ["--engine-request-limit", "1", "--simulated-step-time-ms", "100"],
+            new Dictionary<string, string>(variables) { ["DYN_DYNAMO_REQUEST_QUEUE_LIMIT"] = "2" });
+        await worker.ReadyAsync(Limit);
+        await frontend.ServesAsync("tiny", Limit);
+        var statuses = await Task.WhenAll(Enumerable.Range(0, 8).Select(async _ => (int)(await frontend.CompleteAsync(Completion(20))).Status));
+        Assert.Contains(200, statuses);
+        Assert.Contains(statuses, status => status is 529 or 503);
+        Assert.All(statuses, status => Assert.True(status is 200 or 529 or 503, $"{status}"));
+        await frontend.ServesAsync("tiny", Limit); // and it is not avoided for ever
+    }
+
+    public void Dispose() => _store.Dispose();
+
+    private static JsonObject Completion(int tokens) =>
+        new() { ["model"] = "tiny", ["prompt"] = "hello world, how long is this?", ["max_tokens"] = tokens, ["min_tokens"] = tokens, ["temperature"] = 0 };
+}
