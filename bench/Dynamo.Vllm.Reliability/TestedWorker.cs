@@ -74,7 +74,7 @@ internal sealed class TestedWorker : IAsyncDisposable
 
     private static (string File, string[] Arguments) Command(Stack stack)
     {
-        string[] model = [.. Peers.EngineArguments, "--dtype", "float32", "--max-num-seqs", "64"];
+        string[] model = [.. Peers.EngineArguments, "--max-num-seqs", "64"];
         var assembly = Path.Combine(AppContext.BaseDirectory, "Dynamo.Vllm.Worker.dll");
         return stack switch
         {

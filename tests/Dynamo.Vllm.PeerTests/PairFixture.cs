@@ -9,8 +9,7 @@ public sealed class PairFixture : IAsyncLifetime
 {
     private static readonly TimeSpan StartLimit = TimeSpan.FromMinutes(5);
 
-    /// <summary>In bfloat16, vLLM's path for embeddings ends with an illegal instruction on some CPUs, whoever starts it.</summary>
-    private static readonly string[] Flags = ["--enable-prompt-embeds", "--disable-log-stats", "--dtype", "float32"];
+    private static readonly string[] Flags = ["--enable-prompt-embeds", "--disable-log-stats"];
 
     private TemporaryFolder? _store;
 
