@@ -6,7 +6,7 @@ namespace Dynamo.Vllm.Transports;
 /// <summary>Bounds the accepted connections of one listener, so that callers cannot use up the descriptors of the process.</summary>
 /// <remarks>
 /// At the bound a new connection takes the place of the one that has been silent for longest, which is closed: whoever only holds connections
-/// cannot keep out those that use them, and a probe always gets through. Members are thread-safe.
+/// cannot keep out those that use them. One that has a request under way is not silent; if all have, the new one is closed. Members are thread-safe.
 /// </remarks>
 public sealed partial class ConnectionCap
 {
@@ -16,7 +16,8 @@ public sealed partial class ConnectionCap
     private readonly TimeProvider _time;
     private readonly ILogger _logger;
     private readonly Lock _lock = new();
-    private readonly LinkedList<Seat> _byLastUse = []; // the longest silent one first
+    private readonly LinkedList<Seat> _byLastUse = []; // the longest silent one first; without those in use
+    private int _count;
     private long _closed;
     private long? _logged;
 
@@ -50,11 +51,12 @@ public sealed partial class ConnectionCap
         Seat? victim = null;
         lock (_lock)
         {
+            _count++;
             _byLastUse.AddLast(seat.Node);
-            if (_byLastUse.Count > Max)
+            if (_count > Max)
             {
-                victim = _byLastUse.First!.Value;
-                _byLastUse.RemoveFirst();
+                victim = _byLastUse.First!.Value; // the new one itself if all others are in use
+                victim.Leave();
             }
         }
 
@@ -92,6 +94,8 @@ public sealed partial class ConnectionCap
     public sealed class Seat : IDisposable
     {
         private readonly ConnectionCap _owner;
+        private int _uses;
+        private bool _hasLeft;
 
         internal Seat(ConnectionCap owner, Action close)
         {
@@ -104,14 +108,33 @@ public sealed partial class ConnectionCap
 
         internal Action Close { get; }
 
-        /// <summary>The connection is in use now.</summary>
+        /// <summary>The connection was used just now.</summary>
         public void Touch()
+        {
+            BeginUse();
+            EndUse();
+        }
+
+        /// <summary>A request is under way on it, which may take long without a byte.</summary>
+        public void BeginUse()
         {
             lock (_owner._lock)
             {
-                if (Node.List is not null && Node.Next is not null)
+                _uses++;
+                if (Node.List is not null)
                 {
                     _owner._byLastUse.Remove(Node);
+                }
+            }
+        }
+
+        /// <summary>The request has ended.</summary>
+        public void EndUse()
+        {
+            lock (_owner._lock)
+            {
+                if (--_uses == 0 && !_hasLeft)
+                {
                     _owner._byLastUse.AddLast(Node);
                 }
             }
@@ -121,10 +144,23 @@ public sealed partial class ConnectionCap
         {
             lock (_owner._lock)
             {
-                if (Node.List is not null)
-                {
-                    _owner._byLastUse.Remove(Node);
-                }
+                Leave();
+            }
+        }
+
+        /// <summary>Under the owner's lock.</summary>
+        internal void Leave()
+        {
+            if (_hasLeft)
+            {
+                return;
+            }
+
+            _hasLeft = true;
+            _owner._count--;
+            if (Node.List is not null)
+            {
+                _owner._byLastUse.Remove(Node);
             }
         }
     }

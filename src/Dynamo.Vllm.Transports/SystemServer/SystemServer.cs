@@ -118,9 +118,22 @@ public sealed partial class SystemServer : IAsyncDisposable
             ? new IPEndPoint(address, uri.Port) : null;
     }
 
-    private Task HandleAsync(HttpContext context)
+    private async Task HandleAsync(HttpContext context)
     {
-        (context.Features.Get<IConnectionItemsFeature>()?.Items[SeatKey] as ConnectionCap.Seat)?.Touch();
+        var seat = context.Features.Get<IConnectionItemsFeature>()?.Items[SeatKey] as ConnectionCap.Seat;
+        seat?.BeginUse(); // a control call may take minutes
+        try
+        {
+            await RouteAsync(context).ConfigureAwait(false);
+        }
+        finally
+        {
+            seat?.EndUse();
+        }
+    }
+
+    private Task RouteAsync(HttpContext context)
+    {
         var path = context.Request.Path.Value ?? "/";
         if (!IsAnyMethod(path) && context.Request.Method is not ("GET" or "HEAD"))
         {
