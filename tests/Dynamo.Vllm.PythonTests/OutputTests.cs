@@ -20,8 +20,7 @@ public sealed class OutputTests : SimulatedWorkerTests, IDisposable
     {
         var environment = PythonFault.Environment(_fault, PythonFault.PrintsForEachMessage);
         environment["DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS"] = "1";
-        await using var worker = WorkerProcess.StartSimulated(Store, ["--simulated-step-time-ms", "1"], environment, FullPipes.Launcher, isRead: false);
-        await ServesAsync(worker);
+        await using var worker = await StartUnreadAsync(environment);
         await using var client = await ConnectAsync();
         var calls = await Task.WhenAll(Enumerable.Range(0, 4).Select(i => client.CallAsync(Body(i, 800), default)));
         Assert.All(await Task.WhenAll(calls.Select(CountAsync)).WaitAsync(Limit), tokens => Assert.Equal(800, tokens));
@@ -44,8 +43,7 @@ public sealed class OutputTests : SimulatedWorkerTests, IDisposable
     {
         var environment = PythonFault.Environment(_fault, PythonFault.PrintsForEachMessage);
         environment["DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS"] = "0";
-        await using var worker = WorkerProcess.StartSimulated(Store, ["--simulated-step-time-ms", "1"], environment, FullPipes.Launcher, isRead: false);
-        await ServesAsync(worker);
+        await using var worker = await StartUnreadAsync(environment);
         await using var client = await ConnectAsync();
         Assert.Equal(900, await CountAsync(await client.CallAsync(Body(1, 900), default)).WaitAsync(Limit));
         await Polling.UntilAsync("no line was dropped", Limit, async () => await worker.MetricAsync("dynamo_vllm_log_lines_dropped_total") > 0);
@@ -96,6 +94,26 @@ public sealed class OutputTests : SimulatedWorkerTests, IDisposable
         Assert.Equal(1, await worker.Process.ExitCodeAsync(Limit));
         await using var usage = WorkerProcess.StartSimulated(Store, ["--disaggregation-mode", "sideways"], launcher: FullPipes.Launcher, isRead: false);
         Assert.Equal(2, await usage.Process.ExitCodeAsync(Limit));
+    }
+
+    /// <summary>
+    /// Twice if need be: one start in about ten, beside other load, has not served within a minute, and why is not known (docs/reliability.md, "Known").
+    /// </summary>
+    private async Task<WorkerProcess> StartUnreadAsync(Dictionary<string, string> environment)
+    {
+        for (var isLast = false; ; isLast = true)
+        {
+            var worker = WorkerProcess.StartSimulated(Store, ["--simulated-step-time-ms", "1"], environment, FullPipes.Launcher, isRead: false);
+            try
+            {
+                await ServesAsync(worker);
+                return worker;
+            }
+            catch (TimeoutException) when (!isLast)
+            {
+                await worker.DisposeAsync();
+            }
+        }
     }
 
     private static Task ServesAsync(WorkerProcess worker) => Polling.UntilAsync("the worker does not serve", Limit, async () =>
