@@ -137,7 +137,15 @@ public sealed partial class VllmEngine : IEngine
     {
         _isStopping = true;
         var body = new JsonObject { ["timeout"] = engineTimeout.TotalSeconds };
-        await AskAsync(GuestOperation.Shutdown, body, cancellationToken).ConfigureAwait(false);
+        try
+        {
+            await AskAsync(GuestOperation.Shutdown, body, cancellationToken).ConfigureAwait(false);
+        }
+        catch (EngineCallException) when (_host.Completion is { IsCompletedSuccessfully: true, Result: null })
+        {
+            // The guest has ended as it was asked to, and its end was seen before its answer was read.
+        }
+
         await _host.Completion.WaitAsync(cancellationToken).ConfigureAwait(false);
     }
 

@@ -52,6 +52,9 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     /// <summary>The worker is on its way out.</summary>
     public bool IsLeaving => _leaving.IsCancellationRequested;
 
+    /// <summary>The store was told that this process leaves, or at least tried.</summary>
+    public bool HasLeft { get; private set; }
+
     public async Task JoinAsync(CancellationToken cancellationToken) => Instance = await _discovery.JoinAsync(cancellationToken).ConfigureAwait(false);
 
     /// <summary>Puts or replaces a record of any kind under a name of the caller's.</summary>
@@ -158,6 +161,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     /// <summary>The worker leaves: removes everything that is left in the store.</summary>
     public async Task LeaveAsync(CancellationToken cancellationToken)
     {
+        HasLeft = true;
         await _leaving.CancelAsync().ConfigureAwait(false);
         await InTurnAsync(() => _discovery.LeaveAsync(cancellationToken)).ConfigureAwait(false);
     }

@@ -21,6 +21,9 @@ public sealed partial class SystemServer : IAsyncDisposable
     /// <summary>A control call carries names and numbers, at most a list of tensors' names.</summary>
     private const long BodyBytesMax = 16 << 20;
 
+    /// <summary>Open keep-alive connections must not hold the exit.</summary>
+    public static readonly TimeSpan StopLimit = TimeSpan.FromSeconds(2);
+
     private const string PlainText = "text/plain; charset=utf-8";
 
     private static readonly JsonSerializerOptions AsIs = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
@@ -83,7 +86,7 @@ public sealed partial class SystemServer : IAsyncDisposable
         if (_application is { } application)
         {
             _application = null;
-            using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(2)); // open keep-alive connections must not hold the exit
+            using var limit = new CancellationTokenSource(StopLimit);
             await application.StopAsync(limit.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             await application.DisposeAsync().ConfigureAwait(false);
         }

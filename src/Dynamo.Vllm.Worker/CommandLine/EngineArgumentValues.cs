@@ -39,6 +39,8 @@ public sealed class EngineArgumentValues
 
     public JsonObject? KvTransferConfig => Json["kv_transfer_config"] as JsonObject;
 
+    public bool EnablePromptEmbeds => Flag("enable_prompt_embeds") ?? false;
+
     public bool EnableLora => Flag("enable_lora") ?? false;
 
     /// <summary>Null means vLLM decides once it knows the model.</summary>

@@ -1,6 +1,4 @@
-using Dynamo.Vllm.Engine;
 using Dynamo.Vllm.Python;
-using Dynamo.Vllm.Python.Locating;
 using Dynamo.Vllm.Worker.CommandLine;
 using Dynamo.Vllm.Worker.Logging;
 using Microsoft.Extensions.Hosting;
@@ -59,55 +57,25 @@ internal static class WorkerProgram
 
     private static async Task<int> PrintHelpAsync(string[] arguments, IReadOnlyDictionary<string, string> environment)
     {
-        // Only these two of our options change what the engine part shows.
-        var chosen = ValueOf(arguments, "--python") ?? environment.GetValueOrDefault("DYN_VLLM_PYTHON");
-        var isSimulated = arguments.Contains("--simulated-engine");
-        string? section = null;
-        try
-        {
-            var python = PythonLocator.Locate(chosen, name => environment.GetValueOrDefault(name));
-            using var loggers = LoggerFactory.Create(_ => { });
-            var engine = new VllmEngine(
-                python, new VllmEngineOptions { SimulatedPath = isSimulated ? Path.Combine(AppContext.BaseDirectory, "simulated") : null }, TimeProvider.System, loggers);
-            engine.StartInterpreter();
-            using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(2));
-            section = await engine.HelpAsync(limit.Token).ConfigureAwait(false);
-        }
-        catch (Exception exception) when (exception is PythonNotUsableException or Core.Engines.EngineCallException or OperationCanceledException)
-        {
-            // The other groups still print, with a line that says what is missing.
-        }
-
-        return Print(HelpText.Render(environment, () => section).TrimEnd('\n'));
-    }
-
-    private static string? ValueOf(string[] arguments, string flag)
-    {
-        var index = Array.FindIndex(arguments, argument => argument == flag || argument.StartsWith(flag + "=", StringComparison.Ordinal));
-        if (index < 0)
-        {
-            return null;
-        }
-
-        return arguments[index].Contains('=', StringComparison.Ordinal) ? arguments[index][(flag.Length + 1)..] : arguments.ElementAtOrDefault(index + 1);
+        var engine = await EngineHelp.ReadAsync(arguments, environment).ConfigureAwait(false);
+        return Print(HelpText.Render(environment, () => engine).TrimEnd('\n'));
     }
 
     private static async Task<int> ServeAsync(WorkerArguments arguments, IReadOnlyDictionary<string, string> environment)
     {
         var applied = RuntimeOptionsExport.Apply(environment, RuntimeOptionsExport.Changes(arguments.Runtime, environment));
-        var runtime = RuntimeEnvironment.Parse(applied);
-        var planes = RuntimePlanes.From(arguments.Runtime);
+        var settings = new WorkerSettings(arguments, applied, RuntimeEnvironment.Parse(applied), RuntimePlanes.From(arguments.Runtime));
+        using var outputs = StandardOutputs.Redirect();
         var builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
         builder.Logging.ClearProviders();
         builder.Logging.SetMinimumLevel(LogLevel.Trace); // the provider filters, by target
-        using var outputs = StandardOutputs.Redirect();
-        builder.Logging.AddProvider(CreateLogs(runtime.Logging, outputs));
+        builder.Logging.AddProvider(CreateLogs(settings.Runtime.Logging, outputs));
         builder.Services.AddSystemd();
-        builder.Services.Configure<Microsoft.Extensions.Hosting.HostOptions>(options => options.ShutdownTimeout = Timeout.InfiniteTimeSpan); // each of our stages has its own bound
+        builder.Services.AddSingleton(outputs);
+        builder.Services.AddDynamoWorker(settings);
+        builder.Services.Configure<Microsoft.Extensions.Hosting.HostOptions>(
+            options => options.ShutdownTimeout = Timeout.InfiniteTimeSpan); // each stage has its own bound
         builder.Services.Configure<ConsoleLifetimeOptions>(options => options.SuppressStatusMessages = true);
-        builder.Services.AddSingleton(services => new WorkerService(
-            arguments, applied, runtime, planes, outputs, services.GetRequiredService<IHostApplicationLifetime>(), services.GetRequiredService<ILoggerFactory>()));
-        builder.Services.AddHostedService(services => services.GetRequiredService<WorkerService>());
         using var host = builder.Build();
         return await RunAsync(host, outputs).ConfigureAwait(false);
     }

@@ -1,0 +1,116 @@
+using Dynamo.Vllm.Core.Disaggregation;
+using Dynamo.Vllm.Core.Generate;
+using Dynamo.Vllm.Core.Health;
+using Dynamo.Vllm.Core.Health.Stalls;
+using Dynamo.Vllm.Core.Lifecycle;
+using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Engine.Processes;
+using Dynamo.Vllm.Protocol.Discovery;
+using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Hosting;
+
+namespace Dynamo.Vllm.Worker.Stages;
+
+/// <summary>The endpoints of the worker's role exist, and the engine behind them is watched; nobody can see them yet.</summary>
+/// <remarks>The stall watch lives here, below <see cref="RegistrationStage"/>: what hangs during a drain has callers, too.</remarks>
+internal sealed class EndpointsStage : IStage
+{
+    private static readonly TimeSpan LoopLimit = TimeSpan.FromSeconds(2);
+
+    private readonly WorkerSettings _settings;
+    private readonly EngineArgumentsStage _arguments;
+    private readonly PlanesStage _planes;
+    private readonly EventPlaneStage _events;
+    private readonly ServedEndpoints _endpoints;
+    private readonly MetricsPage _metrics;
+    private readonly HealthState _health;
+    private readonly TimeProvider _time;
+    private readonly ILoggerFactory _loggers;
+    private readonly LoopSupervisor _loops;
+
+    public EndpointsStage(
+        WorkerSettings settings, EngineArgumentsStage arguments, PlanesStage planes, EventPlaneStage events, ServedEndpoints endpoints,
+        MetricsPage metrics, HealthState health, WorkerLifetime lifetime, TimeProvider time, ILoggerFactory loggers)
+    {
+        _settings = settings;
+        _arguments = arguments;
+        _planes = planes;
+        _events = events;
+        _endpoints = endpoints;
+        _metrics = metrics;
+        _health = health;
+        _time = time;
+        _loggers = loggers;
+        _loops = new LoopSupervisor(lifetime.Fail, time, loggers.CreateLogger<LoopSupervisor>());
+    }
+
+    public string Name => "endpoints";
+
+    public TimeSpan DownLimit => LoopLimit;
+
+    public ServedEndpoint Generate { get; private set; } = null!;
+
+    public StallWatch Stalls { get; private set; } = null!;
+
+    /// <summary>What this worker has prefilled and nobody has pulled yet; null unless it is a prefill worker.</summary>
+    public HandOverLedger? HandOvers { get; private set; }
+
+    public Task UpAsync(CancellationToken cancellationToken)
+    {
+        var configuration = _arguments.Configuration;
+        Generate = Add(configuration.Endpoint, CreateGenerateHandler(configuration));
+        Add("clear_kv_blocks", new ClearKvBlocksHandler(_arguments.Engine));
+        Add("get_perf_metrics", new PerfMetricsHandler());
+        Stalls = CreateStallWatch(configuration);
+        _loops.Watch("stall watch", LoopRule.Fatal, Stalls.RunAsync);
+        return Task.CompletedTask;
+    }
+
+    public Task DownAsync(StopCause cause) => _loops.StopAsync(LoopLimit);
+
+    private ServedEndpoint Add(string name, IEndpointHandler handler)
+    {
+        var configuration = _arguments.Configuration;
+        var id = new EndpointId(configuration.Namespace, configuration.Component, name);
+        var endpoint = new ServedEndpoint(id, handler, _planes.Metrics.ForEndpoint(id, configuration.ServedModelName));
+        _endpoints.Add(endpoint);
+        return endpoint;
+    }
+
+    private GenerateHandler CreateGenerateHandler(ResolvedConfiguration configuration)
+    {
+        var engine = _arguments.Engine;
+        var firstTokens = _events.Relay.FirstTokens;
+        var options = new GenerateOptions
+        {
+            BaseModelNames = new HashSet<string>(
+                [configuration.ServedModelName, .. configuration.ServedModelAliases, configuration.Model], StringComparer.Ordinal),
+            EnablePromptEmbeds = configuration.Engine.EnablePromptEmbeds,
+            LoraEnabled = configuration.Engine.EnableLora && _settings.Runtime.Lora.Enabled,
+            EnableReinforcementLearning = _settings.Arguments.Vllm.EnableRl,
+        };
+        return configuration.Mode switch
+        {
+            DisaggregationMode.Prefill => CreatePrefillHandler(options),
+            DisaggregationMode.Decode => new DecodeHandler(engine, options, adapters: null, firstTokens),
+            _ => new AggregatedHandler(engine, options, adapters: null, firstTokens),
+        };
+    }
+
+    private PrefillHandler CreatePrefillHandler(GenerateOptions options)
+    {
+        var engine = _arguments.Engine;
+        HandOvers = new HandOverLedger(engine.Description.KvLease, _time, _metrics.Worker, engine.Description.DataParallelSize);
+        engine.LoadChanged += HandOvers.Observe;
+        return new PrefillHandler(engine, options, adapters: null, KvConnectorProtocols.Resolve(engine.Description), HandOvers);
+    }
+
+    private StallWatch CreateStallWatch(ResolvedConfiguration configuration)
+    {
+        var devices = _settings.Environment.GetValueOrDefault("CUDA_VISIBLE_DEVICES");
+        var gpu = _settings.Runtime.DeviceType == "cuda" ? GpuActivity.TryOpen(devices) : null;
+        return new StallWatch(
+            _arguments.Engine, new EngineProcessActivity(configuration.Engine.IsOnThisHost, gpu), _settings.Arguments.Host.Stalls, _health,
+            _planes.Registration, Generate, _time, _loggers.CreateLogger<StallWatch>());
+    }
+}

@@ -1,0 +1,119 @@
+using Dynamo.Vllm.Core.Lifecycle;
+using Dynamo.Vllm.Engine;
+using Dynamo.Vllm.Engine.Processes;
+using Dynamo.Vllm.Python.Locating;
+using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Hosting;
+using Dynamo.Vllm.Worker.Logging;
+using Dynamo.Vllm.Worker.Models;
+
+namespace Dynamo.Vllm.Worker.Stages;
+
+/// <summary>The interpreter runs, vLLM has read its options, and the configuration is complete: mistakes end here, before any other is waited for.</summary>
+internal sealed partial class EngineArgumentsStage : IStage
+{
+    private readonly WorkerSettings _settings;
+    private readonly StandardOutputs _outputs;
+    private readonly TimeProvider _time;
+    private readonly ILoggerFactory _loggers;
+    private readonly ILogger<EngineArgumentsStage> _logger;
+    private VllmEngine? _engine;
+    private ResolvedConfiguration? _configuration;
+
+    public EngineArgumentsStage(WorkerSettings settings, StandardOutputs outputs, TimeProvider time, ILoggerFactory loggers)
+    {
+        _settings = settings;
+        _outputs = outputs;
+        _time = time;
+        _loggers = loggers;
+        _logger = loggers.CreateLogger<EngineArgumentsStage>();
+    }
+
+    public string Name => "engine arguments";
+
+    public TimeSpan DownLimit => TimeSpan.Zero;
+
+    /// <summary>Not built yet when this stage is up; <see cref="EngineStage"/> does it.</summary>
+    public VllmEngine Engine => _engine!;
+
+    public ResolvedConfiguration Configuration => _configuration!;
+
+    public async Task UpAsync(CancellationToken cancellationToken)
+    {
+        PythonEnvironment.Prepare(_settings);
+        var host = _settings.Arguments.Host;
+        var python = PythonLocator.Locate(host.Python, name => _settings.Environment.GetValueOrDefault(name));
+        LogPython(_logger, python.Executable, python.Version.ReplaceLineEndings(" "), python.LibraryPath);
+        foreach (var orphan in OrphanProcesses.Find())
+        {
+            LogOrphan(_logger, orphan.Name, orphan.Id);
+        }
+
+        _engine = new VllmEngine(
+            python,
+            new VllmEngineOptions
+            {
+                Drive = host.EngineDrive switch { EngineDrive.Stock => "stock", EngineDrive.Collector => "collector", _ => "raw" },
+                ErrorDescriptor = _outputs.ErrorDescriptor,
+                SimulatedPath = host.SimulatedEngine ? Path.Combine(AppContext.BaseDirectory, "simulated") : null,
+            },
+            _time, _loggers);
+        _engine.StartInterpreter();
+        var values = await _engine.ParseAsync(_settings.Arguments.EngineArguments, cancellationToken).ConfigureAwait(false);
+        var resolver = new ConfigurationResolver(_settings.Environment, new NixlHostProbe(), File.Exists);
+        _configuration = resolver.Resolve(_settings.Arguments, new EngineArgumentValues(values));
+        Check(_configuration);
+        if (_settings.Arguments.Runtime.DumpConfigTo is { Length: > 0 } path)
+        {
+            var dump = await ConfigurationDumpSource
+                .RenderAsync(_configuration, _settings.Environment, python, _engine, cancellationToken).ConfigureAwait(false);
+            if (ConfigurationDump.TryWrite(path, dump) is { } problem)
+            {
+                LogDumpFailed(_logger, path, problem, dump);
+            }
+        }
+    }
+
+    /// <summary>The interpreter ends with the engine (<see cref="EngineStage"/>), or with the process where there was none.</summary>
+    public Task DownAsync(StopCause cause) => Task.CompletedTask;
+
+    private void Check(ResolvedConfiguration configuration)
+    {
+        foreach (var warning in configuration.Warnings.Concat(_settings.Runtime.Warnings))
+        {
+            LogWarning(_logger, warning);
+        }
+
+        if (_settings.Arguments.Runtime.FpmTrace && configuration.ForwardPassMetrics)
+        {
+            LogNoTraceFiles(_logger);
+        }
+
+        if (configuration.UnsupportedFeatures.Count > 0)
+        {
+            throw new WorkerExitException(ExitCodes.Failure, string.Join('\n', configuration.UnsupportedFeatures));
+        }
+
+        if (!configuration.Model.Contains("://", StringComparison.Ordinal)) // what the engine fetches is looked at when it is there
+        {
+            ModelDirectory.Require(configuration.Model, configuration.CustomJinjaTemplate);
+        }
+    }
+
+    [LoggerMessage(EventId = 5004, Level = LogLevel.Information, Message = "Embedding {Executable} ({Version}), library {Library}")]
+    private static partial void LogPython(ILogger logger, string executable, string version, string library);
+
+    [LoggerMessage(EventId = 5005, Level = LogLevel.Warning, Message = "{Warning}")]
+    private static partial void LogWarning(ILogger logger, string warning);
+
+    [LoggerMessage(EventId = 5015, Level = LogLevel.Warning, Message = "{Name} (process {Id}) is left over from an earlier worker and may hold the GPU; "
+        + "kill it if the engine finds too little memory")]
+    private static partial void LogOrphan(ILogger logger, string name, int id);
+
+    [LoggerMessage(EventId = 5018, Level = LogLevel.Warning, Message = "Cannot write the configuration to {Path}: {Problem}. CONFIG_DUMP: {Dump}")]
+    private static partial void LogDumpFailed(ILogger logger, string path, string problem, string dump);
+
+    [LoggerMessage(EventId = 5020, Level = LogLevel.Warning, Message = "--fpm-trace/DYN_FPM_TRACE: forward-pass metrics are relayed to the event plane, "
+        + "but trace files are not written by this worker")]
+    private static partial void LogNoTraceFiles(ILogger logger);
+}

@@ -1,0 +1,144 @@
+using System.Globalization;
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Core.Lifecycle;
+using Dynamo.Vllm.Core.Metrics;
+using Dynamo.Vllm.Engine.Processes;
+using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Hosting;
+
+namespace Dynamo.Vllm.Worker.Stages;
+
+/// <summary>The model is loaded, and vLLM's processes run.</summary>
+internal sealed partial class EngineStage : IStage
+{
+    /// <summary>Python's own helpers end once the engine is down; they only have shared memory to remove.</summary>
+    private static readonly TimeSpan HelperLimit = TimeSpan.FromSeconds(1);
+
+    private readonly WorkerSettings _settings;
+    private readonly EngineArgumentsStage _arguments;
+    private readonly PlanesStage _planes;
+    private readonly MetricsPage _metrics;
+    private readonly StopSteps _steps;
+    private readonly TimeProvider _time;
+    private readonly ILogger<EngineStage> _logger;
+    private string? _metricsFolder;
+    private bool _isUp;
+
+    public EngineStage(
+        WorkerSettings settings, EngineArgumentsStage arguments, PlanesStage planes, MetricsPage metrics, StopSteps steps, TimeProvider time,
+        ILogger<EngineStage> logger)
+    {
+        _settings = settings;
+        _arguments = arguments;
+        _planes = planes;
+        _metrics = metrics;
+        _steps = steps;
+        _time = time;
+        _logger = logger;
+    }
+
+    public string Name => "engine";
+
+    public TimeSpan DownLimit => _settings.Runtime.Health.EngineShutdownTimeout + HelperLimit;
+
+    public async Task UpAsync(CancellationToken cancellationToken)
+    {
+        var started = _time.GetTimestamp();
+        var configuration = _arguments.Configuration;
+        var engine = _arguments.Engine;
+        var overrides = new JsonObject(configuration.EngineOverrides.Select(pair => KeyValuePair.Create(pair.Key, pair.Value?.DeepClone())));
+        await engine.BuildAsync(overrides, EnvironmentOf(configuration), cancellationToken).ConfigureAwait(false);
+        var facts = engine.Description;
+        var worker = new WorkerMetrics(_metrics.Worker, configuration.ServedModelName, configuration.Component);
+        worker.SetLoadTime(_time.GetElapsedTime(started));
+        for (var rank = 0; rank < facts.DataParallelSize; rank++)
+        {
+            worker.SetBlocks(facts.DataParallelStart + rank, facts.BlocksPerRank);
+        }
+
+        engine.LoadChanged += load => worker.SetUsage(load.Rank, load.KvCacheUsage);
+        var text = new EngineMetricsText(engine, LabelsOf(configuration));
+        await text.ReadFirstAsync(cancellationToken).ConfigureAwait(false);
+        _metrics.Engine = text;
+        _isUp = true;
+        LogEngine(_logger, configuration.ServedModelName, facts.EngineVersion, facts.MaxModelLength, facts.NumGpuBlocks, facts.BlockSize);
+    }
+
+    public async Task DownAsync(StopCause cause)
+    {
+        if (_isUp && cause.Kind == StopKind.Asked && !_arguments.Engine.Died.IsCompleted)
+        {
+            await _steps.TryAsync("engine shutdown", ShutDownAsync).ConfigureAwait(false);
+        }
+
+        // On every way out: an engine process left behind keeps the GPU from the next worker.
+        var killed = ChildProcesses.KillAll();
+        if (killed.Count > 0)
+        {
+            LogKilled(_logger, string.Join(", ", killed));
+        }
+
+        if (_metricsFolder is not null)
+        {
+            await _steps.TryAsync("temporary files", RemoveMetricsFolder).ConfigureAwait(false);
+        }
+    }
+
+    private JsonObject EnvironmentOf(ResolvedConfiguration configuration)
+    {
+        var environment = new JsonObject(configuration.EnvironmentChanges.Select(pair => KeyValuePair.Create(pair.Key, (JsonNode?)pair.Value)));
+        environment["DYN_FPM_WORKER_ID"] = _planes.Registration.Instance.Value.ToString(CultureInfo.InvariantCulture);
+        if (PythonEnvironment.NamedMetricsFolder(_settings) is null)
+        {
+            // Only now, when the metrics library is loaded: it then keeps this process's values in memory, with their _created series, as in the
+            // reference, while the engine's processes write theirs to files.
+            _metricsFolder = TemporaryFolders.Create("vllm_prometheus_", _settings.Environment);
+            environment[PythonEnvironment.MetricsFolder] = _metricsFolder;
+        }
+
+        return environment;
+    }
+
+    private Dictionary<string, string> LabelsOf(ResolvedConfiguration configuration) => new()
+    {
+        ["dynamo_component"] = configuration.Component,
+        ["dynamo_endpoint"] = configuration.Endpoint,
+        ["dynamo_namespace"] = configuration.Namespace,
+        ["model"] = configuration.ServedModelName,
+        ["model_name"] = configuration.ServedModelName,
+        ["worker_id"] = _planes.Registration.Instance.Hex,
+    };
+
+    private async Task ShutDownAsync()
+    {
+        var engine = _arguments.Engine;
+        using var limit = new CancellationTokenSource(_settings.Runtime.Health.EngineShutdownTimeout, _time);
+        try
+        {
+            await engine.ShutdownAsync(TimeSpan.FromSeconds(engine.Description.ShutdownTimeoutSeconds), limit.Token).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is OperationCanceledException or EngineCallException)
+        {
+            LogDoesNotStop(_logger, exception.Message);
+        }
+
+        await ChildProcesses.WhenGoneAsync(HelperLimit).ConfigureAwait(false);
+    }
+
+    private Task RemoveMetricsFolder()
+    {
+        Directory.Delete(_metricsFolder!, recursive: true);
+        return Task.CompletedTask;
+    }
+
+    [LoggerMessage(EventId = 5006, Level = LogLevel.Information, Message = "Engine for {Model} is up: vLLM {EngineVersion}, context {MaxModelLength}, "
+        + "{Blocks} KV blocks of {BlockSize} tokens")]
+    private static partial void LogEngine(ILogger logger, string model, string engineVersion, int maxModelLength, long blocks, int blockSize);
+
+    [LoggerMessage(EventId = 5013, Level = LogLevel.Error, Message = "The engine does not stop: {Problem}")]
+    private static partial void LogDoesNotStop(ILogger logger, string problem);
+
+    [LoggerMessage(EventId = 5014, Level = LogLevel.Warning, Message = "Killed what was left of the engine: {Processes}")]
+    private static partial void LogKilled(ILogger logger, string processes);
+}

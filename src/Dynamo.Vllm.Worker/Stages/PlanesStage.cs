@@ -1,0 +1,102 @@
+using Dynamo.Vllm.Core.Discovery;
+using Dynamo.Vllm.Core.Lifecycle;
+using Dynamo.Vllm.Core.Metrics;
+using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Transports.Tcp;
+using Dynamo.Vllm.Worker.Hosting;
+
+namespace Dynamo.Vllm.Worker.Stages;
+
+/// <summary>The process has an identity in discovery and listens for requests; nothing is registered yet.</summary>
+internal sealed partial class PlanesStage : IStage
+{
+    private readonly WorkerSettings _settings;
+    private readonly ConnectionCaps _connections;
+    private readonly MetricsPage _metrics;
+    private readonly MetadataPage _metadata;
+    private readonly StorePatience _patience;
+    private readonly StopSteps _steps;
+    private readonly TimeProvider _time;
+    private readonly ILoggerFactory _loggers;
+    private readonly ILogger<PlanesStage> _logger;
+    private PlaneFactory? _factory;
+    private IDiscovery? _discovery;
+    private IRequestPlane? _requests;
+    private WorkerRegistration? _registration;
+
+    public PlanesStage(
+        WorkerSettings settings, ConnectionCaps connections, MetricsPage metrics, MetadataPage metadata, StorePatience patience, StopSteps steps,
+        TimeProvider time, ILoggerFactory loggers)
+    {
+        _settings = settings;
+        _connections = connections;
+        _metrics = metrics;
+        _metadata = metadata;
+        _patience = patience;
+        _steps = steps;
+        _time = time;
+        _loggers = loggers;
+        _logger = loggers.CreateLogger<PlanesStage>();
+    }
+
+    public string Name => "planes";
+
+    /// <summary>Where the start ended here, the store is told; else only connections are closed.</summary>
+    public TimeSpan DownLimit => StorePatience.Limit + TimeSpan.FromSeconds(5);
+
+    public PlaneFactory Factory => _factory!;
+
+    public WorkerRegistration Registration => _registration!;
+
+    public RuntimeMetrics Metrics => _metrics.RuntimeMetrics!;
+
+    public async Task UpAsync(CancellationToken cancellationToken)
+    {
+        var (_, environment, runtime, planes) = _settings;
+        _factory = new PlaneFactory(planes, runtime, environment, _connections.Requests, _time, _loggers);
+        var security = _factory.CreateSecurity();
+        _discovery = _factory.CreateDiscovery();
+        await _factory.ConnectAsync(cancellationToken).ConfigureAwait(false);
+        var instance = await _discovery.JoinAsync(cancellationToken).ConfigureAwait(false);
+        _metadata.Show(_discovery);
+        _metrics.RuntimeMetrics = new RuntimeMetrics(_metrics.Runtime, instance.Hex);
+        var dispatcher = new RequestDispatcher(
+            new TcpCallHomeDialer(security, _time, _loggers.CreateLogger<TcpCallHomeDialer>()), _factory.CreateAdmission(), Metrics.Dispatcher, _time,
+            _loggers.CreateLogger<RequestDispatcher>());
+        _requests = _factory.CreateRequestPlane(dispatcher, security);
+        await _requests.StartAsync(cancellationToken).ConfigureAwait(false);
+        _registration = new WorkerRegistration(
+            _discovery, _requests, runtime.DeviceType, runtime.RequestPlaneCodec, _loggers.CreateLogger<WorkerRegistration>(), instance);
+        LogJoined(_logger, _discovery.Name, instance.Hex);
+    }
+
+    public async Task DownAsync(StopCause cause)
+    {
+        if (_registration is { HasLeft: false })
+        {
+            await _steps.TryAsync("leave discovery", () => _patience.RunAsync(_registration.LeaveAsync)).ConfigureAwait(false);
+        }
+
+        if (_registration is not null)
+        {
+            await _steps.TryAsync("discovery", () => _registration.DisposeAsync().AsTask()).ConfigureAwait(false);
+        }
+        else if (_discovery is not null)
+        {
+            await _steps.TryAsync("discovery", () => _discovery.DisposeAsync().AsTask()).ConfigureAwait(false);
+        }
+
+        if (_requests is not null)
+        {
+            await _steps.TryAsync("request plane", () => _requests.DisposeAsync().AsTask()).ConfigureAwait(false);
+        }
+
+        if (_factory is not null)
+        {
+            await _steps.TryAsync("connections", () => _factory.DisposeAsync().AsTask()).ConfigureAwait(false);
+        }
+    }
+
+    [LoggerMessage(EventId = 5003, Level = LogLevel.Information, Message = "Joined {Discovery} discovery as instance {Instance}")]
+    private static partial void LogJoined(ILogger logger, string discovery, string instance);
+}

@@ -1,0 +1,171 @@
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core.Disaggregation;
+using Dynamo.Vllm.Core.Health;
+using Dynamo.Vllm.Core.Lifecycle;
+using Dynamo.Vllm.Protocol.Discovery;
+using Dynamo.Vllm.Protocol.ModelCards;
+using Dynamo.Vllm.Transports.SystemServer;
+using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Control;
+using Dynamo.Vllm.Worker.Hosting;
+using Dynamo.Vllm.Worker.Models;
+
+namespace Dynamo.Vllm.Worker.Stages;
+
+/// <summary>Frontends and routers see the worker: first its model card, then its endpoints. Down, it is withdrawn, and what runs may finish.</summary>
+/// <remarks>
+/// Down: 1. withdraw; 2. grace period, requests that still arrive are served; 3. close intake; 4. drain; 5. wait for hand-overs to be pulled;
+/// 6. abort the rest with an error that lets it migrate. After a fatal fault nothing can finish: 1, 3, then every request gets its error.
+/// </remarks>
+internal sealed partial class RegistrationStage : IStage
+{
+    /// <summary>From the abort of the last requests to their end on the wire.</summary>
+    private static readonly TimeSpan AbortLimit = TimeSpan.FromSeconds(10);
+
+    /// <summary>A dead engine has failed its requests already: only their error items have to leave.</summary>
+    private static readonly TimeSpan FlushLimit = TimeSpan.FromSeconds(2);
+
+    private readonly WorkerSettings _settings;
+    private readonly EngineArgumentsStage _arguments;
+    private readonly PlanesStage _planes;
+    private readonly EventPlaneStage _events;
+    private readonly EndpointsStage _roles;
+    private readonly ServedEndpoints _endpoints;
+    private readonly ModelCardSource _cards;
+    private readonly EngineRoutes _routes;
+    private readonly HealthState _health;
+    private readonly StorePatience _patience;
+    private readonly StopSteps _steps;
+    private readonly TimeProvider _time;
+    private readonly ILogger<RegistrationStage> _logger;
+    private bool _isVisible;
+
+    public RegistrationStage(
+        WorkerSettings settings, EngineArgumentsStage arguments, PlanesStage planes, EventPlaneStage events, EndpointsStage roles,
+        ServedEndpoints endpoints, ModelCardSource cards, EngineRoutes routes, HealthState health, StorePatience patience, StopSteps steps,
+        TimeProvider time, ILogger<RegistrationStage> logger)
+    {
+        _settings = settings;
+        _arguments = arguments;
+        _planes = planes;
+        _events = events;
+        _roles = roles;
+        _endpoints = endpoints;
+        _cards = cards;
+        _routes = routes;
+        _health = health;
+        _patience = patience;
+        _steps = steps;
+        _time = time;
+        _logger = logger;
+    }
+
+    public string Name => "registration";
+
+    public TimeSpan DownLimit => StorePatience.Limit + _settings.Runtime.Shutdown.GracePeriod + (2 * DrainLimit) + AbortLimit;
+
+    private TimeSpan DrainLimit => _settings.Arguments.Host.DrainTimeout < _settings.Runtime.Shutdown.DrainTimeout
+        ? _settings.Arguments.Host.DrainTimeout : _settings.Runtime.Shutdown.DrainTimeout;
+
+    public async Task UpAsync(CancellationToken cancellationToken)
+    {
+        var card = await _cards.CreateAsync(_arguments.Configuration, _arguments.Engine.Description, cancellationToken).ConfigureAwait(false);
+        var control = new EngineControl(
+            _arguments.Engine, _planes.Registration, _roles.Generate, _roles.Stalls,
+            (taints, cancellation) => PutCardAsync(ModelCardSource.Tainted(card, taints), cancellation));
+        control.AddTo(_routes);
+        cancellationToken.ThrowIfCancellationRequested(); // the last point at which a stop leaves no trace in discovery
+        await PutCardAsync(card, cancellationToken).ConfigureAwait(false);
+        foreach (var query in _events.Relay.QueryEndpoints)
+        {
+            _health.AddEndpoint(query.Id.Name, hasPayload: false);
+        }
+
+        _isVisible = true;
+        foreach (var endpoint in _endpoints.All)
+        {
+            await _planes.Registration.ServeAsync(endpoint, cancellationToken).ConfigureAwait(false);
+            _health.AddEndpoint(endpoint.Id.Name, hasPayload: endpoint == _roles.Generate);
+        }
+
+        _health.Hold(false);
+    }
+
+    public async Task DownAsync(StopCause cause)
+    {
+        var leaving = _time.GetTimestamp();
+        var registration = _planes.Registration;
+        await _steps.TryAsync("withdraw", () => _patience.RunAsync(registration.WithdrawAllAsync)).ConfigureAwait(false);
+        LogStopping(_logger, cause.Reason);
+        if (cause.Kind == StopKind.Fatal)
+        {
+            await _steps.TryAsync("close intake", registration.CloseIntakeAsync).ConfigureAwait(false);
+            _arguments.Engine.GiveUp(cause.Reason); // a stalled engine fails nothing by itself
+            await _endpoints.WhenIdleAsync(FlushLimit).ConfigureAwait(false);
+        }
+        else if (_isVisible)
+        {
+            await DrainAsync(leaving).ConfigureAwait(false);
+        }
+    }
+
+    /// <param name="leaving">When the stop began: the grace counts from there, as the withdrawal may have waited for a store that is away.</param>
+    private async Task DrainAsync(long leaving)
+    {
+        var grace = _settings.Runtime.Shutdown.GracePeriod - _time.GetElapsedTime(leaving);
+        await Task.Delay(grace > TimeSpan.Zero ? grace : TimeSpan.Zero, _time).ConfigureAwait(false);
+        _health.Hold(true);
+        await _steps.TryAsync("close intake", _planes.Registration.CloseIntakeAsync).ConfigureAwait(false);
+        if (_endpoints.Running is > 0 and var running)
+        {
+            LogDraining(_logger, running, DrainLimit.TotalSeconds);
+            await _endpoints.WhenIdleAsync(DrainLimit).ConfigureAwait(false);
+        }
+
+        if (_roles.HandOvers is { Pending: > 0 } handOvers)
+        {
+            // Their blocks live in this engine only: a decode worker that finds them gone fails its request.
+            LogHandOvers(_logger, handOvers.Pending, DrainLimit.TotalSeconds);
+            await WhenPulledAsync(handOvers).ConfigureAwait(false);
+        }
+
+        if (_endpoints.Running is > 0 and var left)
+        {
+            LogAborting(_logger, left);
+            _endpoints.Abort();
+            await _endpoints.WhenIdleAsync(AbortLimit).ConfigureAwait(false);
+        }
+    }
+
+    private async Task WhenPulledAsync(HandOverLedger handOvers)
+    {
+        using var limit = new CancellationTokenSource(DrainLimit, _time);
+        await handOvers.WhenEmptyAsync(limit.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    }
+
+    private Task PutCardAsync(ModelCard card, CancellationToken cancellationToken)
+    {
+        var endpoint = _roles.Generate.Id;
+        var json = card.ToJson();
+        LogCard(_logger, endpoint.ToString(), ModelCardChecksum.Compute(json));
+        return _planes.Registration.PutAsync(
+            "model", instance => DiscoveryRecord.Model(endpoint, instance, json.DeepClone().AsObject()), cancellationToken);
+    }
+
+    [LoggerMessage(EventId = 5007, Level = LogLevel.Information, Message = "Model card of {Endpoint} has checksum {Checksum}; "
+        + "workers share traffic only if theirs are equal")]
+    private static partial void LogCard(ILogger logger, string endpoint, string checksum);
+
+    [LoggerMessage(EventId = 5010, Level = LogLevel.Information, Message = "Stopping: {Reason}")]
+    private static partial void LogStopping(ILogger logger, string reason);
+
+    [LoggerMessage(EventId = 5011, Level = LogLevel.Information, Message = "Draining {Running} requests, for {Seconds} s at most")]
+    private static partial void LogDraining(ILogger logger, int running, double seconds);
+
+    [LoggerMessage(EventId = 5012, Level = LogLevel.Warning, Message = "Aborting {Running} requests that did not finish; their callers may migrate them")]
+    private static partial void LogAborting(ILogger logger, int running);
+
+    [LoggerMessage(EventId = 5019, Level = LogLevel.Information, Message = "Waiting until decode workers have pulled the blocks of {Pending} hand-overs, "
+        + "for {Seconds} s at most")]
+    private static partial void LogHandOvers(ILogger logger, int pending, double seconds);
+}
