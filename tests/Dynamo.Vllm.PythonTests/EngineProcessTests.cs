@@ -12,9 +12,9 @@ public sealed class EngineProcessTests : SimulatedWorkerTests
     {
         await using var worker = await StartAsync();
         var (_, session) = GroupAndSession(worker.Process.Id);
-        var (group, engineSession) = GroupAndSession(FindEngineCore(worker));
+        var (group, engineSession) = GroupAndSession(worker.FindEngineCore());
         Assert.Equal(session, engineSession);
-        Assert.Equal(FindEngineCore(worker), group);
+        Assert.Equal(worker.FindEngineCore(), group);
     }
 
     [Fact]

@@ -16,7 +16,7 @@ public sealed class HungEngineTests : SimulatedWorkerTests
         await using var running = await client.CallAsync(Body(1, 900), default);
         await using var items = running.ReadAsync(default).GetAsyncEnumerator();
         Assert.True(await items.MoveNextAsync());
-        var core = FindEngineCore(worker);
+        var core = worker.FindEngineCore();
         worker.Process.Signal("STOP", core);
 
         await Polling.UntilAsync("the worker calls itself ready", Limit, async () => await worker.StatusAsync("/health") == 503);
@@ -46,7 +46,7 @@ public sealed class HungEngineTests : SimulatedWorkerTests
     {
         await using var worker = await StartAsync(["--engine-stall-timeout", "3"]);
         var children = ChildProcesses.Descendants(worker.Process.Id);
-        worker.Process.Signal("STOP", FindEngineCore(worker)); // idle: it is noticed without a request
+        worker.Process.Signal("STOP", worker.FindEngineCore()); // idle: it is noticed without a request
         await worker.Process.LineAsync("Giving the engine up", Limit);
         Assert.Equal(1, await worker.Process.ExitCodeAsync(Limit));
         Assert.Empty(Records());
@@ -61,7 +61,7 @@ public sealed class HungEngineTests : SimulatedWorkerTests
         await using var running = await client.CallAsync(Body(1, 900), default);
         await using var items = running.ReadAsync(default).GetAsyncEnumerator();
         Assert.True(await items.MoveNextAsync());
-        worker.Process.Signal("STOP", FindEngineCore(worker));
+        worker.Process.Signal("STOP", worker.FindEngineCore());
         worker.Process.Signal("TERM");
         Assert.Equal("backend.engine_shutdown", (string?)(await LastAsync(items).WaitAsync(TimeSpan.FromSeconds(20)))["error"]!["reason"]);
         Assert.Equal(0, await worker.Process.ExitCodeAsync(Limit));

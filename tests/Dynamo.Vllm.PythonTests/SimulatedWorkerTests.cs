@@ -85,9 +85,6 @@ public abstract class SimulatedWorkerTests : IDisposable
         return JsonNode.Parse(await response.Content.ReadAsStringAsync())!["message"]!.GetValue<string>();
     }
 
-    protected static int FindEngineCore(WorkerProcess worker) =>
-        ChildProcesses.Descendants(worker.Process.Id).First(id => File.ReadAllText($"/proc/{id}/comm").StartsWith("VLLM::EngineCor", StringComparison.Ordinal));
-
     protected static bool IsAlive(int id)
     {
         try

@@ -96,7 +96,7 @@ public sealed class WorkerProcessTests : SimulatedWorkerTests
         await using var worker = await StartAsync();
         await using var client = await ConnectAsync();
         await using var call = await client.CallAsync(Body(1, 900), default);
-        var core = FindEngineCore(worker);
+        var core = worker.FindEngineCore();
         JsonObject? last = null;
         await foreach (var item in call.ReadAsync(default))
         {
@@ -117,7 +117,7 @@ public sealed class WorkerProcessTests : SimulatedWorkerTests
     public async Task An_idle_worker_notices_the_death_of_its_engine_core()
     {
         await using var worker = await StartAsync();
-        worker.Process.Signal("KILL", FindEngineCore(worker));
+        worker.Process.Signal("KILL", worker.FindEngineCore());
         Assert.Equal(1, await worker.Process.ExitCodeAsync(TimeSpan.FromSeconds(15)));
     }
 
@@ -125,7 +125,7 @@ public sealed class WorkerProcessTests : SimulatedWorkerTests
     public async Task Children_do_not_outlive_a_killed_worker()
     {
         await using var worker = await StartAsync();
-        var core = FindEngineCore(worker);
+        var core = worker.FindEngineCore();
         worker.Process.Signal("KILL");
         await worker.Process.ExitCodeAsync(Limit);
         using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(10));

@@ -32,6 +32,20 @@ public static class PythonFault
             marshal.loads = _crash
         """;
 
+    /// <summary>The worker's own Python holds its lock for half a minute once a file <c>hold</c> is beside this code.</summary>
+    public const string HoldsTheLockWhenTold =
+        """
+        import ctypes, logging, os, threading, time
+        def _hold():
+            while not os.path.exists(os.path.join(os.path.dirname(__file__), 'hold')):
+                time.sleep(0.02)
+            logging.getLogger('fault').warning('holding the lock')
+            time.sleep(0.2)
+            ctypes.PyDLL(None).sleep(30)
+        if b'--multiprocessing-fork' not in open('/proc/self/cmdline', 'rb').read():
+            threading.Thread(target=_hold, daemon=True).start()
+        """;
+
     /// <summary>Environment with which Python runs the code.</summary>
     public static Dictionary<string, string> Environment(TemporaryFolder folder, string code)
     {

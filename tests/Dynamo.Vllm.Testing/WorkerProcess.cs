@@ -1,4 +1,5 @@
 using System.Text.RegularExpressions;
+using Dynamo.Vllm.Engine.Processes;
 
 namespace Dynamo.Vllm.Testing;
 
@@ -53,6 +54,10 @@ public sealed partial class WorkerProcess : IAsyncDisposable
                 "--max-model-len", "1024", .. arguments ?? [],
             ],
             environment, launcher, isRead);
+
+    /// <summary>Process id of the engine's core, which runs the model.</summary>
+    public int FindEngineCore() => ChildProcesses.Descendants(Process.Id)
+        .First(id => File.ReadAllText($"/proc/{id}/comm").StartsWith("VLLM::EngineCor", StringComparison.Ordinal));
 
     public async Task ReadyAsync(TimeSpan limit)
     {
