@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Errors;
@@ -7,8 +8,13 @@ using Microsoft.Extensions.Logging;
 namespace Dynamo.Vllm.Core.Health;
 
 /// <summary>Probes an idle endpoint in process, the same way as a real request (runtime.md, 4.3).</summary>
+/// <remarks>
+/// A probe that comes behind long prompts may be late on an engine that works as it should. So a late one says nothing while the engine makes
+/// steps; an engine that makes none is late for good, here and in <see cref="Stalls.StallWatch"/>.
+/// </remarks>
 public sealed partial class Canary
 {
+    private readonly IEngine _engine;
     private readonly ServedEndpoint _endpoint;
     private readonly byte[] _payloadJson;
     private readonly TimeSpan _idle;
@@ -18,8 +24,11 @@ public sealed partial class Canary
     private readonly ILogger<Canary> _logger;
     private long _lastActivity;
 
-    public Canary(ServedEndpoint endpoint, byte[] payloadJson, TimeSpan idle, TimeSpan timeLimit, HealthState health, TimeProvider time, ILogger<Canary> logger)
+    public Canary(
+        IEngine engine, ServedEndpoint endpoint, byte[] payloadJson, TimeSpan idle, TimeSpan timeLimit, HealthState health, TimeProvider time,
+        ILogger<Canary> logger)
     {
+        _engine = engine;
         _endpoint = endpoint;
         _payloadJson = payloadJson;
         _idle = idle;
@@ -69,28 +78,35 @@ public sealed partial class Canary
     {
         var context = new RequestContext(Guid.NewGuid().ToString(), PayloadCodec.Json, _payloadJson, new Dictionary<string, string>());
         var first = new FirstItem();
+        var steps = _engine.Steps;
         var run = RunHandlerAsync(context, first);
-        string? problem = null;
         try
         {
-            problem = await first.Task.WaitAsync(_timeLimit, _time, cancellationToken).ConfigureAwait(false);
+            var problem = await first.Task.WaitAsync(_timeLimit, _time, cancellationToken).ConfigureAwait(false);
+            Report(problem);
+
+            // The rest of the stream; bounded because a probe asks for one token.
+            await run.WaitAsync(_timeLimit, _time, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
         catch (TimeoutException)
         {
-            problem = $"no answer within {_timeLimit.TotalSeconds} s";
             context.Cancel(CancellationCause.Kill);
-        }
+            if (_engine.Steps != steps)
+            {
+                LogBusy(_logger, _endpoint.Id.ToString(), _timeLimit.TotalSeconds);
+                return;
+            }
 
+            Report($"no answer within {_timeLimit.TotalSeconds} s");
+        }
+    }
+
+    private void Report(string? problem)
+    {
         _health.Report(_endpoint.Id.Name, problem is null);
         if (problem is not null)
         {
             LogFailed(_logger, _endpoint.Id.ToString(), problem);
-        }
-
-        if (problem is null)
-        {
-            // The rest of the stream; bounded because a probe asks for one token.
-            await run.WaitAsync(_timeLimit, _time, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
 
@@ -114,6 +130,9 @@ public sealed partial class Canary
 
     [LoggerMessage(EventId = 2201, Level = LogLevel.Warning, Message = "Health probe of {Endpoint} failed: {Problem}")]
     private static partial void LogFailed(ILogger logger, string endpoint, string problem);
+
+    [LoggerMessage(EventId = 2202, Level = LogLevel.Debug, Message = "Health probe of {Endpoint} got no answer within {Seconds} s from an engine that works: busy")]
+    private static partial void LogBusy(ILogger logger, string endpoint, double seconds);
 
     /// <summary>Completes with null at the first item, else with the problem.</summary>
     private sealed class FirstItem : IResponseWriter

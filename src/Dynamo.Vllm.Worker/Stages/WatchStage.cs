@@ -66,8 +66,8 @@ internal sealed partial class WatchStage : IStage
     public Task DownAsync(StopCause cause) => _loops.StopAsync(LoopLimit);
 
     private Canary CreateCanary(JsonObject payload) => new(
-        _roles.Generate, JsonSerializer.SerializeToUtf8Bytes(payload, JsonNodeContext.Default.JsonObject), _settings.Runtime.Health.CanaryIdle,
-        _settings.Runtime.Health.CanaryTimeout, _health, _time, _loggers.CreateLogger<Canary>());
+        _arguments.Engine, _roles.Generate, JsonSerializer.SerializeToUtf8Bytes(payload, JsonNodeContext.Default.JsonObject),
+        _settings.Runtime.Health.CanaryIdle, _settings.Runtime.Health.CanaryTimeout, _health, _time, _loggers.CreateLogger<Canary>());
 
     private TimeSpan? StatisticsInterval()
     {
