@@ -15,6 +15,9 @@ public interface IDiscovery : IAsyncDisposable
     /// </summary>
     event Action<InstanceId>? IdentityChanged;
 
+    /// <summary>Why others may not see this process, although it has registered; or null. Never waits.</summary>
+    string? Hindrance => null;
+
     /// <summary>Connects, retrying up to the store's own limit, and takes an identity.</summary>
     Task<InstanceId> JoinAsync(CancellationToken cancellationToken);
 

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Text.Json.Nodes;
 
 namespace Dynamo.Vllm.Core.Health;
@@ -11,6 +12,7 @@ public sealed class HealthState
     private readonly bool _startsReady;
     private readonly TimeProvider _time;
     private readonly long _started;
+    private ImmutableArray<Func<string?>> _hindrances = [];
     private string? _fault;
     private string? _suspicion;
     private bool _isHeld;
@@ -68,6 +70,16 @@ public sealed class HealthState
         }
     }
 
+    /// <summary>Something outside of this process that keeps callers from it, asked for at each probe.</summary>
+    /// <param name="hindrance">What is wrong, or null. Never waits.</param>
+    public void AddHindrance(Func<string?> hindrance)
+    {
+        lock (_lock)
+        {
+            _hindrances = _hindrances.Add(hindrance);
+        }
+    }
+
     /// <summary>Forces not ready while the worker starts or leaves.</summary>
     public void Hold(bool isHeld)
     {
@@ -98,7 +110,28 @@ public sealed class HealthState
         }
     }
 
+    /// <summary>Serves, and nothing keeps callers from it.</summary>
     public bool IsReady
+    {
+        get
+        {
+            ImmutableArray<Func<string?>> hindrances;
+            lock (_lock)
+            {
+                if (!ComputeReady())
+                {
+                    return false;
+                }
+
+                hindrances = _hindrances;
+            }
+
+            return hindrances.All(hindrance => hindrance() is null);
+        }
+    }
+
+    /// <summary>Ready as far as it lies with this process: what a restart may mend.</summary>
+    public bool IsReadyItself
     {
         get
         {

@@ -5,6 +5,9 @@ namespace Dynamo.Vllm.Core.Requests;
 /// <summary>How requests reach this process: TCP or NATS.</summary>
 public interface IRequestPlane : IAsyncDisposable
 {
+    /// <summary>Why no request can reach this process, and has not been able to for a while; or null. Never waits.</summary>
+    string? Hindrance => null;
+
     /// <summary>Opens the listener or the connection.</summary>
     Task StartAsync(CancellationToken cancellationToken);
 

@@ -26,6 +26,7 @@ public sealed partial class EtcdDiscovery : IDiscovery
     private readonly Dictionary<string, DiscoveryRecord> _written = []; // guarded by _writing
     private EtcdClient? _client;
     private Task _holding = Task.CompletedTask;
+    private volatile EtcdLease? _lease; // null: the last one is gone, and there is no other yet
     private long _leaseId;
     private bool _hasLeft;
 
@@ -41,6 +42,9 @@ public sealed partial class EtcdDiscovery : IDiscovery
     public string Name => "etcd";
 
     public JsonObject? Metadata => null;
+
+    public string? Hindrance => _client is not null && _lease is null or { IsOverdue: true }
+        ? $"the lease in etcd at {Client.Addresses} could not be renewed: routers may have lost this worker" : null;
 
     private EtcdClient Client => _client ?? throw new InvalidOperationException("not joined");
 
@@ -192,6 +196,7 @@ public sealed partial class EtcdDiscovery : IDiscovery
             while (true)
             {
                 await lease.HoldAsync(stopping).ConfigureAwait(false);
+                _lease = null;
                 LogLost(_logger, lease.Id);
                 lease = await GrantAgainAsync(client, stopping).ConfigureAwait(false);
                 Adopt(lease);
@@ -226,6 +231,7 @@ public sealed partial class EtcdDiscovery : IDiscovery
     private void Adopt(EtcdLease lease)
     {
         Volatile.Write(ref _leaseId, lease.Id);
+        _lease = lease;
         lease.Renewed += OnRenewed;
     }
 

@@ -18,7 +18,7 @@ internal sealed partial class EtcdLease
     private readonly ILogger _logger;
     private TimeSpan _lifetime;
     private long _renewed;
-    private bool _isOverdue;
+    private volatile bool _isOverdue;
 
     private EtcdLease(EtcdClient client, EtcdOptions options, long id, TimeSpan lifetime, long granted, TimeProvider time, ILogger logger)
     {
@@ -35,6 +35,9 @@ internal sealed partial class EtcdLease
 
     /// <summary>Raised after each renewal, on the loop that runs <see cref="HoldAsync"/>.</summary>
     public event Action? Renewed;
+
+    /// <summary>Not renewed before its deadline, and not known to be gone.</summary>
+    public bool IsOverdue => _isOverdue;
 
     private TimeSpan Remaining => _lifetime - _time.GetElapsedTime(_renewed);
 

@@ -15,6 +15,9 @@ namespace Dynamo.Vllm.Transports.Nats;
 /// </remarks>
 public sealed partial class NatsLink : IAsyncDisposable
 {
+    /// <summary>A server that restarts is back within it; callers wait for longer.</summary>
+    private static readonly TimeSpan AwayTolerance = TimeSpan.FromSeconds(10);
+
     private static readonly TimeSpan RetryWaitMin = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan RetryWaitMax = TimeSpan.FromSeconds(5);
 
@@ -24,6 +27,7 @@ public sealed partial class NatsLink : IAsyncDisposable
     private readonly SemaphoreSlim _connecting = new(1, 1);
     private NatsConnection? _connection;
     private volatile bool _isDown;
+    private long _downSince;
 
     public NatsLink(NatsOptions options, TimeProvider time, ILogger<NatsLink> logger)
     {
@@ -40,6 +44,16 @@ public sealed partial class NatsLink : IAsyncDisposable
     internal event Action<string>? Refused;
 
     public bool IsConnected => _connection is not null && !_isDown;
+
+    /// <summary>That it has been away for longer than a reconnect takes; or null.</summary>
+    public string? Hindrance
+    {
+        get
+        {
+            var away = _isDown ? _time.GetElapsedTime(Volatile.Read(ref _downSince)) : TimeSpan.Zero;
+            return away < AwayTolerance ? null : $"NATS at {_options.Server} has been away for {away.TotalSeconds:0} s";
+        }
+    }
 
     /// <summary>Largest message that the server takes.</summary>
     public int PayloadBytesMax => Connection.ServerInfo?.MaxPayload ?? 1024 * 1024;
@@ -244,6 +258,7 @@ public sealed partial class NatsLink : IAsyncDisposable
     {
         if (!_isDown)
         {
+            Volatile.Write(ref _downSince, _time.GetTimestamp());
             _isDown = true;
             LogDisconnected(_logger, _options.Server, args.Message);
         }

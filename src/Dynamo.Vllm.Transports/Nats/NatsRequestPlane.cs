@@ -37,6 +37,8 @@ public sealed partial class NatsRequestPlane : IRequestPlane
         _services = new NatsMicroServices(link, time, logger);
     }
 
+    public string? Hindrance => _link.Hindrance;
+
     public async Task StartAsync(CancellationToken cancellationToken)
     {
         await _link.ConnectAsync(cancellationToken).ConfigureAwait(false);

@@ -152,7 +152,7 @@ public sealed partial class SystemServer : IAsyncDisposable
 
         if (path == _options.LivePath)
         {
-            return WriteStatusAsync(context, _options.LiveIsReady ? _health.IsReady : _health.IsLive);
+            return WriteStatusAsync(context, _options.LiveIsReady ? _health.IsReadyItself : _health.IsLive);
         }
 
         return path switch

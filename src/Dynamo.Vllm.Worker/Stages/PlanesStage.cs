@@ -1,4 +1,5 @@
 using Dynamo.Vllm.Core.Discovery;
+using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Core.Requests;
@@ -14,6 +15,7 @@ internal sealed partial class PlanesStage : IStage
     private readonly ConnectionCaps _connections;
     private readonly MetricsPage _metrics;
     private readonly MetadataPage _metadata;
+    private readonly HealthState _health;
     private readonly StorePatience _patience;
     private readonly StopSteps _steps;
     private readonly TimeProvider _time;
@@ -25,13 +27,14 @@ internal sealed partial class PlanesStage : IStage
     private WorkerRegistration? _registration;
 
     public PlanesStage(
-        WorkerSettings settings, ConnectionCaps connections, MetricsPage metrics, MetadataPage metadata, StorePatience patience, StopSteps steps,
-        TimeProvider time, ILoggerFactory loggers)
+        WorkerSettings settings, ConnectionCaps connections, MetricsPage metrics, MetadataPage metadata, HealthState health, StorePatience patience,
+        StopSteps steps, TimeProvider time, ILoggerFactory loggers)
     {
         _settings = settings;
         _connections = connections;
         _metrics = metrics;
         _metadata = metadata;
+        _health = health;
         _patience = patience;
         _steps = steps;
         _time = time;
@@ -59,12 +62,14 @@ internal sealed partial class PlanesStage : IStage
         await _factory.ConnectAsync(cancellationToken).ConfigureAwait(false);
         var instance = await _discovery.JoinAsync(cancellationToken).ConfigureAwait(false);
         _metadata.Show(_discovery);
+        _health.AddHindrance(() => _discovery.Hindrance);
         _metrics.RuntimeMetrics = new RuntimeMetrics(_metrics.Runtime, instance.Hex);
         var dispatcher = new RequestDispatcher(
             new TcpCallHomeDialer(security, _time, _loggers.CreateLogger<TcpCallHomeDialer>()), _factory.CreateAdmission(), Metrics.Dispatcher, _time,
             _loggers.CreateLogger<RequestDispatcher>());
         _requests = _factory.CreateRequestPlane(dispatcher, security);
         await _requests.StartAsync(cancellationToken).ConfigureAwait(false);
+        _health.AddHindrance(() => _requests.Hindrance);
         _registration = new WorkerRegistration(
             _discovery, _requests, runtime.DeviceType, runtime.RequestPlaneCodec, _loggers.CreateLogger<WorkerRegistration>(), instance);
         LogJoined(_logger, _discovery.Name, instance.Hex);

@@ -235,6 +235,32 @@ public sealed class EtcdDiscoveryTests
         Assert.Equal([Endpoint(instance).FullKey], (await etcd.ReadAsync()).Keys);
     }
 
+    [PeerTheory]
+    [InlineData(10, false)]
+    [InlineData(2, true)]
+    public async Task A_server_that_comes_back_empty_soon_has_everything_again(int lifetime, bool isLate)
+    {
+        await using var etcd = await EtcdServer.StartAsync();
+        var discovery = Create(etcd.Url, lifetime: lifetime);
+        await using var registration = new WorkerRegistration(discovery, new RequestPlaneFake(), "cuda", PayloadCodec.MessagePack, _log.For<WorkerRegistration>());
+        await registration.JoinAsync(default);
+        await registration.ServeAsync(ServedEndpoints.Create(Generate), default);
+        Assert.Null(discovery.Hindrance);
+        var noticed = _log.Next(isLate ? Overdue : MemberLeft, Soon);
+        await etcd.Process.KillAsync();
+        await noticed;
+        await Task.Delay(TimeSpan.FromSeconds(isLate ? 0 : 3)); // what the worker waits between two tries grows meanwhile
+        Assert.Equal(isLate, discovery.Hindrance is not null);
+
+        var moved = _log.Next(2101, Soon);
+        await etcd.StartEmptyAsync();
+        var started = TimeProvider.System.GetTimestamp();
+        await moved;
+        Assert.InRange(TimeProvider.System.GetElapsedTime(started), TimeSpan.Zero, TimeSpan.FromSeconds(5));
+        Assert.Equal([$"v1/instances/p1ns/backend/generate/{registration.Instance.Hex}"], (await etcd.ReadAsync()).Keys);
+        Assert.Null(discovery.Hindrance);
+    }
+
     [PeerFact]
     public async Task A_record_that_could_not_be_written_is_written_when_the_server_is_back()
     {

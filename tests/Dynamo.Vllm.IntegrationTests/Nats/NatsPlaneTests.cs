@@ -10,6 +10,7 @@ using Dynamo.Vllm.Testing.Network;
 using Dynamo.Vllm.Testing.Servers;
 using Dynamo.Vllm.Transports.Nats;
 using Dynamo.Vllm.Transports.Tcp;
+using Microsoft.Extensions.Time.Testing;
 using NATS.Client.Core;
 
 namespace Dynamo.Vllm.IntegrationTests.Nats;
@@ -127,6 +128,25 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         Assert.Equal("", await AskUntilAnsweredAsync(address.Value));
         Assert.InRange(TimeProvider.System.GetElapsedTime(started), TimeSpan.Zero, TimeSpan.FromSeconds(5));
         await reading.WaitAsync(Soon);
+    }
+
+    [PeerFact]
+    public async Task A_server_that_has_been_away_for_long_keeps_callers_away_and_one_that_restarts_does_not()
+    {
+        var time = new FakeTimeProvider();
+        await using var link = new NatsLink(new NatsOptions { Server = _server.Url }, time, _log.For<NatsLink>());
+        await link.ConnectAsync(default);
+        var lost = _log.Next(Disconnected, Soon);
+        await _server.Process.KillAsync();
+        await lost;
+        time.Advance(TimeSpan.FromSeconds(9));
+        Assert.Null(link.Hindrance);
+        time.Advance(TimeSpan.FromSeconds(2));
+        Assert.Contains("has been away for 11 s", link.Hindrance, StringComparison.Ordinal);
+        var back = _log.Next(Reconnected, Soon);
+        await _server.StartAgainAsync();
+        await back;
+        Assert.Null(link.Hindrance);
     }
 
     [PeerFact]

@@ -60,6 +60,13 @@ public sealed class EtcdServer : IAsyncDisposable
             "apt-get install etcd-server");
     }
 
+    /// <summary>Starts the server on the port that it had, and without its data: what was lost with its disk.</summary>
+    public Task StartEmptyAsync()
+    {
+        Directory.Delete(Path.Combine(_folder.Path, "data"), recursive: true);
+        return StartAgainAsync();
+    }
+
     /// <summary>Keys and values under a prefix.</summary>
     public async Task<SortedDictionary<string, string>> ReadAsync(string prefix = "v1/")
     {

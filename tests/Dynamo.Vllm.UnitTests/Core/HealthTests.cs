@@ -43,6 +43,19 @@ public sealed class HealthTests
     }
 
     [Fact]
+    public void What_keeps_callers_away_is_not_ready_and_nothing_that_a_restart_would_mend()
+    {
+        string? hindrance = null;
+        var health = new HealthState(canaryEnabled: false, startsReady: true, _time);
+        health.AddHindrance(() => hindrance);
+        Assert.True(health.IsReady);
+        hindrance = "NATS is away";
+        Assert.Equal((false, true, true), (health.IsReady, health.IsReadyItself, health.IsLive));
+        health.Hold(true);
+        Assert.False(health.IsReadyItself);
+    }
+
+    [Fact]
     public async Task A_dead_engine_ends_the_monitor_with_its_reason()
     {
         var engine = new ScriptedEngine();
