@@ -83,6 +83,7 @@ class Bridge:
         if message.op == wire.OP_BUILD:
             self._engine.build(self._engine_args, message.body["overrides"], message.body)
             logs.take_over_vllm(self._log_handler)  # the construction configured the logger anew
+            await self._engine.open()
             return await self._engine.describe()
         if message.op == wire.OP_CALL:
             return await self._engine.call(message.body["method"], message.body.get("arguments") or {})

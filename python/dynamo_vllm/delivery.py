@@ -138,6 +138,23 @@ class Delivery:
             self._outbox.add(wire.pack_token_text(token, self.decode(token) if text is None else text))
 
 
+class StreamQueue:
+    """What vLLM's processor puts the outputs of one request into, where nobody waits for them: each goes on at once."""
+
+    __slots__ = ("request_id", "plain_stream", "_stream", "_deliver")
+
+    def __init__(self, stream: Stream, delivery: Delivery, request_id: str) -> None:
+        self.request_id = request_id
+        #: For the raw drive: the stream if it wants nothing but tokens.
+        self.plain_stream = stream if stream.is_plain else None
+        self._stream = stream
+        self._deliver = delivery.deliver
+
+    def put(self, output: Any) -> None:
+        """A RequestOutput, or the exception that ends the request."""
+        self._deliver(self._stream, output)
+
+
 def collector_class(base: type, delivery: Delivery) -> type:
     """A collector to put in vLLM's place: it hands each output on at once and never wakes a task."""
 

@@ -9,9 +9,9 @@ import json
 import logging
 import os
 from array import array
-from typing import TYPE_CHECKING, Any, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, Coroutine
 
-from . import children, delivery, failures, raw, sampling, statistics
+from . import children, delivery, entry, failures, raw, sampling, statistics
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -32,11 +32,12 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._delivery = delivery.Delivery(outbox, self._forget)
         self._llm: Any = None
+        self._entry: entry.ShortEntry | None = None
         self._defaults: dict[str, Any] = {}
         self._sampling_cache: Any = None
         self._loras: dict[str, Any] = {}
         self._metrics_registry: Any = None
-        self._latencies: list[statistics.GroupedObservations] = []
+        self._observations: list[statistics.GroupedObservations] = []
 
     # -- construction ---------------------------------------------------------------------------------------------
 
@@ -82,14 +83,26 @@ class Engine:
         if self._drive == "raw":
             problem = raw.install(self._llm, self._outbox)
             if problem is None:
-                self._latencies = statistics.group_latencies(self._llm)
+                self._observations = statistics.group_observations(self._llm)
             else:
-                _LOGGER.info("the collector drive is used instead of the raw one: %s", problem)
+                _LOGGER.warning("the collector drive is used instead of the raw one: %s", problem)
                 self._drive = "collector"
+        _keep_environment()
         # What was imported and built lives as long as the process: without it a full collection stops the loop for milliseconds, not for
         # a good part of a second.
         gc.collect()
         gc.freeze()
+
+    async def open(self) -> None:
+        """What needs the running engine, before the first request."""
+        if self._drive != "raw":
+            return
+        tasks = await self._llm.get_supported_tasks()
+        found = entry.open_for(self._llm, tasks, lambda fields: sampling.build(self._defaults, fields), self._delivery)
+        if isinstance(found, str):
+            _LOGGER.warning("every request goes vLLM's own way into the engine: %s", found)
+        else:
+            self._entry = found
 
     async def describe(self) -> dict[str, Any]:
         """All that the host needs to know of the running engine. Final only after `build`."""
@@ -156,10 +169,10 @@ class Engine:
         """Starts a request. Every way ends in a record for the host."""
         stream = delivery.Stream(stream_id)
         self._streams[stream_id] = stream
+        if self._entry is not None and self._enter(stream, fields, blob):
+            return
         run = self._run_stock if self._drive == "stock" else self._run_collector
-        task = asyncio.get_running_loop().create_task(run(stream, fields, blob))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._start(run(stream, fields, blob))
 
     def abort(self, stream_id: int) -> None:
         """Stops a request; unknown and finished ones are no error."""
@@ -171,6 +184,36 @@ class Engine:
             self._spawn(self._llm.abort(stream.internal_id, internal=True))
         elif stream.request_id is not None:
             self._spawn(self._llm.abort(stream.request_id))
+
+    def _enter(self, stream: delivery.Stream, fields: dict[str, Any], blob: bytes) -> bool:
+        """Adds a usual request at once: no task, and what vLLM makes of its parameters is known. False: it must go the long way."""
+        if self._entry is None or not self._entry.is_open():
+            return False
+        try:
+            found = self._entry.request(fields, blob)
+            if found is None:
+                return False
+            request, stream.is_plain = found
+            rest = self._entry.add(stream, request)
+        except BaseException as error:  # noqa: BLE001 - boundary mapping: a request must end with an answer
+            self._delivery.fail(stream, error)
+            return True
+        if rest is not None:
+            self._start(self._finish_entry(stream, rest))
+        return True
+
+    async def _finish_entry(self, stream: delivery.Stream, rest: Awaitable[None]) -> None:
+        try:
+            await rest
+            if stream.cancelled:
+                await self._llm.abort(stream.internal_id, internal=True)
+        except BaseException as error:  # noqa: BLE001 - boundary mapping: a request must end with an answer
+            self._delivery.fail(stream, error)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _run_collector(self, stream: delivery.Stream, fields: dict[str, Any], blob: bytes) -> None:
         try:
@@ -328,7 +371,7 @@ class Engine:
         """Prometheus text of vLLM's families; the host adds labels."""
         import vllm
 
-        for observations in self._latencies:
+        for observations in self._observations:
             observations.flush()
         if getattr(vllm, "SIMULATED", False):
             from vllm.v1.metrics.prometheus import render_simulated_metrics
@@ -370,6 +413,15 @@ def load_settings(text: str) -> dict[str, Any]:
     """Settings of the host."""
     settings: dict[str, Any] = json.loads(text)
     return settings
+
+
+def _keep_environment() -> None:
+    """vLLM reads a variable of its environment for each output; its own processes keep what they read once they are up, and so does this one."""
+    try:
+        from vllm.envs import enable_envs_cache
+    except ImportError:
+        return  # the simulated engine, or another release: it goes on reading them
+    enable_envs_cache()
 
 
 def _mooncake_bootstrap(config: Any, transfer: Any) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, Callable
 
 from . import wire
@@ -59,46 +60,45 @@ def logger_factory(outbox: "Outbox") -> Callable[[Any, int], Any]:
 
 
 class GroupedObservations:
-    """In place of a histogram that is given one value per token: equal values are added at once.
+    """In place of a histogram that is given a value per token, or a dozen of them per request: counted here, added when somebody reads.
 
-    All streams that were in two steps one after the other have the same latency, so a step of 256 tokens has a handful of values.
+    The histogram of prometheus_client walks its bounds and takes two locks for each value. Used on the event loop's thread only.
     """
 
-    #: Distinct values that may wait; the next scrape takes them in any case.
-    _LIMIT = 256
+    __slots__ = ("_histogram", "_bounds", "_counts", "_sum")
 
     def __init__(self, histogram: Any) -> None:
         self._histogram = histogram
-        self._counts: dict[float, int] = {}
+        self._bounds: list[float] = list(histogram._upper_bounds)
+        self._counts = [0] * len(self._bounds)
+        self._sum = 0.0
 
     def observe(self, amount: float) -> None:
         """Counts one value."""
-        counts = self._counts
-        counts[amount] = counts.get(amount, 0) + 1
-        if len(counts) > self._LIMIT:
-            self.flush()
+        self._sum += amount
+        self._counts[bisect_left(self._bounds, amount)] += 1  # the last bound is infinite
 
     def flush(self) -> None:
-        """Hands everything on, as `observe` of the histogram would have done."""
-        counts, self._counts = self._counts, {}
+        """Hands everything on, as `observe` of the histogram would have done for each."""
         histogram = self._histogram
-        for amount, count in counts.items():
-            histogram._sum.inc(amount * count)
-            for bound, bucket in zip(histogram._upper_bounds, histogram._buckets):
-                if amount <= bound:
-                    bucket.inc(count)
-                    break
+        if self._sum:
+            histogram._sum.inc(self._sum)
+        for bucket, count in zip(histogram._buckets, self._counts):
+            if count:
+                bucket.inc(count)
+        self._counts = [0] * len(self._bounds)
+        self._sum = 0.0
 
 
-def group_latencies(llm: Any) -> list[GroupedObservations]:
-    """Puts one in front of each rank's histogram of inter-token latencies; none where vLLM or its metrics library is not as expected."""
+def group_observations(llm: Any) -> list[GroupedObservations]:
+    """Puts one in front of each rank's histograms; none where vLLM or its metrics library is not as expected."""
     grouped: list[GroupedObservations] = []
     for logger in getattr(getattr(llm, "logger_manager", None), "stat_loggers", None) or ():
-        histograms = getattr(logger, "histogram_inter_token_latency", None)
-        if not isinstance(histograms, dict):
-            continue
-        for rank, histogram in histograms.items():
-            if all(hasattr(histogram, name) for name in ("_sum", "_upper_bounds", "_buckets")):
-                histograms[rank] = GroupedObservations(histogram)
-                grouped.append(histograms[rank])
+        for name, histograms in vars(logger).items():
+            if not name.startswith("histogram_") or not isinstance(histograms, dict):
+                continue
+            for rank, histogram in histograms.items():
+                if all(hasattr(histogram, attribute) for attribute in ("_sum", "_upper_bounds", "_buckets")):
+                    histograms[rank] = GroupedObservations(histogram)
+                    grouped.append(histograms[rank])
     return grouped

@@ -318,7 +318,7 @@ class RefusalTest(EngineTest):
         with self.assertRaises(VLLMValidationError) as caught_grammar:
             await self.run_one(structured_outputs=bad)
         self.assertTrue(str(caught_grammar.exception).startswith("Invalid grammar specification: "))
-        self.assertEqual(len(await self.run_one()), 4)
+        self.assertEqual(len(tokens_of(await self.run_one())), 4)
 
     async def test_admission_limit(self) -> None:
         engine = self.start(max_num_queued_reqs=1)

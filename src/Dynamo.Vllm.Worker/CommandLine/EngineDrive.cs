@@ -1,6 +1,6 @@
 namespace Dynamo.Vllm.Worker.CommandLine;
 
-/// <summary>How outputs leave vLLM.</summary>
+/// <summary>How requests enter vLLM and outputs leave it.</summary>
 public enum EngineDrive
 {
     /// <summary>One batch per engine step; tokens in the middle of a plain request without vLLM's output objects.</summary>

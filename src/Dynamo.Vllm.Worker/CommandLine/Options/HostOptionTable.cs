@@ -15,8 +15,9 @@ public static class HostOptionTable
         Option.Boolean("--simulated-engine", "DYN_VLLM_SIMULATED_ENGINE", false,
             help: "Serve the built-in simulated engine instead of vLLM. For tests and demonstrations; needs no GPU and no model weights."),
         Option.Text("--engine-drive", "DYN_VLLM_ENGINE_DRIVE", "raw", choices: ["stock", "collector", "raw"],
-            help: "How outputs leave vLLM: 'raw' takes the tokens of each engine step in one batch and bypasses vLLM's output objects where a " +
-                  "request wants nothing but tokens, 'collector' bypasses nothing, 'stock' iterates vLLM's own generator per request, " +
+            help: "How requests and outputs pass vLLM: 'raw' takes the tokens of each engine step in one batch, bypasses vLLM's output objects " +
+                  "where a request wants nothing but tokens, and prepares a request as vLLM prepared the last one with the same parameters; " +
+                  "'collector' bypasses nothing; 'stock' iterates vLLM's own generator per request, " +
                   "as the Python worker does."),
         Option.Float("--drain-timeout", "DYN_VLLM_DRAIN_TIMEOUT_SECS", 30.0,
             help: "Seconds that accepted requests may keep generating once intake is closed. What is left then is aborted.")

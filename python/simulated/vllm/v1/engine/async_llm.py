@@ -243,10 +243,10 @@ class AsyncLLM:
         params = request.params
         # By the module's name on purpose: a host may put its own class there.
         queue = RequestOutputCollector(params.output_kind, request.request_id)
-        self.check_admission(params.n, request_id)
         if params.n == 1:
             await self._add_request(request, prompt_text, None, 0, queue)
             return queue
+        self.check_admission(params.n, request_id)
         parent = ParentRequest(request)
         children = []
         for index in range(params.n):
@@ -271,6 +271,7 @@ class AsyncLLM:
         index: int,
         queue: RequestOutputCollector,
     ) -> None:
+        self.check_admission(1, request.request_id)
         # Known here before the first await, so that an abort finds it.
         self.output_processor.add_request(request, prompt, parent_req, index, queue)
         try:
