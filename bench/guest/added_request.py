@@ -25,7 +25,7 @@ class Host:
 
     def __init__(self, drive: str) -> None:
         self.settings = json.dumps({"drive": drive})
-        self.eventfd = os.eventfd(0, os.EFD_NONBLOCK)
+        self.eventfd, self._signals = os.pipe2(os.O_NONBLOCK)
         self.replies: list[tuple[bool, Any]] = []
         self.failures: list[str] = []
         self.ended = 0
@@ -38,7 +38,7 @@ class Host:
         self._messages.append(struct.pack("<I", len(message)) + message)
 
     def signal(self) -> None:
-        os.eventfd_write(self.eventfd, 1)
+        os.write(self._signals, bytes(8))
 
     def take(self) -> bytes:
         taken, self._messages = self._messages, []

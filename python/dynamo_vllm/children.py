@@ -43,8 +43,8 @@ def _share(descriptor: int) -> None:
     """Spawned children keep this descriptor, under its number."""
     spawn_process = util.spawnv_passfds
 
-    def spawnv_passfds(path: bytes, arguments: Sequence[Any], kept: Sequence[int]) -> int:
-        return spawn_process(path, arguments, list({*kept, descriptor}))  # the resource tracker is given stderr anyway
+    def spawnv_passfds(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
+        return spawn_process(path, args, list({*passfds, descriptor}))  # the resource tracker is given stderr anyway
 
     util.spawnv_passfds = spawnv_passfds
 
@@ -54,7 +54,7 @@ def release_tracker() -> None:
 
     The interpreter is never finalised, so nobody else would close our end. Does not wait: a child that still lives holds the pipe, too.
     """
-    tracker = resource_tracker._resource_tracker
+    tracker: Any = resource_tracker._resource_tracker
     descriptor: int | None = getattr(tracker, "_fd", None)
     if descriptor is not None:
         tracker._fd = None

@@ -158,7 +158,7 @@ class StreamQueue:
 def collector_class(base: type, delivery: Delivery) -> type:
     """A collector to put in vLLM's place: it hands each output on at once and never wakes a task."""
 
-    class StreamCollector(base):  # type: ignore[misc, valid-type]
+    class StreamCollector(base):  # type: ignore[misc]
         """Belongs to the stream whose add_request makes it; without one it is vLLM's own collector."""
 
         def __init__(self, output_kind: Any, request_id: str) -> None:

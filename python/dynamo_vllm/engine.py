@@ -388,7 +388,7 @@ class Engine:
                     # The deployment set the directory itself, so the families are registered twice: read the files alone.
                     self._metrics_registry = CollectorRegistry()
                     multiprocess.MultiProcessCollector(self._metrics_registry)
-        return generate_latest(self._metrics_registry).decode("utf-8")
+        return str(generate_latest(self._metrics_registry), "utf-8")
 
     async def call_installed_packages(self) -> dict[str, Any]:
         """For the configuration dump."""

@@ -178,4 +178,4 @@ def _platform_validates() -> bool:
     except ImportError:
         return False  # the simulated engine has none
     validate: Any = type(current_platform).validate_request
-    return validate.__func__ is not Platform.validate_request.__func__  # type: ignore[attr-defined]
+    return validate.__func__ is not Platform.validate_request.__func__

@@ -42,7 +42,7 @@ def is_plain(params: Any) -> bool:
 
 def install(llm: Any, outbox: "Outbox") -> str | None:
     """Puts the short way in front of the processor's own. Returns why not, if this vLLM is not as expected."""
-    processor = getattr(llm, "output_processor", None)
+    processor: Any = getattr(llm, "output_processor", None)
     for name in ("request_states", "process_outputs"):
         if not hasattr(processor, name):
             return f"its output processor has no {name}"

@@ -81,13 +81,16 @@ class EagerTest(unittest.IsolatedAsyncioTestCase):
                 seen.append(type(error))
                 raise
 
-        for end, kind in ((lambda gate, task: gate.set_exception(OSError()), OSError), (lambda gate, task: task.cancel(), asyncio.CancelledError)):
+        for kind in (OSError, asyncio.CancelledError):
             gate: "asyncio.Future[None]" = asyncio.get_running_loop().create_future()
             rest = eager.start(work(gate))
             assert rest is not None
             task = asyncio.ensure_future(rest)
             await asyncio.sleep(0)
-            end(gate, task)
+            if kind is OSError:
+                gate.set_exception(OSError())
+            else:
+                task.cancel()
             with self.assertRaises(kind):
                 await task
         self.assertEqual(seen, [OSError, asyncio.CancelledError])

@@ -51,11 +51,16 @@ class Answers:
 class EngineTest(unittest.TestCase):
     """One engine for all, since a real one takes its time to start."""
 
+    loop: asyncio.AbstractEventLoop
+    answers: Answers
+    engine: Engine
+    collector: Any
+    number = 0
+
     @classmethod
     def setUpClass(cls) -> None:
         cls.loop = asyncio.new_event_loop()
         cls.answers = Answers()
-        cls.number = 0
         cls.collector = async_llm.RequestOutputCollector
         cls.loop.run_until_complete(cls.start())
 
@@ -85,7 +90,10 @@ class EngineTest(unittest.TestCase):
         self.assertEqual((self.engine._streams, self.llm.output_processor.request_states), ({}, {}))
 
     def test_an_answer_is_that_of_vllm_s_own_way(self) -> None:
-        for parameters in ({"temperature": 0, "max_tokens": 9}, {"temperature": 0, "max_tokens": 1}, {"stop_token_ids": [5], "temperature": 0, "max_tokens": 6}):
+        several: list[dict[str, Any]] = [
+            {"temperature": 0, "max_tokens": 9}, {"temperature": 0, "max_tokens": 1}, {"stop_token_ids": [5], "temperature": 0, "max_tokens": 6},
+        ]
+        for parameters in several:
             short = self.run_one(parameters)
             self.assertEqual(len(self.entry._templates) > 0, True)
             self.assertEqual(short, self.run_one(parameters, vllm=True))
@@ -105,11 +113,13 @@ class EngineTest(unittest.TestCase):
         self.refused_alike(lambda: setattr(self.llm.scheduler_config, "max_num_queued_reqs", 0))
 
     def test_bad_parameters_are_refused_in_vllm_s_words(self) -> None:
-        for parameters in ({"temperature": -1.0}, {"logprobs": 1000}, {"min_tokens": 9}, {"max_tokens": 0}):
+        several: list[dict[str, Any]] = [{"temperature": -1.0}, {"logprobs": 1000}, {"min_tokens": 9}, {"max_tokens": 0}]
+        for parameters in several:
             self.assertEqual(*(self.run_one({"max_tokens": 4, **parameters}, vllm=vllm)[0] for vllm in (False, True)))
 
     def test_a_bad_prompt_is_refused_in_vllm_s_words(self) -> None:
-        for prompt in ([], [5] * 512, [-1], [1 << 20]):
+        several: list[list[int]] = [[], [5] * 512, [-1], [1 << 20]]
+        for prompt in several:
             self.assertEqual(*(self.run_one({"max_tokens": 4}, prompt, vllm=vllm)[0] for vllm in (False, True)))
 
     def test_a_dead_engine_refuses_in_vllm_s_words(self) -> None:

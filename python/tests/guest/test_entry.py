@@ -46,6 +46,11 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 class EntryTest(unittest.TestCase):
+    processor: Any
+    llm: Any
+    #: What vLLM's own method was called with.
+    last: tuple[Any, ...]
+
     @classmethod
     def setUpClass(cls) -> None:
         config = AsyncEngineArgs(model=MODEL, max_model_len=512, enforce_eager=True).create_engine_config()
@@ -78,7 +83,8 @@ class EntryTest(unittest.TestCase):
                         self.assert_equal(self.by_vllm(fields, prompt), found[0])
 
     def test_a_request_is_plain_if_it_wants_nothing_but_tokens(self) -> None:
-        for parameters, plain in (({}, True), ({"logprobs": 1}, False), ({"stop_token_ids": [5]}, True)):
+        several: list[tuple[dict[str, Any], bool]] = [({}, True), ({"logprobs": 1}, False), ({"stop_token_ids": [5]}, True)]
+        for parameters, plain in several:
             found = self.entry.request({"request_id": "r", "sampling": {**parameters, "max_tokens": 5}}, blob([5]))
             assert found is not None
             self.assertEqual(found[1], plain)
@@ -94,12 +100,12 @@ class EntryTest(unittest.TestCase):
                 self.assertIsNone(self.entry.request({"request_id": "r", "sampling": {"max_tokens": 5, **parameters}}, blob([5])))
         self.assertIsNone(self.entry.request({"request_id": "r", "sampling": {}}, blob([5])))
         for option in ("lora", "prompt_embeds", "reasoning_ended", "reasoning_parser_kwargs", "field_of_tomorrow"):
-            fields = {"request_id": "r", "sampling": {"max_tokens": 5}, option: "x"}
+            fields: dict[str, Any] = {"request_id": "r", "sampling": {"max_tokens": 5}, option: "x"}
             self.assertIsNone(self.entry.request(fields, blob([5])))
         self.assertEqual(self.entry._templates, {})
 
     def test_a_length_that_vllm_refuses_is_left_to_it(self) -> None:
-        fields = {"request_id": "r", "sampling": {"min_tokens": 6, "max_tokens": 8}}
+        fields: dict[str, Any] = {"request_id": "r", "sampling": {"min_tokens": 6, "max_tokens": 8}}
         self.assertIsNotNone(self.entry.request(fields, blob([5])))
         for length in (5, 0, -1):
             fields["sampling"]["max_tokens"] = length
@@ -120,14 +126,18 @@ class EntryTest(unittest.TestCase):
             self.assert_equal(self.by_vllm({"request_id": name, "sampling": {"max_tokens": length}}, [8]), pair[0])
 
     def test_a_prompt_that_vllm_refuses_is_left_to_it(self) -> None:
-        for prompt in ([], [5] * 512, [5, -1], [5, 1 << 20]):
+        several: list[list[int]] = [[], [5] * 512, [5, -1], [5, 1 << 20]]
+        for prompt in several:
             fields = {"request_id": "r", "sampling": {"max_tokens": 5}}
             self.assertIsNone(self.entry.request(fields, blob(prompt)))
             with self.assertRaises(Exception):
                 self.by_vllm(fields, prompt)
 
     def test_refused_parameters_are_refused_each_time_in_vllm_s_words(self) -> None:
-        for parameters in ({"temperature": -1}, {"logprobs": 1000}, {"stop_token_ids": [-4]}, {"top_p": 2}, {"allowed_token_ids": [99999]}, {"min_tokens": 6}):
+        several: list[dict[str, Any]] = [
+            {"temperature": -1}, {"logprobs": 1000}, {"stop_token_ids": [-4]}, {"top_p": 2}, {"allowed_token_ids": [99999]}, {"min_tokens": 6},
+        ]
+        for parameters in several:
             fields = {"request_id": "r", "sampling": {**parameters, "max_tokens": 5}}
             with self.subTest(parameters=parameters):
                 try:
