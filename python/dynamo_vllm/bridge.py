@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any
 
-from . import arguments, children, failures, logs, wire
+from . import arguments, children, failures, logs, names, wire
 from .engine import Engine, load_settings
 from .outbox import Outbox
 
@@ -64,6 +64,8 @@ class Bridge:
             failure = failures.describe(error)
             if isinstance(error, arguments.UsageError):
                 failure["kind"] = "usage"
+            elif isinstance(error, names.UnsupportedEngineError):
+                failure["kind"] = "unsupported"
             elif failure["kind"] == "unknown" or message.op != wire.OP_CALL:
                 failure["traceback"] = failures.trace(error)
             record = wire.pack_reply(message.id, False, failure)
@@ -98,6 +100,8 @@ class Bridge:
         if path and path not in sys.path:
             sys.path.insert(0, path)
         import vllm  # noqa: F401
+
+        names.check_parser()
 
         logs.take_over_vllm(self._log_handler)
         # .NET turns null dereferences into signals that it handles; the fault handler would make them fatal.

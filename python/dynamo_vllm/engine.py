@@ -11,7 +11,7 @@ import os
 from array import array
 from typing import TYPE_CHECKING, Any, Awaitable, Callable, Coroutine
 
-from . import children, delivery, entry, failures, raw, sampling, statistics
+from . import children, delivery, entry, failures, names, raw, sampling, statistics
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -43,6 +43,8 @@ class Engine:
 
     def build(self, engine_args: Any, overrides: dict[str, Any], settings: dict[str, Any]) -> None:
         """Blocks until vLLM is ready: the loop stands still meanwhile, which is why the host answers probes itself."""
+        names.check(self._drive)
+        import vllm
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine import async_llm
         from vllm.v1.metrics.prometheus import setup_multiprocess_prometheus
@@ -84,6 +86,8 @@ class Engine:
             problem = raw.install(self._llm, self._outbox)
             if problem is None:
                 self._observations = statistics.group_observations(self._llm)
+                if not self._observations and not getattr(vllm, "SIMULATED", False):
+                    _LOGGER.warning("values of vLLM's histograms are added one by one: its loggers or its metrics library are not as expected")
             else:
                 _LOGGER.warning("the collector drive is used instead of the raw one: %s", problem)
                 self._drive = "collector"

@@ -14,7 +14,7 @@ from array import array
 from copy import copy
 from typing import TYPE_CHECKING, Any, Awaitable, Callable
 
-from . import delivery, eager, raw
+from . import delivery, eager, names, raw
 
 if TYPE_CHECKING:
     from .delivery import Delivery, Stream
@@ -39,9 +39,6 @@ _KNOWN = frozenset(
         "external_req_id", "reasoning_ended", "reasoning_parser_kwargs", "abort_immediately", "session_id", "kv_hints",
     }
 )
-
-#: Release of vLLM whose way from add_request to the engine is repeated here.
-_RELEASE = "0.31."
 
 #: Distinct sets of parameters that are kept. All are forgotten at the bound, and come back with their next request.
 _TEMPLATES = 256
@@ -143,11 +140,10 @@ def open_for(llm: Any, tasks: Any, build: Callable[[dict[str, Any]], Any], outpu
     import vllm
     from vllm.v1.engine import EngineCoreRequest
 
-    if not vllm.__version__.startswith(_RELEASE):
-        return f"vLLM is {vllm.__version__}, not {_RELEASE}x"
-    for owner, name in ((llm, "_add_request"), (llm.input_processor, "process_inputs")):
-        if not hasattr(owner, name):
-            return f"its {type(owner).__name__} has no {name}"
+    if not names.is_tested(vllm.__version__):
+        return f"vLLM is {vllm.__version__}, not {names.RELEASE}"
+    if lacking := names.missing(names.ENTRY):
+        return f"it lacks {', '.join(lacking)}"
     fields = frozenset(getattr(EngineCoreRequest, "__struct_fields__", None) or EngineCoreRequest.__annotations__) - {"child_index"}
     if fields != _KNOWN:
         return f"requests of this vLLM differ in the fields {', '.join(sorted(fields ^ _KNOWN))}"

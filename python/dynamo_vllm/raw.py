@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import wire
+from . import names, wire
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -42,10 +42,9 @@ def is_plain(params: Any) -> bool:
 
 def install(llm: Any, outbox: "Outbox") -> str | None:
     """Puts the short way in front of the processor's own. Returns why not, if this vLLM is not as expected."""
-    processor: Any = getattr(llm, "output_processor", None)
-    for name in ("request_states", "process_outputs"):
-        if not hasattr(processor, name):
-            return f"its output processor has no {name}"
+    processor: Any = llm.output_processor
+    if lacking := names.missing(names.RAW):
+        return f"it lacks {', '.join(lacking)}"
     if problem := _unexpected_fields():
         return problem
     if getattr(llm.vllm_config.scheduler_config, "stream_interval", 1) > 1:

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+#: What the host may send besides, by its name in SamplingParams.
+FIELDS = (
+    "n", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "seed",
+    "include_stop_str_in_output", "allowed_token_ids", "logprob_token_ids", "routed_experts_prompt_start", "logit_bias", "max_tokens", "min_tokens",
+    "ignore_eos", "thinking_token_budget", "stop_token_ids", "logprobs", "prompt_logprobs", "skip_reading_prefix_cache",
+)
+
+#: Fields of StructuredOutputsParams that the host may send.
+STRUCTURED = ("json", "regex", "grammar", "whitespace_pattern", "choice", "structural_tag")
+
 _SPECIAL = ("structured_outputs", "bad_words_token_ids", "kv_transfer_params")
 
 
 def build(defaults: dict[str, Any], fields: dict[str, Any]) -> Any:
-    """Defaults of the model, then each field whose name SamplingParams has, then vLLM's own validation once more."""
+    """Defaults of the model, then each field, then vLLM's own validation once more."""
     from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
     params = SamplingParams(**defaults)
     for name, value in fields.items():
-        if name not in _SPECIAL and hasattr(params, name):
-            setattr(params, name, value)
+        if name in _SPECIAL:
+            continue
+        if not hasattr(params, name):
+            raise ValueError(f"this vLLM has no sampling parameter {name!r}")
+        setattr(params, name, value)
     if "logit_bias" in fields:
         params.logit_bias = {int(token): float(bias) for token, bias in fields["logit_bias"].items()}
     if "structured_outputs" in fields:

@@ -154,6 +154,9 @@ def _reject(message: str, parameter: str | None = None, value: Any = None) -> No
 class SamplingParams:
     """Sampling parameters of one request."""
 
+    #: vLLM's are a structure of msgspec, which names its fields so.
+    __struct_fields__ = tuple(_DEFAULTS)
+
     n: int
     temperature: float
     max_tokens: int | None

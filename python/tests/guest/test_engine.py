@@ -3,49 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import struct
 import unittest
 from array import array
 from typing import Any, Awaitable, Callable, Coroutine, cast
 
 from . import ENGINE_ARGUMENTS, MODEL
+from .answers import Answers
 from dynamo_vllm import arguments, wire
 from dynamo_vllm.engine import Engine
 from dynamo_vllm.outbox import Outbox
 
 from vllm.v1.engine import async_llm
 
-_TOKENS = struct.Struct("<BBBxIQiiI")
-_TEXT = struct.Struct("<BQBI")
 _LIMIT = 60.0
-
-
-class Answers:
-    """Reads the records of the guest, by stream."""
-
-    def __init__(self) -> None:
-        self.tokens: dict[int, list[int]] = {}
-        self.ends: dict[int, asyncio.Future[Any]] = {}
-
-    def expect(self, stream: int) -> None:
-        self.tokens[stream] = []
-        self.ends[stream] = asyncio.get_running_loop().create_future()
-
-    def add(self, record: bytes) -> None:
-        if record[0] == wire.KIND_TOKENS:
-            _, flags, finish, _, stream, _, _, count = _TOKENS.unpack_from(record)
-            self.tokens[stream] += array("i", record[_TOKENS.size : _TOKENS.size + 4 * count])
-            if flags & wire.FLAG_FINISHED:
-                self.ends[stream].set_result(finish)
-        elif record[0] == wire.KIND_STEP:
-            (count,) = struct.unpack_from("<I", record, 4)
-            streams = array("Q", record[8 : 8 + 8 * count])
-            for stream, token in zip(streams, array("i", record[8 + 8 * count :])):
-                self.tokens[stream].append(token)
-        elif record[0] == wire.KIND_FAILURE:
-            _, stream, _, length = _TEXT.unpack_from(record)
-            self.ends[stream].set_result(json.loads(record[_TEXT.size : _TEXT.size + length]))
 
 
 class EngineTest(unittest.TestCase):
