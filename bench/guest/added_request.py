@@ -2,7 +2,8 @@
 
     python bench/guest/added_request.py MODEL [--guest DIR] [--drive raw] [--profile FILE] [-- vLLM's arguments]
 
-Prints the CPU time of the loop's thread per request, in microseconds, one line a round. `--guest` takes another version of the guest to compare with.
+Prints the CPU time of the loop's thread per request, in microseconds, one line a round. `--guest` takes another version of
+the guest to compare with.
 """
 
 from __future__ import annotations
@@ -127,7 +128,8 @@ class Run:
         blob = struct.pack("<100I", *range(5, 105))
         for _ in range(self._options.streams):
             self._number += 1
-            fields = {"request_id": f"{self._number:032x}", "sampling": {"temperature": 0.7, "top_p": 0.9, "max_tokens": 1, "min_tokens": 0}}
+            sampling = {"temperature": 0.7, "top_p": 0.9, "max_tokens": 1, "min_tokens": 0}
+            fields = {"request_id": f"{self._number:032x}", "sampling": sampling}
             self._host.send(4, self._number, fields, blob)
         self._expected = self._number
         if self._profile is not None and self._round > 3:

@@ -87,7 +87,7 @@ class Engine:
             if problem is None:
                 self._observations = statistics.group_observations(self._llm)
                 if not self._observations and not getattr(vllm, "SIMULATED", False):
-                    _LOGGER.warning("values of vLLM's histograms are added one by one: its loggers or its metrics library are not as expected")
+                    _LOGGER.warning("values of vLLM's histograms are added one by one: its loggers or its metrics are not as expected")
             else:
                 _LOGGER.warning("the collector drive is used instead of the raw one: %s", problem)
                 self._drive = "collector"
@@ -420,7 +420,7 @@ def load_settings(text: str) -> dict[str, Any]:
 
 
 def _keep_environment() -> None:
-    """vLLM reads a variable of its environment for each output; its own processes keep what they read once they are up, and so does this one."""
+    """vLLM reads a variable of its environment for each output; its own processes keep what they read once they are up."""
     try:
         from vllm.envs import enable_envs_cache
     except ImportError:

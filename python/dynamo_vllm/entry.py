@@ -1,9 +1,9 @@
 """The short way in: most requests differ from an earlier one in nothing but prompt, length and identity.
 
-For every request vLLM validates, copies and completes the sampling parameters: most of the time that one spends before the engine sees it, one
-after the other on the event loop. All that depends on the parameters alone is done once here, by vLLM itself, and what it made is kept as a
-template. The checks that depend on the prompt are repeated; a request that fails one goes vLLM's own way, to be refused in its words. So does
-every request with a field that is not named here (decision 0008).
+For every request vLLM validates, copies and completes the sampling parameters: most of the time that one spends before the engine sees it,
+one after the other on the event loop. All that depends on the parameters alone is done once here, by vLLM itself, and what it made is kept
+as a template. The checks that depend on the prompt are repeated; a request that fails one goes vLLM's own way, to be refused in its words.
+So does every request with a field that is not named here (decision 0008).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _FIELDS = frozenset({"request_id", "sampling", "cache_salt", "priority", "trace_
 #: Parameters whose handling by vLLM depends on nothing but the parameters. The length is one of them only where it is valid at all.
 _SAMPLING = frozenset(
     {
-        "n", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "max_tokens", "min_tokens",
-        "include_stop_str_in_output", "allowed_token_ids", "logprob_token_ids", "ignore_eos", "stop_token_ids", "logprobs",
+        "n", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "max_tokens",
+        "min_tokens", "include_stop_str_in_output", "allowed_token_ids", "logprob_token_ids", "ignore_eos", "stop_token_ids", "logprobs",
         "skip_reading_prefix_cache",
     }
 )
@@ -35,8 +35,8 @@ _SAMPLING = frozenset(
 _KNOWN = frozenset(
     {
         "request_id", "prompt_token_ids", "mm_features", "sampling_params", "pooling_params", "arrival_time", "lora_request", "cache_salt",
-        "data_parallel_rank", "prompt_embeds", "prompt_is_token_ids", "client_index", "current_wave", "priority", "trace_headers", "resumable",
-        "external_req_id", "reasoning_ended", "reasoning_parser_kwargs", "abort_immediately", "session_id", "kv_hints",
+        "data_parallel_rank", "prompt_embeds", "prompt_is_token_ids", "client_index", "current_wave", "priority", "trace_headers",
+        "resumable", "external_req_id", "reasoning_ended", "reasoning_parser_kwargs", "abort_immediately", "session_id", "kv_hints",
     }
 )
 

@@ -1,4 +1,7 @@
-"""The names of vLLM that the guest relies on, looked for at the start: a release that renamed one is refused in one line, not request by request."""
+"""The names of vLLM that the guest relies on, looked for at the start.
+
+A release that renamed one is refused in one line, not request by request.
+"""
 
 from __future__ import annotations
 
@@ -85,8 +88,8 @@ ENTRY: Names = {
 #: Without one of these, a single control call or feature is refused when it is asked for.
 FEATURES: Names = {
     "vllm.v1.engine.async_llm:AsyncLLM": (
-        "do_log_stats", "reset_prefix_cache(reset_connector)", "pause_generation(mode, clear_cache)", "resume_generation", "sleep", "wake_up",
-        "start_profile", "stop_profile", "collective_rpc(timeout, kwargs)", "add_lora", "remove_lora",
+        "do_log_stats", "reset_prefix_cache(reset_connector)", "pause_generation(mode, clear_cache)", "resume_generation", "sleep",
+        "wake_up", "start_profile", "stop_profile", "collective_rpc(timeout, kwargs)", "add_lora", "remove_lora",
         "add_request(session_id, reasoning_ended, reasoning_parser_kwargs)", "notify_kv_transfer_request_rejected(data_parallel_rank)",
     ),
     "vllm.lora.request:LoRARequest": ("lora_name", "lora_int_id", "lora_path"),
@@ -147,7 +150,8 @@ def _refuse(names: Names) -> None:
     lacking = missing(names)
     if lacking:
         version = getattr(importlib.import_module("vllm"), "__version__", "of an unknown version")
-        raise UnsupportedEngineError(f"vLLM {version} cannot be served, it lacks {', '.join(lacking)}; this worker is run with vLLM {RELEASE}")
+        text = f"vLLM {version} cannot be served, it lacks {', '.join(lacking)}; this worker is run with vLLM {RELEASE}"
+        raise UnsupportedEngineError(text)
 
 
 def _joined(first: Names, second: Names) -> Names:

@@ -2,7 +2,9 @@ using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PythonTests;
 
-/// <summary>Releases of vLLM that the worker was not made for: refused in one line before anything loads, or served with one line about what is lost.</summary>
+/// <summary>
+/// Releases of vLLM that the worker was not made for: refused in one line before anything loads, or served with one about what is lost.
+/// </summary>
 public sealed class EngineReleaseTests : SimulatedWorkerTests, IDisposable
 {
     private readonly TemporaryFolder _folder = new();
@@ -19,9 +21,8 @@ public sealed class EngineReleaseTests : SimulatedWorkerTests, IDisposable
         await using var worker = StartDoctored("v1/engine/async_llm.py", "async def check_health(", "async def ask_health(");
         Assert.Equal(1, await worker.Process.ExitCodeAsync(Limit));
         var line = Assert.Single(worker.Process.Lines, line => line.Contains("error:", StringComparison.Ordinal));
-        Assert.Contains(
-            "vLLM 0.31.0+simulated cannot be served, it lacks vllm.v1.engine.async_llm.AsyncLLM.check_health; this worker is run with vLLM 0.31",
-            line, StringComparison.Ordinal);
+        const string expected = "vLLM 0.31.0+simulated cannot be served, it lacks vllm.v1.engine.async_llm.AsyncLLM.check_health;";
+        Assert.Contains(expected + " this worker is run with vLLM 0.31", line, StringComparison.Ordinal);
         Assert.DoesNotContain(worker.Process.Lines, text => text.Contains("Traceback", StringComparison.Ordinal));
     }
 
@@ -30,16 +31,18 @@ public sealed class EngineReleaseTests : SimulatedWorkerTests, IDisposable
     {
         await using var worker = StartDoctored("engine/arg_utils.py", "def from_cli_args(", "def from_arguments(");
         Assert.Equal(1, await worker.Process.ExitCodeAsync(Limit));
-        Assert.Single(worker.Process.Lines, line => line.Contains("it lacks vllm.engine.arg_utils.AsyncEngineArgs.from_cli_args;", StringComparison.Ordinal));
+        const string expected = "it lacks vllm.engine.arg_utils.AsyncEngineArgs.from_cli_args;";
+        Assert.Single(worker.Process.Lines, line => line.Contains(expected, StringComparison.Ordinal));
     }
 
     [Fact]
     public async Task A_release_without_the_short_ways_is_served_and_says_so()
     {
-        await using var worker = StartDoctored("v1/engine/async_llm.py", "self._add_request(", "self._add_one(", "async def _add_request(", "async def _add_one(");
+        await using var worker = StartDoctored(
+            "v1/engine/async_llm.py", "self._add_request(", "self._add_one(", "async def _add_request(", "async def _add_one(");
         await worker.ReadyAsync(Limit);
-        Assert.Single(worker.Process.Lines, line => line.Contains(
-            "every request goes vLLM's own way into the engine: it lacks vllm.v1.engine.async_llm.AsyncLLM._add_request", StringComparison.Ordinal));
+        const string expected = "request goes vLLM's own way into the engine: it lacks vllm.v1.engine.async_llm.AsyncLLM._add_request";
+        Assert.Single(worker.Process.Lines, line => line.Contains(expected, StringComparison.Ordinal));
         await using var client = await ConnectAsync();
         Assert.Equal(5, await CountAsync(await client.CallAsync(Body(1, 5), default)));
     }
@@ -58,7 +61,7 @@ public sealed class EngineReleaseTests : SimulatedWorkerTests, IDisposable
     private WorkerProcess StartDoctored(string file, params string[] changes)
     {
         var source = new DirectoryInfo(Path.Combine(SimulatedPaths.SimulatedEngine, "vllm"));
-        foreach (var module in source.GetFiles("*", SearchOption.AllDirectories).Where(module => !module.FullName.Contains("__pycache__", StringComparison.Ordinal)))
+        foreach (var module in source.GetFiles("*", SearchOption.AllDirectories))
         {
             var copy = Path.Combine(_folder.Path, "vllm", Path.GetRelativePath(source.FullName, module.FullName));
             Directory.CreateDirectory(Path.GetDirectoryName(copy)!);
@@ -76,6 +79,8 @@ public sealed class EngineReleaseTests : SimulatedWorkerTests, IDisposable
         File.WriteAllText(path, text);
         var model = Path.Combine(SimulatedPaths.SimulatedEngine, "model");
         return WorkerProcess.Start(
-            Store, ["--model", model, "--served-model-name", "tiny", "--max-model-len", "1024"], new Dictionary<string, string> { ["PYTHONPATH"] = _folder.Path });
+            Store,
+            ["--model", model, "--served-model-name", "tiny", "--max-model-len", "1024"],
+            new Dictionary<string, string> { ["PYTHONPATH"] = _folder.Path });
     }
 }

@@ -36,7 +36,8 @@ class EngineTest(unittest.TestCase):
 
     @classmethod
     async def start(cls) -> None:
-        parsed, _ = arguments.parse(["--model", MODEL, "--max-model-len", "512", "--enforce-eager", "--max-num-seqs", "8", *ENGINE_ARGUMENTS])
+        options = ["--model", MODEL, "--max-model-len", "512", "--enforce-eager", "--max-num-seqs", "8", *ENGINE_ARGUMENTS]
+        parsed, _ = arguments.parse(options)
         cls.engine = Engine(cast(Outbox, cls.answers), "raw")
         cls.engine.build(parsed, {}, {})
         await cls.engine.open()
@@ -61,7 +62,8 @@ class EngineTest(unittest.TestCase):
 
     def test_an_answer_is_that_of_vllm_s_own_way(self) -> None:
         several: list[dict[str, Any]] = [
-            {"temperature": 0, "max_tokens": 9}, {"temperature": 0, "max_tokens": 1}, {"stop_token_ids": [5], "temperature": 0, "max_tokens": 6},
+            {"temperature": 0, "max_tokens": 9}, {"temperature": 0, "max_tokens": 1},
+            {"stop_token_ids": [5], "temperature": 0, "max_tokens": 6},
         ]
         for parameters in several:
             short = self.run_one(parameters)

@@ -115,15 +115,16 @@ class EntryTest(unittest.TestCase):
 
     def test_nothing_of_a_request_is_seen_in_another(self) -> None:
         first = {
-            "request_id": "a", "sampling": {"max_tokens": 5}, "cache_salt": "s", "priority": 1, "trace_headers": {"a": "b"}, "session_id": "c",
+            "request_id": "a", "sampling": {"max_tokens": 5}, "cache_salt": "s", "priority": 1,
+            "trace_headers": {"a": "b"}, "session_id": "c",
         }
         self.entry.request(first, blob([5, 6, 7]))
         for template in self.entry._templates.values():
             self.assertIsNone(template.request.prompt_token_ids)
-        found = [self.entry.request({"request_id": name, "sampling": {"max_tokens": length}}, blob([8])) for name, length in (("b", 7), ("c", 9))]
-        for (name, length), pair in zip((("b", 7), ("c", 9)), found):
+        others: list[dict[str, Any]] = [{"request_id": name, "sampling": {"max_tokens": length}} for name, length in (("b", 7), ("c", 9))]
+        for other, pair in zip(others, [self.entry.request(other, blob([8])) for other in others]):
             assert pair is not None
-            self.assert_equal(self.by_vllm({"request_id": name, "sampling": {"max_tokens": length}}, [8]), pair[0])
+            self.assert_equal(self.by_vllm(other, [8]), pair[0])
 
     def test_a_prompt_that_vllm_refuses_is_left_to_it(self) -> None:
         several: list[list[int]] = [[], [5] * 512, [5, -1], [5, 1 << 20]]
@@ -135,7 +136,8 @@ class EntryTest(unittest.TestCase):
 
     def test_refused_parameters_are_refused_each_time_in_vllm_s_words(self) -> None:
         several: list[dict[str, Any]] = [
-            {"temperature": -1}, {"logprobs": 1000}, {"stop_token_ids": [-4]}, {"top_p": 2}, {"allowed_token_ids": [99999]}, {"min_tokens": 6},
+            {"temperature": -1}, {"logprobs": 1000}, {"stop_token_ids": [-4]}, {"top_p": 2}, {"allowed_token_ids": [99999]},
+            {"min_tokens": 6},
         ]
         for parameters in several:
             fields = {"request_id": "r", "sampling": {**parameters, "max_tokens": 5}}
@@ -211,7 +213,8 @@ class EntryTest(unittest.TestCase):
 
     def assert_equal(self, expected: Any, actual: Any) -> None:
         actual.arrival_time = expected.arrival_time
-        for name in getattr(EngineCoreRequest, "__struct_fields__", None) or [field.name for field in dataclasses.fields(EngineCoreRequest)]:
+        names = getattr(EngineCoreRequest, "__struct_fields__", None) or [field.name for field in dataclasses.fields(EngineCoreRequest)]
+        for name in names:
             if name != "sampling_params":
                 self.assertEqual(getattr(expected, name), getattr(actual, name), name)
         self.assertEqual(values(expected.sampling_params), values(actual.sampling_params))
