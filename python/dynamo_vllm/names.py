@@ -54,6 +54,9 @@ REQUIRED: Names = {
     "vllm.outputs:RequestOutput": ("prompt_token_ids", "num_cached_tokens", "outputs", "finished", "prompt_logprobs", "kv_transfer_params"),
     "vllm.outputs:CompletionOutput": ("index", "token_ids", "logprobs", "finish_reason", "stop_reason"),
     "vllm.logprobs:Logprob": ("logprob", "rank", "decoded_token"),
+    # Errors are told apart by the names of their classes (failures.py).
+    "vllm.v1.engine.exceptions": ("EngineDeadError", "EngineGenerateError"),
+    "vllm.exceptions": ("VLLMClientError", "VLLMUnprocessableEntityError", "VLLMNotFoundError", "GracefulHTTPError"),
 }
 
 #: Of all drives but the stock one, which puts nothing of its own into vLLM.
@@ -85,8 +88,17 @@ ENTRY: Names = {
     "vllm.sampling_params:SamplingParams": ("n", "max_tokens", "min_tokens"),
 }
 
-#: Without one of these, a single control call or feature is refused when it is asked for.
+#: Without one of these, a single control call or feature is refused when it is asked for, or the engine's card lacks a fact.
 FEATURES: Names = {
+    "vllm.config:VllmConfig": (
+        "kv_transfer_config", "kv_events_config", "structured_outputs_config", "lora_config", "speculative_config", "shutdown_timeout",
+    ),
+    "vllm.config:ModelConfig": ("model_weights",),
+    "vllm.config:ParallelConfig": ("data_parallel_size_local", "data_parallel_external_lb", "data_parallel_hybrid_lb", "world_size"),
+    "vllm.config:StructuredOutputsConfig": ("reasoning_parser", "enable_in_reasoning"),
+    "vllm.config:LoRAConfig": ("enable_tower_connector_lora", "max_loras"),
+    "vllm.config:KVTransferConfig": ("kv_connector", "kv_connector_extra_config", "engine_id"),
+    "vllm.config:SpeculativeConfig": ("num_speculative_tokens", "method"),
     "vllm.v1.engine.async_llm:AsyncLLM": (
         "do_log_stats", "reset_prefix_cache(reset_connector)", "pause_generation(mode, clear_cache)", "resume_generation", "sleep",
         "wake_up", "start_profile", "stop_profile", "collective_rpc(timeout, kwargs)", "add_lora", "remove_lora",
@@ -117,7 +129,9 @@ def check(drive: str) -> None:
     _refuse(REQUIRED if drive == "stock" else {**REQUIRED, **_joined(REQUIRED, COLLECTOR)})
     lacking = missing(FEATURES)
     if lacking:
-        _LOGGER.warning("vLLM %s lacks %s: requests and calls that need it will fail", vllm.__version__, ", ".join(lacking))
+        _LOGGER.warning(
+            "vLLM %s lacks %s: requests, calls and facts of the card that need it will be wrong or missing", vllm.__version__, ", ".join(lacking)
+        )
 
 
 def is_tested(version: str) -> bool:

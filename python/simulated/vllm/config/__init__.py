@@ -123,6 +123,12 @@ class LoRAConfig:
 
 
 @dataclass
+class SpeculativeConfig:
+    num_speculative_tokens: int | None = None
+    method: str | None = None
+
+
+@dataclass
 class CacheConfig:
     block_size: int = 16
     gpu_memory_utilization: float = 0.92
