@@ -144,6 +144,8 @@ def open_for(llm: Any, tasks: Any, build: Callable[[dict[str, Any]], Any], outpu
         return f"vLLM is {vllm.__version__}, not {names.RELEASE}"
     if lacking := names.missing(names.ENTRY):
         return f"it lacks {', '.join(lacking)}"
+    if problem := _replaced():
+        return problem
     fields = frozenset(getattr(EngineCoreRequest, "__struct_fields__", None) or EngineCoreRequest.__annotations__) - {"child_index"}
     if fields != _KNOWN:
         return f"requests of this vLLM differ in the fields {', '.join(sorted(fields ^ _KNOWN))}"
@@ -159,6 +161,17 @@ def open_for(llm: Any, tasks: Any, build: Callable[[dict[str, Any]], Any], outpu
     if _platform_validates():
         return "this platform validates requests"
     return ShortEntry(llm, tasks, build, outputs)
+
+
+def _replaced() -> str | None:
+    """What is passed over here may be there for somebody else's sake."""
+    from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.engine.input_processor import InputProcessor
+
+    for owner, function in ((AsyncLLM, "add_request"), (InputProcessor, "process_inputs"), (InputProcessor, "assign_request_id")):
+        if file := names.replaced(owner, function):
+            return f"{owner.__name__}.{function} has been replaced by one in {file}"
+    return None
 
 
 def _has_logits_processors(model: Any) -> bool:

@@ -82,7 +82,7 @@ ENTRY: Names = {
         "_add_request(request, prompt, parent_req, index, queue)", "errored", "output_handler", "input_processor", "model_config",
     ),
     "vllm.v1.engine.input_processor:InputProcessor": (
-        "process_inputs(request_id, prompt, params, supported_tasks, data_parallel_rank)", "tokenizer",
+        "process_inputs(request_id, prompt, params, supported_tasks, data_parallel_rank)", "tokenizer", "assign_request_id",
     ),
     "vllm.config:ModelConfig": ("max_model_len", "get_vocab_size"),
     "vllm.sampling_params:SamplingParams": ("n", "max_tokens", "min_tokens"),
@@ -130,7 +130,8 @@ def check(drive: str) -> None:
     lacking = missing(FEATURES)
     if lacking:
         _LOGGER.warning(
-            "vLLM %s lacks %s: requests, calls and facts of the card that need it will be wrong or missing", vllm.__version__, ", ".join(lacking)
+            "vLLM %s lacks %s: requests, calls and facts of the card that need it will be wrong or missing",
+            vllm.__version__, ", ".join(lacking),
         )
 
 
@@ -158,6 +159,13 @@ def missing(names: Names) -> list[str]:
         prefix = owner_name.replace(":", ".")
         found.extend(f"{prefix}.{lacking}" for member in members for lacking in _lacking(owner, member))
     return found
+
+
+def replaced(owner: type, function: str) -> str | None:
+    """The file of a plugin or an instrumentation whose function stands in place of the class's own; none in most processes."""
+    file = getattr(getattr(getattr(owner, function), "__code__", None), "co_filename", "another")
+    own = importlib.import_module(owner.__module__).__file__
+    return None if file == own else str(file)
 
 
 def _refuse(names: Names) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import unittest
 from array import array
 from types import SimpleNamespace
@@ -137,6 +138,18 @@ class NamesTest(unittest.TestCase):
         with without(async_llm.AsyncLLM, "_add_request"):
             reason = entry.open_for(SimpleNamespace(), (), lambda fields: None, cast(Delivery, None))
         self.assertEqual(reason, "it lacks vllm.v1.engine.async_llm.AsyncLLM._add_request")
+
+    def test_a_plugin_that_wraps_what_is_passed_over_sees_every_request(self) -> None:
+        usual = async_llm.AsyncLLM.add_request
+
+        @functools.wraps(usual)
+        async def traced(*arguments: Any, **options: Any) -> Any:
+            return await usual(*arguments, **options)
+
+        with instead(async_llm.AsyncLLM, "add_request", traced):
+            names.check("raw")
+            reason = entry.open_for(SimpleNamespace(), (), lambda fields: None, cast(Delivery, None))
+        self.assertEqual(reason, f"AsyncLLM.add_request has been replaced by one in {__file__}")
 
     def test_a_parameter_that_vllm_does_not_know_is_refused_not_dropped(self) -> None:
         with self.assertRaisesRegex(ValueError, "no sampling parameter 'field_of_tomorrow'"):
