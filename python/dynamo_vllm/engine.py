@@ -35,7 +35,6 @@ class Engine:
         self._entry: entry.ShortEntry | None = None
         self._defaults: dict[str, Any] = {}
         self._sampling_cache: Any = None
-        self._loras: dict[str, Any] = {}
         self._metrics_registry: Any = None
         self._observations: list[statistics.GroupedObservations] = []
 
@@ -259,7 +258,7 @@ class Engine:
         params = sampling.build(self._defaults, fields["sampling"])
         prompt = await self._prompt(fields, blob)
         options: dict[str, Any] = {
-            "lora_request": self._loras.get(fields.get("lora", "")),
+            "lora_request": _lora(*fields["lora"]) if "lora" in fields else None,
             "data_parallel_rank": fields.get("data_parallel_rank"),
             "trace_headers": fields.get("trace_headers"),
             "priority": fields.get("priority", 0),
@@ -329,8 +328,8 @@ class Engine:
     async def call_log_stats(self) -> None:
         await self._llm.do_log_stats()
 
-    async def call_reset_prefix_cache(self, reset_connector: bool = False) -> bool:
-        return bool(await self._llm.reset_prefix_cache(reset_connector=reset_connector))
+    async def call_reset_prefix_cache(self, reset_connector: bool = False, reset_running_requests: bool = False) -> bool:
+        return bool(await self._llm.reset_prefix_cache(reset_running_requests=reset_running_requests, reset_connector=reset_connector))
 
     async def call_pause(self, mode: str = "abort", clear_cache: bool = True) -> None:
         await self._llm.pause_generation(mode=mode, clear_cache=clear_cache)
@@ -354,21 +353,9 @@ class Engine:
         return await self._llm.collective_rpc(name, timeout=timeout, kwargs=kwargs or {})
 
     async def call_add_lora(self, name: str, lora_id: int, path: str) -> bool:
-        from vllm.lora.request import LoRARequest
+        return bool(await self._llm.add_lora(_lora(name, lora_id, path)))
 
-        request = LoRARequest(lora_name=name, lora_int_id=lora_id, lora_path=path)
-        added = await self._llm.add_lora(request)
-        self._loras[name] = request
-        return bool(added)
-
-    async def call_remember_lora(self, name: str, lora_id: int, path: str) -> None:
-        """A prefill worker lets the first request load the adapter."""
-        from vllm.lora.request import LoRARequest
-
-        self._loras[name] = LoRARequest(lora_name=name, lora_int_id=lora_id, lora_path=path)
-
-    async def call_remove_lora(self, name: str, lora_id: int) -> bool:
-        self._loras.pop(name, None)
+    async def call_remove_lora(self, lora_id: int) -> bool:
         return bool(await self._llm.remove_lora(lora_id))
 
     async def call_metrics(self) -> str:
@@ -426,6 +413,12 @@ def _keep_environment() -> None:
     except ImportError:
         return  # the simulated engine, or another release: it goes on reading them
     enable_envs_cache()
+
+
+def _lora(name: str, lora_id: int, path: str) -> Any:
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest(lora_name=name, lora_int_id=lora_id, lora_path=path)
 
 
 def _mooncake_bootstrap(config: Any, transfer: Any) -> str | None:

@@ -26,7 +26,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     private readonly SemaphoreSlim _turn = new(1, 1);
     private readonly CancellationTokenSource _leaving = new();
     private readonly List<RegisteredEndpoint> _endpoints = [];
-    private readonly Dictionary<string, Func<InstanceId, DiscoveryRecord>> _records = [];
+    private readonly Dictionary<string, KeptRecord> _records = [];
 
     /// <param name="discovery">Owned from here on.</param>
     /// <param name="requests">Where endpoints take their requests.</param>
@@ -59,18 +59,23 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
 
     /// <summary>Puts or replaces a record of any kind under a name of the caller's.</summary>
     /// <exception cref="WorkerLeavingException">The worker leaves.</exception>
-    public Task PutAsync(string name, Func<InstanceId, DiscoveryRecord> record, CancellationToken cancellationToken) => AppearAsync(async token =>
-    {
-        _records[name] = record;
-        await _discovery.RegisterAsync(record(Instance), token).ConfigureAwait(false);
-    }, cancellationToken);
+    public Task PutAsync(string name, Func<InstanceId, DiscoveryRecord> record, CancellationToken cancellationToken) =>
+        PutAsync(name, new KeptRecord(record, null), cancellationToken);
 
-    /// <summary>Removes a record that was put under the name.</summary>
+    /// <summary>As <see cref="PutAsync(string, Func{InstanceId, DiscoveryRecord}, CancellationToken)"/>, for what is to be seen with the endpoint only.</summary>
+    /// <remarks>It goes before the endpoint is hidden or withdrawn, and comes back after it.</remarks>
+    /// <exception cref="WorkerLeavingException">The worker leaves.</exception>
+    public Task PutWithAsync(ServedEndpoint endpoint, string name, Func<InstanceId, DiscoveryRecord> record, CancellationToken cancellationToken) =>
+        PutAsync(name, new KeptRecord(record, endpoint), cancellationToken);
+
+    /// <summary>Removes a record that was put under the name. One that the store did not let go of is known on, for another try.</summary>
     public Task RemoveAsync(string name, CancellationToken cancellationToken) => InTurnAsync(async () =>
     {
-        if (_records.Remove(name, out var record))
+        if (_records.TryGetValue(name, out var record))
         {
-            await _discovery.UnregisterAsync(record(Instance), cancellationToken).ConfigureAwait(false);
+            record.IsWanted = false;
+            await UnpublishAsync(record, cancellationToken).ConfigureAwait(false);
+            _records.Remove(name);
         }
     });
 
@@ -97,6 +102,11 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         if (Find(endpoint) is { } entry)
         {
             entry.Hidden |= reason;
+            foreach (var record in _records.Values.Where(record => record.Endpoint == endpoint))
+            {
+                await UnpublishAsync(record, cancellationToken).ConfigureAwait(false);
+            }
+
             await UnpublishAsync(entry, cancellationToken).ConfigureAwait(false);
         }
     });
@@ -116,6 +126,10 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         {
             await BindAsync(entry, token).ConfigureAwait(false);
             await PublishAsync(entry, token).ConfigureAwait(false);
+            foreach (var record in RecordsOf(endpoint))
+            {
+                await PublishAsync(record, token).ConfigureAwait(false);
+            }
         }
     }, cancellationToken);
 
@@ -128,23 +142,20 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         }
     });
 
-    /// <summary>The worker leaves: makes every endpoint invisible. Goes on after a failure: the rest must still be withdrawn.</summary>
+    /// <summary>The worker leaves: makes every endpoint invisible, and before that what is seen with one. Goes on after a failure: the rest must still be withdrawn.</summary>
     public async Task WithdrawAllAsync(CancellationToken cancellationToken)
     {
         await _leaving.CancelAsync().ConfigureAwait(false);
         await InTurnAsync(async () =>
         {
+            foreach (var (name, record) in _records.Where(record => record.Value.Endpoint is not null))
+            {
+                await WithdrawAsync(name, () => UnpublishAsync(record, cancellationToken)).ConfigureAwait(false);
+            }
+
             foreach (var entry in _endpoints)
             {
-                try
-                {
-                    await UnpublishAsync(entry, cancellationToken).ConfigureAwait(false);
-                }
-                catch (Exception exception) when (exception is not OutOfMemoryException)
-                {
-                    // Best-effort cleanup (style E3): an unreachable store must not keep the worker from draining.
-                    LogCannotWithdraw(_logger, entry.Endpoint.Id.ToString(), exception);
-                }
+                await WithdrawAsync(entry.Endpoint.Id.ToString(), () => UnpublishAsync(entry, cancellationToken)).ConfigureAwait(false);
             }
         }).ConfigureAwait(false);
     }
@@ -172,6 +183,45 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         await _discovery.DisposeAsync().ConfigureAwait(false);
         _turn.Dispose();
         _leaving.Dispose();
+    }
+
+    private async Task WithdrawAsync(string name, Func<Task> withdraw)
+    {
+        try
+        {
+            await withdraw().ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is not OutOfMemoryException)
+        {
+            // Best-effort cleanup (style E3): an unreachable store must not keep the worker from draining.
+            LogCannotWithdraw(_logger, name, exception);
+        }
+    }
+
+    private Task PutAsync(string name, KeptRecord record, CancellationToken cancellationToken) => AppearAsync(async token =>
+    {
+        _records[name] = record;
+        if (record.Endpoint is null || Find(record.Endpoint) is { Hidden: HiddenReasons.None })
+        {
+            await PublishAsync(record, token).ConfigureAwait(false);
+        }
+    }, cancellationToken);
+
+    private IEnumerable<KeptRecord> RecordsOf(ServedEndpoint endpoint) => _records.Values.Where(record => record.Endpoint == endpoint && record.IsWanted);
+
+    private async Task PublishAsync(KeptRecord record, CancellationToken cancellationToken)
+    {
+        record.IsPublished = true;
+        await _discovery.RegisterAsync(record.For(Instance), cancellationToken).ConfigureAwait(false);
+    }
+
+    private async Task UnpublishAsync(KeptRecord record, CancellationToken cancellationToken)
+    {
+        if (record.IsPublished)
+        {
+            await _discovery.UnregisterAsync(record.For(Instance), cancellationToken).ConfigureAwait(false);
+            record.IsPublished = false;
+        }
     }
 
     private RegisteredEndpoint? Find(ServedEndpoint endpoint) => _endpoints.Find(entry => entry.Endpoint == endpoint);
@@ -221,14 +271,29 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
                     await BindAgainAsync(entry, instance).ConfigureAwait(false);
                 }
 
-                foreach (var record in _records.Values)
+                foreach (var name in _records.Where(record => !record.Value.IsWanted).Select(record => record.Key).ToList())
                 {
-                    await MoveOneAsync(instance, () => _discovery.RegisterAsync(record(instance), _leaving.Token)).ConfigureAwait(false);
+                    _records.Remove(name);
+                }
+
+                foreach (var record in _records.Values.Where(record => record.Endpoint is null))
+                {
+                    await MoveOneAsync(instance, () => PublishAsync(record, _leaving.Token)).ConfigureAwait(false);
                 }
 
                 foreach (var entry in visible)
                 {
                     await MoveOneAsync(instance, () => PublishAsync(entry, _leaving.Token)).ConfigureAwait(false);
+                }
+
+                foreach (var record in _records.Values.Where(record => record.Endpoint is not null))
+                {
+                    // What was in the store went with the old identity; what is hidden stays so.
+                    record.IsPublished = false;
+                    if (visible.Exists(entry => entry.Endpoint == record.Endpoint))
+                    {
+                        await MoveOneAsync(instance, () => PublishAsync(record, _leaving.Token)).ConfigureAwait(false);
+                    }
                 }
 
                 // Routes of the old identity stay: callers that still hold its address are served until they have seen the new one.

@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Protocol.Requests;
 
 namespace Dynamo.Vllm.Core.Engines;
@@ -21,8 +22,8 @@ public sealed class EngineRequest
     /// <summary>What the KV connector needs, as JSON.</summary>
     public ReadOnlyMemory<byte>? KvTransferParamsJson { get; init; }
 
-    /// <summary>Name of a loaded adapter.</summary>
-    public string? Lora { get; init; }
+    /// <summary>What the base model is changed by; null for nothing.</summary>
+    public LoadedAdapter? Adapter { get; init; }
 
     /// <summary>Trace context for the engine's own spans; null without one.</summary>
     public IReadOnlyDictionary<string, string>? TraceHeaders { get; init; }

@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Requests;
@@ -9,18 +10,20 @@ public class AggregatedHandler : GenerateHandler
 {
     private readonly IFirstTokenSink? _firstTokens;
 
-    public AggregatedHandler(IEngine engine, GenerateOptions options, IAdapterTable? adapters, IFirstTokenSink? firstTokens)
+    public AggregatedHandler(IEngine engine, GenerateOptions options, AdapterTable? adapters, IFirstTokenSink? firstTokens)
         : base(engine, options, adapters) => _firstTokens = firstTokens;
 
-    protected override Task ServeAsync(RequestContext context, PreprocessedRequest request, IResponseWriter responses) =>
-        GenerateAsync(context, request, responses, holdAborts: false);
+    protected override Task ServeAsync(RequestContext context, PreprocessedRequest request, LoadedAdapter? adapter, IResponseWriter responses) =>
+        GenerateAsync(context, request, adapter, responses, holdAborts: false);
 
     /// <summary>Runs the request and streams its items.</summary>
-    protected async Task GenerateAsync(RequestContext context, PreprocessedRequest request, IResponseWriter responses, bool holdAborts)
+    protected async Task GenerateAsync(
+        RequestContext context, PreprocessedRequest request, LoadedAdapter? adapter, IResponseWriter responses, bool holdAborts)
     {
         // Whatever the role: an engine without a connector ignores them.
         var kvTransferParams = request.KvTransferParamsJson;
-        var engineRequest = BuildEngineRequest(context, request, ResolveMaxTokens(request), request.StopConditions.MinTokens, kvTransferParams);
+        var engineRequest = BuildEngineRequest(
+            context, request, adapter, ResolveMaxTokens(request), request.StopConditions.MinTokens, kvTransferParams);
         if (context.IsCallerGone && kvTransferParams is null)
         {
             return; // with blocks staged at a prefill worker it still runs: only the pull releases them there

@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Requests;
@@ -18,7 +19,7 @@ public sealed class DecodeHandler : AggregatedHandler
         FinishReason = "error: external encoder results currently require an aggregated vLLM worker",
     };
 
-    public DecodeHandler(IEngine engine, GenerateOptions options, IAdapterTable? adapters, IFirstTokenSink? firstTokens)
+    public DecodeHandler(IEngine engine, GenerateOptions options, AdapterTable? adapters, IFirstTokenSink? firstTokens)
         : base(engine, options, adapters, firstTokens)
     {
     }
@@ -31,9 +32,9 @@ public sealed class DecodeHandler : AggregatedHandler
         }
     }
 
-    protected override Task ServeAsync(RequestContext context, PreprocessedRequest request, IResponseWriter responses) => request.HasEncoderResult
+    protected override Task ServeAsync(RequestContext context, PreprocessedRequest request, LoadedAdapter? adapter, IResponseWriter responses) => request.HasEncoderResult
         ? responses.WriteAsync(EncoderResultRefused).AsTask()
-        : GenerateAsync(context, request, responses, holdAborts: !IsBypassed(request));
+        : GenerateAsync(context, request, adapter, responses, holdAborts: !IsBypassed(request));
 
     private static bool IsBypassed(PreprocessedRequest request) => request.Annotations.Contains(BypassAnnotation);
 }

@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Errors;
@@ -12,9 +13,9 @@ namespace Dynamo.Vllm.Core.Generate;
 public abstract class GenerateHandler : IEndpointHandler
 {
     private readonly GenerateOptions _options;
-    private readonly IAdapterTable? _adapters;
+    private readonly AdapterTable? _adapters;
 
-    protected GenerateHandler(IEngine engine, GenerateOptions options, IAdapterTable? adapters)
+    protected GenerateHandler(IEngine engine, GenerateOptions options, AdapterTable? adapters)
     {
         Engine = engine;
         _options = options;
@@ -35,15 +36,21 @@ public abstract class GenerateHandler : IEndpointHandler
         Refuse(request);
         RequestLimits.Check(request, Engine.Description);
         RefuseSchema(request);
-        await ServeAsync(context, request, responses).ConfigureAwait(false);
+        using var use = await AdmitAsync(request.Model, context.Cancelled).ConfigureAwait(false);
+        await ServeAsync(context, request, use?.Adapter, responses).ConfigureAwait(false);
     }
 
     /// <summary>Serves a request that was found acceptable.</summary>
-    protected abstract Task ServeAsync(RequestContext context, PreprocessedRequest request, IResponseWriter responses);
+    /// <param name="context">The request's life.</param>
+    /// <param name="request">What was asked for.</param>
+    /// <param name="adapter">What it is served with; null for the base model. Stays loaded until this returns.</param>
+    /// <param name="responses">Takes the items.</param>
+    protected abstract Task ServeAsync(RequestContext context, PreprocessedRequest request, LoadedAdapter? adapter, IResponseWriter responses);
 
     /// <summary>The engine request with the rules that all roles share.</summary>
     protected EngineRequest BuildEngineRequest(
-        RequestContext context, PreprocessedRequest request, int maxTokens, int? minTokens, ReadOnlyMemory<byte>? kvTransferParams) => new()
+        RequestContext context, PreprocessedRequest request, LoadedAdapter? adapter, int maxTokens, int? minTokens,
+        ReadOnlyMemory<byte>? kvTransferParams) => new()
         {
             RequestId = context.Id,
             Options = request,
@@ -51,7 +58,7 @@ public abstract class GenerateHandler : IEndpointHandler
             MinTokens = minTokens,
             DataParallelRank = LocalRank(request.Routing.DataParallelRank),
             KvTransferParamsJson = kvTransferParams,
-            Lora = ResolveLora(request.Model),
+            Adapter = adapter,
             TraceHeaders = context.TraceHeaders(),
         };
 
@@ -157,20 +164,14 @@ public abstract class GenerateHandler : IEndpointHandler
         return local >= 0 && local < Engine.Description.DataParallelSize ? local : null;
     }
 
-    private string? ResolveLora(string? model)
+    private async ValueTask<AdapterUse?> AdmitAsync(string? model, CancellationToken cancellationToken)
     {
         if (string.IsNullOrEmpty(model) || _options.BaseModelNames.Contains(model))
         {
             return null;
         }
 
-        if (_adapters?.Contains(model) == true)
-        {
-            return model;
-        }
-
-        return _options.LoraEnabled
-            ? throw new RequestFailedException(DynamoError.InvalidArgumentPrivate($"ValueError: unknown model or LoRA adapter: '{model}'"))
-            : null;
+        var use = _adapters is null ? null : await _adapters.AdmitAsync(model, cancellationToken).ConfigureAwait(false);
+        return use is null && _options.LoraEnabled ? throw AdapterTable.UnknownName(model) : use;
     }
 }

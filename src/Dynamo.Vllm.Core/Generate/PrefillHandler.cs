@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Text.Json;
+using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Disaggregation;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Requests;
@@ -16,7 +17,7 @@ public sealed class PrefillHandler : GenerateHandler
     private readonly IKvConnectorProtocol _connector;
     private readonly HandOverLedger? _ledger;
 
-    public PrefillHandler(IEngine engine, GenerateOptions options, IAdapterTable? adapters, IKvConnectorProtocol connector, HandOverLedger? ledger)
+    public PrefillHandler(IEngine engine, GenerateOptions options, AdapterTable? adapters, IKvConnectorProtocol connector, HandOverLedger? ledger)
         : base(engine, options, adapters)
     {
         _connector = connector;
@@ -28,12 +29,12 @@ public sealed class PrefillHandler : GenerateHandler
     {
     }
 
-    protected override async Task ServeAsync(RequestContext context, PreprocessedRequest request, IResponseWriter responses)
+    protected override async Task ServeAsync(RequestContext context, PreprocessedRequest request, LoadedAdapter? adapter, IResponseWriter responses)
     {
         var handOver = request.IsHealthCheck ? null : _connector.Begin();
         // Every choice would hold blocks of its own, and the decode side pulls those of one: the others would stay until their lease ends.
         request.SamplingOptions.N = null;
-        var engineRequest = BuildEngineRequest(context, request, maxTokens: 1, minTokens: 1, handOver?.EngineParamsJson);
+        var engineRequest = BuildEngineRequest(context, request, adapter, maxTokens: 1, minTokens: 1, handOver?.EngineParamsJson);
         if (context.IsCallerGone)
         {
             return;

@@ -45,9 +45,13 @@ internal static class RequestEncoder
             json.WriteNumber("data_parallel_rank"u8, rank);
         }
 
-        if (request.Lora is { } lora)
+        if (request.Adapter is { } adapter)
         {
-            json.WriteString("lora"u8, lora);
+            json.WriteStartArray("lora"u8);
+            json.WriteStringValue(adapter.Name);
+            json.WriteNumberValue(adapter.Id);
+            json.WriteStringValue(adapter.Path);
+            json.WriteEndArray();
         }
 
         if (options.SessionId is { } session)

@@ -35,20 +35,30 @@ public sealed partial class SystemServer : IAsyncDisposable
     private readonly HealthState _health;
     private readonly EngineRoutes _routes;
     private readonly HostedFiles _files;
+    private readonly AdapterRoutes? _adapters;
     private readonly Func<CancellationToken, Task<string>> _metrics;
     private readonly Func<JsonObject?> _metadata;
     private readonly ILoggerFactory _loggers;
     private readonly ILogger<SystemServer> _logger;
     private WebApplication? _application;
 
+    /// <param name="options">Address and paths.</param>
+    /// <param name="health">Behind the probes.</param>
+    /// <param name="routes">Behind <c>/engine/</c>.</param>
+    /// <param name="files">Behind <c>/v1/metadata/</c>.</param>
+    /// <param name="adapters">Behind <c>/v1/loras</c>; null: no such route.</param>
+    /// <param name="metrics">Text of a scrape.</param>
+    /// <param name="metadata">Behind <c>/metadata</c>.</param>
+    /// <param name="loggers">Log.</param>
     public SystemServer(
-        SystemServerOptions options, HealthState health, EngineRoutes routes, HostedFiles files,
+        SystemServerOptions options, HealthState health, EngineRoutes routes, HostedFiles files, AdapterRoutes? adapters,
         Func<CancellationToken, Task<string>> metrics, Func<JsonObject?> metadata, ILoggerFactory loggers)
     {
         _options = options;
         _health = health;
         _routes = routes;
         _files = files;
+        _adapters = adapters;
         _metrics = metrics;
         _metadata = metadata;
         _loggers = loggers;
@@ -138,11 +148,14 @@ public sealed partial class SystemServer : IAsyncDisposable
     private Task RouteAsync(HttpContext context)
     {
         var path = context.Request.Path.Value ?? "/";
+        if (IsAdapterPath(path))
+        {
+            return RouteAdaptersAsync(context, path);
+        }
+
         if (!IsAnyMethod(path) && context.Request.Method is not ("GET" or "HEAD"))
         {
-            context.Response.StatusCode = StatusCodes.Status405MethodNotAllowed;
-            context.Response.Headers.Allow = "GET,HEAD";
-            return Task.CompletedTask;
+            return RefuseMethod(context, "GET,HEAD");
         }
 
         if (path == _options.HealthPath)

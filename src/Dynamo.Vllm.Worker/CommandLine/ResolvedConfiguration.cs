@@ -28,6 +28,9 @@ public sealed record ResolvedConfiguration
     /// <summary>Further names of the same model, for the card; may be empty.</summary>
     public required IReadOnlyList<string> ServedModelAliases { get; init; }
 
+    /// <summary>All names under which the base model is asked for.</summary>
+    public IReadOnlySet<string> BaseModelNames => new HashSet<string>([ServedModelName, .. ServedModelAliases, Model], StringComparer.Ordinal);
+
     /// <summary>This worker publishes KV events: <c>kv_event_publishing_enabled</c> of the card.</summary>
     public required bool UseKvEvents { get; init; }
 

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Health.Stalls;
@@ -16,6 +17,7 @@ internal sealed class EngineControl
     private readonly WorkerRegistration _registration;
     private readonly ServedEndpoint _generate;
     private readonly StallWatch _stalls;
+    private readonly AdapterTable? _adapters;
     private readonly Func<IReadOnlyList<string>, CancellationToken, Task> _setTaints;
     private readonly SemaphoreSlim _pauseTurn = new(1, 1);
     private bool _isAsleep;
@@ -24,13 +26,14 @@ internal sealed class EngineControl
     private bool _hasWeightVersion;
 
     public EngineControl(
-        IEngine engine, WorkerRegistration registration, ServedEndpoint generate, StallWatch stalls,
+        IEngine engine, WorkerRegistration registration, ServedEndpoint generate, StallWatch stalls, AdapterTable? adapters,
         Func<IReadOnlyList<string>, CancellationToken, Task> setTaints)
     {
         _engine = engine;
         _registration = registration;
         _generate = generate;
         _stalls = stalls;
+        _adapters = adapters;
         _setTaints = setTaints;
     }
 
@@ -175,13 +178,28 @@ internal sealed class EngineControl
 
         RefuseWhileLeaving();
         var clear = PythonValues.IsTrue(body["clear_cache"]);
-        await _engine.CallAsync("pause", new JsonObject { ["mode"] = mode, ["clear_cache"] = clear }, CancellationToken.None).ConfigureAwait(false);
+        if (_adapters?.Pause(keepsRequests: mode == "keep") is { Count: > 0 } used)
+        {
+            return Failure($"Cannot pause generation in keep mode with active LoRA requests: {string.Join(", ", used)}");
+        }
+
+        try
+        {
+            await _engine.CallAsync("pause", new JsonObject { ["mode"] = mode, ["clear_cache"] = clear }, CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (EngineCallException)
+        {
+            _adapters?.Resume();
+            throw;
+        }
+
         return new JsonObject { ["status"] = "ok", ["message"] = "Engine paused", ["mode"] = mode, ["clear_cache"] = clear };
     }
 
     private async Task<JsonObject> ResumeAsync(JsonObject body, CancellationToken cancellationToken)
     {
         await _engine.CallAsync("resume", null, cancellationToken).ConfigureAwait(false);
+        _adapters?.Resume();
         return Success("Engine resumed");
     }
 

@@ -1,9 +1,9 @@
-using System.Net;
+using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Protocol.ModelCards;
 using Dynamo.Vllm.Transports.SystemServer;
-using Dynamo.Vllm.Transports.Tcp;
 using Dynamo.Vllm.Worker.CommandLine;
 using Dynamo.Vllm.Worker.Models;
 using Dynamo.Vllm.Worker.Stages;
@@ -30,12 +30,11 @@ internal sealed partial class ModelCardSource
 
     public async Task<ModelCard> CreateAsync(ResolvedConfiguration configuration, EngineDescription engine, CancellationToken cancellationToken)
     {
-        var folder = engine.ModelWeights.Length > 0 ? engine.ModelWeights : configuration.Model;
-        var address = _settings.Runtime.SelfHostMetadata ? _server.Address : null;
-        var files = ModelDirectory.Read(folder, configuration.CustomJinjaTemplate, withSiblings: address is not null);
-        if (address is not null)
+        var host = CreateHost(configuration);
+        var files = ModelDirectory.Read(FolderOf(configuration, engine), configuration.CustomJinjaTemplate, withSiblings: host is not null);
+        if (host is not null)
         {
-            files = Host(files, configuration, address);
+            files = host.Host(files, Slug.Of(configuration.ServedModelName), "_base");
         }
         else
         {
@@ -44,6 +43,17 @@ internal sealed partial class ModelCardSource
 
         var topology = await TopologyFacts.ReadAsync(_settings.Runtime.Topology, _time, cancellationToken).ConfigureAwait(false);
         return ModelCardFactory.Create(configuration, engine, files, topology, []);
+    }
+
+    /// <summary>The cards of LoRA adapters: of the same files, but that the operator's chat template is not theirs, as in the reference.</summary>
+    public AdapterCards CreateAdapterCards(
+        ResolvedConfiguration configuration, EngineDescription engine, WorkerRegistration registration, ServedEndpoint generate)
+    {
+        var host = CreateHost(configuration);
+        var files = ModelDirectory.Read(FolderOf(configuration, engine), customTemplate: null, withSiblings: host is not null);
+        return new AdapterCards(
+            registration, generate, host, files, configuration.ServedModelName, configuration.BaseModelNames,
+            (hosted, adapter) => ModelCardFactory.CreateForAdapter(configuration, engine, hosted, adapter));
     }
 
     /// <summary>The card with other taints; those of the topology stay.</summary>
@@ -56,18 +66,11 @@ internal sealed partial class ModelCardSource
         },
     };
 
-    /// <summary>llm-registration.md, 4.</summary>
-    private ModelFiles Host(ModelFiles files, ResolvedConfiguration configuration, IPEndPoint bound)
-    {
-        var isWildcard = bound.Address.Equals(IPAddress.Any) || bound.Address.Equals(IPAddress.IPv6Any);
-        var advertised = new IPEndPoint(isWildcard ? NetworkAddresses.Automatic(bound.AddressFamily) : bound.Address, bound.Port);
-        var prefix = $"{configuration.Namespace}/{configuration.Component}/{configuration.Endpoint}/{Slug.Of(configuration.ServedModelName)}/_base/";
-        return files.WithPaths((file, _) =>
-        {
-            _hosted.Add(prefix + file.Name, file.Path);
-            return $"http://{advertised}/v1/metadata/{prefix}{file.Name}";
-        });
-    }
+    private static string FolderOf(ResolvedConfiguration configuration, EngineDescription engine) =>
+        engine.ModelWeights.Length > 0 ? engine.ModelWeights : configuration.Model;
+
+    private MetadataHost? CreateHost(ResolvedConfiguration configuration) => _settings.Runtime.SelfHostMetadata && _server.Address is { } bound
+        ? new MetadataHost(_hosted, bound, new EndpointId(configuration.Namespace, configuration.Component, configuration.Endpoint)) : null;
 
     [LoggerMessage(EventId = 5008, Level = LogLevel.Warning, Message = "No status server is up (DYN_SYSTEM_PORT), or metadata hosting is off: "
         + "the card names local files, so frontends need the same paths")]

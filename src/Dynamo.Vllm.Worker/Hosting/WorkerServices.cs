@@ -26,6 +26,7 @@ internal static class WorkerServices
         services.AddStage<EngineStage>();
         services.AddStage<EventPlaneStage>();
         services.AddStage<EndpointsStage>();
+        services.AddStage<AdaptersStage>();
         services.AddStage<RegistrationStage>();
         services.AddStage<WatchStage>();
 
@@ -61,6 +62,7 @@ internal static class WorkerServices
         services.AddSingleton<ServedEndpoints>();
         services.AddSingleton<EngineRoutes>();
         services.AddSingleton<HostedFiles>();
+        services.AddSingleton<AdapterRoutes>();
     }
 
     private static void AddStage<TStage>(this IServiceCollection services)

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Protocol.ModelCards;
 using Dynamo.Vllm.Worker.CommandLine;
@@ -16,25 +17,56 @@ internal static class ModelCardFactory
         return new ModelCard
         {
             DisplayName = configuration.ServedModelName,
-            SourcePath = engine.ModelWeights.Length > 0 ? engine.ModelWeights : configuration.Model,
+            SourcePath = SourcePath(configuration, engine),
             Files = files,
             KvCacheBlockSize = (uint)engine.BlockSize,
             ModelType = isPrefill ? "Prefill" : TypeText(endpointTypes),
-            WorkerType = configuration.Mode switch
-            {
-                DisaggregationMode.Prefill => "prefill",
-                DisaggregationMode.Decode => "decode",
-                _ => "aggregated",
-            },
-            Needs = configuration.Mode switch
-            {
-                DisaggregationMode.Prefill => [["decode"]],
-                DisaggregationMode.Decode => [["prefill"]],
-                _ => [],
-            },
+            WorkerType = WorkerType(configuration.Mode),
+            Needs = Needs(configuration.Mode),
             Aliases = configuration.ServedModelAliases,
             RuntimeConfig = RuntimeConfig(configuration, engine, endpointTypes, topology, operatorTaints),
             RouterConfig = RouterConfigJson.Build(configuration.Arguments.Router),
+        };
+    }
+
+    /// <summary>The card of an adapter: the base model's place and role, and of its settings only what the reference gives to adapters.</summary>
+    /// <param name="configuration">Settings.</param>
+    /// <param name="engine">The running engine.</param>
+    /// <param name="files">Of the base model, without the operator's chat template.</param>
+    /// <param name="adapter">What the card is for.</param>
+    public static ModelCard CreateForAdapter(
+        ResolvedConfiguration configuration, EngineDescription engine, ModelFiles files, LoadedAdapter adapter)
+    {
+        var isPrefill = configuration.Mode == DisaggregationMode.Prefill;
+        var data = new JsonObject { ["token_budget"] = TokenBudget(engine) };
+        if (!isPrefill)
+        {
+            AddGenerateCapability(data, engine);
+        }
+
+        return new ModelCard
+        {
+            DisplayName = adapter.Name,
+            SourcePath = SourcePath(configuration, engine),
+            Files = files,
+            KvCacheBlockSize = (uint)engine.BlockSize,
+            ModelType = isPrefill ? "Prefill" : TypeText(EndpointTypes.Chat | EndpointTypes.Completions),
+            WorkerType = WorkerType(configuration.Mode),
+            Needs = Needs(configuration.Mode),
+            LoraName = adapter.Name,
+            LoraMaxGpuCount = (uint?)engine.MaxLoras,
+            UserData = new JsonObject { ["lora_adapter"] = true, ["lora_id"] = adapter.Id },
+            RuntimeConfig = new ModelRuntimeConfig
+            {
+                ContextLength = (uint)engine.MaxModelLength,
+                ToolCallParser = configuration.Arguments.Runtime.DynToolCallParser,
+                ReasoningParser = configuration.Arguments.Runtime.DynReasoningParser,
+                DataParallelStartRank = (uint)engine.DataParallelStart,
+                DataParallelSize = (uint)engine.DataParallelSize,
+                KvEventPublishingEnabled = configuration.UseKvEvents,
+                RuntimeData = data,
+                StableRoutingId = StableRoutingId(),
+            },
         };
     }
 
@@ -63,7 +95,7 @@ internal static class ModelCardFactory
             KvTransferDomain = topology.TransferDomain,
             KvTransferEnforcement = topology.Enforcement,
             KvTransferPreferredWeight = topology.PreferredWeight,
-            StableRoutingId = Environment.GetEnvironmentVariable("DYN_STABLE_ROUTING_ID") is { Length: > 0 } id ? id : null,
+            StableRoutingId = StableRoutingId(),
             MaxGpuLoraCount = configuration.Engine.EnableLora ? (uint?)engine.MaxLoras : null,
         };
     }
@@ -74,18 +106,11 @@ internal static class ModelCardFactory
         var data = new JsonObject
         {
             ["tool_call_structural_tag_excludes_reasoning"] = engine.ReasoningParser.Length > 0 && !engine.EnableInReasoning,
-            ["token_budget"] = new JsonObject
-            {
-                ["combined_limit"] = engine.MaxModelLength,
-                ["reject_prompt_overflow"] = true,
-                ["reject_total_overflow"] = true,
-            },
+            ["token_budget"] = TokenBudget(engine),
         };
         if (!isPrefill && (endpointTypes.HasFlag(EndpointTypes.Chat) || endpointTypes == EndpointTypes.Completions))
         {
-            // Part of the checksum: without it this worker would not share traffic with official ones (docs/compatibility.md, R18).
-            data["vllm_inference_v1_generate"] = true;
-            data["vllm_enable_tower_connector_lora"] = engine.TowerConnectorLora;
+            AddGenerateCapability(data, engine);
         }
 
         data["stream_interval"] = configuration.StreamInterval;
@@ -100,6 +125,39 @@ internal static class ModelCardFactory
         }
 
         return data;
+    }
+
+    private static string SourcePath(ResolvedConfiguration configuration, EngineDescription engine) =>
+        engine.ModelWeights.Length > 0 ? engine.ModelWeights : configuration.Model;
+
+    private static string WorkerType(DisaggregationMode mode) => mode switch
+    {
+        DisaggregationMode.Prefill => "prefill",
+        DisaggregationMode.Decode => "decode",
+        _ => "aggregated",
+    };
+
+    private static IReadOnlyList<IReadOnlyList<string>> Needs(DisaggregationMode mode) => mode switch
+    {
+        DisaggregationMode.Prefill => [["decode"]],
+        DisaggregationMode.Decode => [["prefill"]],
+        _ => [],
+    };
+
+    private static string? StableRoutingId() => Environment.GetEnvironmentVariable("DYN_STABLE_ROUTING_ID") is { Length: > 0 } id ? id : null;
+
+    private static JsonObject TokenBudget(EngineDescription engine) => new()
+    {
+        ["combined_limit"] = engine.MaxModelLength,
+        ["reject_prompt_overflow"] = true,
+        ["reject_total_overflow"] = true,
+    };
+
+    /// <summary>Part of the checksum: without it this worker would not share traffic with official ones (docs/compatibility.md, R18).</summary>
+    private static void AddGenerateCapability(JsonObject data, EngineDescription engine)
+    {
+        data["vllm_inference_v1_generate"] = true;
+        data["vllm_enable_tower_connector_lora"] = engine.TowerConnectorLora;
     }
 
     private static JsonObject? KvStateEndpoint(ResolvedConfiguration configuration)

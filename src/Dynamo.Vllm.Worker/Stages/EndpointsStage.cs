@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Disaggregation;
 using Dynamo.Vllm.Core.Generate;
 using Dynamo.Vllm.Core.Health;
@@ -15,6 +16,8 @@ namespace Dynamo.Vllm.Worker.Stages;
 /// <remarks>The stall watch lives here, below <see cref="RegistrationStage"/>: what hangs during a drain has callers, too.</remarks>
 internal sealed class EndpointsStage : IStage
 {
+    public static readonly AdapterLimits AdapterLimits = new();
+
     private static readonly TimeSpan LoopLimit = TimeSpan.FromSeconds(2);
 
     private readonly WorkerSettings _settings;
@@ -52,12 +55,16 @@ internal sealed class EndpointsStage : IStage
 
     public StallWatch Stalls { get; private set; } = null!;
 
+    /// <summary>The LoRA adapters that are loaded; null unless the engine takes some.</summary>
+    public AdapterTable? Adapters { get; private set; }
+
     /// <summary>What this worker has prefilled and nobody has pulled yet; null unless it is a prefill worker.</summary>
     public HandOverLedger? HandOvers { get; private set; }
 
     public Task UpAsync(CancellationToken cancellationToken)
     {
         var configuration = _arguments.Configuration;
+        Adapters = configuration.Engine.EnableLora ? new AdapterTable(AdapterLimits) : null;
         Generate = Add(configuration.Endpoint, CreateGenerateHandler(configuration));
         Add("clear_kv_blocks", new ClearKvBlocksHandler(_arguments.Engine));
         Add("get_perf_metrics", new PerfMetricsHandler());
@@ -83,8 +90,7 @@ internal sealed class EndpointsStage : IStage
         var firstTokens = _events.Relay.FirstTokens;
         var options = new GenerateOptions
         {
-            BaseModelNames = new HashSet<string>(
-                [configuration.ServedModelName, .. configuration.ServedModelAliases, configuration.Model], StringComparer.Ordinal),
+            BaseModelNames = configuration.BaseModelNames,
             EnablePromptEmbeds = configuration.Engine.EnablePromptEmbeds,
             LoraEnabled = configuration.Engine.EnableLora && _settings.Runtime.Lora.Enabled,
             EnableReinforcementLearning = _settings.Arguments.Vllm.EnableRl,
@@ -92,8 +98,8 @@ internal sealed class EndpointsStage : IStage
         return configuration.Mode switch
         {
             DisaggregationMode.Prefill => CreatePrefillHandler(options),
-            DisaggregationMode.Decode => new DecodeHandler(engine, options, adapters: null, firstTokens),
-            _ => new AggregatedHandler(engine, options, adapters: null, firstTokens),
+            DisaggregationMode.Decode => new DecodeHandler(engine, options, Adapters, firstTokens),
+            _ => new AggregatedHandler(engine, options, Adapters, firstTokens),
         };
     }
 
@@ -102,7 +108,7 @@ internal sealed class EndpointsStage : IStage
         var engine = _arguments.Engine;
         HandOvers = new HandOverLedger(engine.Description.KvLease, _time, _metrics.Worker, engine.Description.DataParallelSize);
         engine.LoadChanged += HandOvers.Observe;
-        return new PrefillHandler(engine, options, adapters: null, KvConnectorProtocols.Resolve(engine.Description), HandOvers);
+        return new PrefillHandler(engine, options, Adapters, KvConnectorProtocols.Resolve(engine.Description), HandOvers);
     }
 
     private StallWatch CreateStallWatch(ResolvedConfiguration configuration)

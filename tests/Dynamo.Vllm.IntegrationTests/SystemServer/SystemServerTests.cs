@@ -20,7 +20,7 @@ public sealed class SystemServerTests : IAsyncLifetime
         _routes.Add("broken", (_, _) => throw new InvalidOperationException("it's broken"));
         var health = new HealthState(canaryEnabled: false, startsReady: true, TimeProvider.System);
         _server = new StatusServer(
-            new SystemServerOptions { Host = "127.0.0.1", Port = 0 }, health, _routes, new HostedFiles(), _ => Task.FromResult("# metrics\n"), () => null,
+            new SystemServerOptions { Host = "127.0.0.1", Port = 0 }, health, _routes, new HostedFiles(), null, _ => Task.FromResult("# metrics\n"), () => null,
             NullLoggerFactory.Instance);
     }
 

@@ -32,7 +32,7 @@ public sealed class EngineControlTests
         var health = new HealthState(canaryEnabled: false, startsReady: true, TimeProvider.System);
         var stalls = new StallWatch(
             _engine, new QuietEngine(), new StallLimits(), health, registration, generate, TimeProvider.System, NullLogger<StallWatch>.Instance);
-        new EngineControl(_engine, registration, generate, stalls, (_, _) => Task.CompletedTask).AddTo(_routes);
+        new EngineControl(_engine, registration, generate, stalls, null, (_, _) => Task.CompletedTask).AddTo(_routes);
     }
 
     [Theory]

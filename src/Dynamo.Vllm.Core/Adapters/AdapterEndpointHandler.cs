@@ -1,0 +1,47 @@
+using System.Buffers;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Protocol;
+using Dynamo.Vllm.Protocol.MessagePack;
+
+namespace Dynamo.Vllm.Core.Adapters;
+
+/// <summary>The endpoints <c>load_lora</c>, <c>unload_lora</c> and <c>list_loras</c>: one item, whatever happens.</summary>
+public sealed class AdapterEndpointHandler : IEndpointHandler
+{
+    private readonly Func<JsonNode?, CancellationToken, Task<AdapterReply>> _call;
+
+    public AdapterEndpointHandler(Func<JsonNode?, CancellationToken, Task<AdapterReply>> call) => _call = call;
+
+    public async Task HandleAsync(RequestContext context, IResponseWriter responses)
+    {
+        var reply = await _call(Body(context), context.Cancelled).ConfigureAwait(false);
+        await responses.WriteAsync(JsonSerializer.SerializeToUtf8Bytes(reply.ToJson(withHotSwap: true), JsonNodeContext.Default.JsonObject)).ConfigureAwait(false);
+    }
+
+    private static JsonNode? Body(RequestContext context)
+    {
+        if (context.Body.IsEmpty)
+        {
+            return null;
+        }
+
+        var json = context.Body.Span;
+        if (context.Codec == PayloadCodec.MessagePack)
+        {
+            var buffer = new ArrayBufferWriter<byte>();
+            MessagePackJson.Transcode(json, buffer);
+            json = buffer.WrittenSpan;
+        }
+
+        try
+        {
+            return JsonNode.Parse(json, documentOptions: new JsonDocumentOptions { AllowDuplicateProperties = false });
+        }
+        catch (JsonException exception)
+        {
+            throw new ProtocolException($"body is not JSON: {exception.Message}", exception);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+using System.Buffers.Binary;
+using System.Text;
+using Dynamo.Vllm.Protocol.Hashing;
+
+namespace Dynamo.Vllm.Core.Adapters;
+
+/// <summary>The number of an adapter, derived from its name so that all workers agree (llm-registration.md, 6).</summary>
+/// <remarks>Golden file: captures/llm/lora.json.</remarks>
+public static class AdapterId
+{
+    /// <returns>1 to 2^31-1, as the engine wants it.</returns>
+    public static int Of(string name)
+    {
+        var hash = Blake3.Hash(Encoding.UTF8.GetBytes(name));
+        var id = (int)(BinaryPrimitives.ReadUInt64BigEndian(hash) & int.MaxValue);
+        return id == 0 ? 1 : id;
+    }
+}

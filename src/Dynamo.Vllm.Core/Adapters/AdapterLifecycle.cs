@@ -1,0 +1,229 @@
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core.Discovery;
+using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Core.Health.Stalls;
+using Microsoft.Extensions.Logging;
+
+namespace Dynamo.Vllm.Core.Adapters;
+
+/// <summary>Loads adapters into the engine and takes them out again, and keeps discovery in step (behaviour.md, 16).</summary>
+/// <remarks>
+/// Thread-safe. Its answers are the reference's word for word. Load: 1. take the name; 2. fetch; 3. engine; 4. card. Unload: 1. take the name;
+/// 2. wait for the requests that use it; 3. card; 4. engine. A caller that gives up is heard before the engine is touched and no more from there
+/// on: nobody would know what it holds.
+/// </remarks>
+public sealed partial class AdapterLifecycle
+{
+    private readonly AdapterTable _table;
+    private readonly AdapterLimits _limits;
+    private readonly IEngine _engine;
+    private readonly IAdapterSource? _source;
+    private readonly IAdapterCards _cards;
+    private readonly StallWatch _stalls;
+    private readonly bool _swapsLoaded;
+    private readonly ILogger<AdapterLifecycle> _logger;
+
+    /// <param name="table">What is loaded.</param>
+    /// <param name="limits">What a load may ask for.</param>
+    /// <param name="engine">Loads and removes.</param>
+    /// <param name="source">Null where fetching is switched off.</param>
+    /// <param name="cards">Tells frontends.</param>
+    /// <param name="stalls">The engine stands still while it loads.</param>
+    /// <param name="swapsLoaded">A load of a name that is loaded replaces the adapter, instead of being done already.</param>
+    /// <param name="logger">Log.</param>
+    public AdapterLifecycle(
+        AdapterTable table, AdapterLimits limits, IEngine engine, IAdapterSource? source, IAdapterCards cards, StallWatch stalls, bool swapsLoaded,
+        ILogger<AdapterLifecycle> logger)
+    {
+        _table = table;
+        _limits = limits;
+        _engine = engine;
+        _source = source;
+        _cards = cards;
+        _stalls = stalls;
+        _swapsLoaded = swapsLoaded;
+        _logger = logger;
+    }
+
+    public Task<AdapterReply> ListAsync() => Task.FromResult(AdapterReply.List(_table.Loaded));
+
+    public async Task<AdapterReply> LoadAsync(JsonNode? body, CancellationToken cancellationToken)
+    {
+        if (AdapterRequests.ReadLoad(body, out var problem) is not { } asked)
+        {
+            return AdapterReply.Failed(problem);
+        }
+
+        if (TooLong("lora_name", asked.Name, _limits.NameCharsMax) is { } longName)
+        {
+            return AdapterReply.Failed(longName);
+        }
+
+        return TooLong("source.uri", asked.Uri, _limits.UriCharsMax) is { } longUri
+            ? AdapterReply.Failed(longUri)
+            : await LoadAsync(asked.Name, asked.Uri, cancellationToken).ConfigureAwait(false);
+    }
+
+    public async Task<AdapterReply> UnloadAsync(JsonNode? body, CancellationToken cancellationToken)
+    {
+        if (AdapterRequests.ReadUnload(body, out var problem) is not { } name)
+        {
+            return AdapterReply.Failed(problem);
+        }
+
+        using var change = await _table.BeginChangeAsync(name, cancellationToken).ConfigureAwait(false);
+        if (change.Current is not { } adapter)
+        {
+            var names = string.Join(", ", _table.Loaded.Select(loaded => PythonString.Represent(loaded.Name)));
+            return AdapterReply.Failed($"LoRA adapter '{name}' not found. Available LoRAs: [{names}]");
+        }
+
+        if (change.IsFrozen)
+        {
+            return AdapterReply.Failed(
+                $"Cannot unload LoRA '{name}' while generation is paused with active requests; resume generation or abort the requests first", name);
+        }
+
+        await change.WhenIdleAsync(cancellationToken).ConfigureAwait(false);
+        return await UnloadAsync(change, adapter).ConfigureAwait(false);
+    }
+
+    private async Task<AdapterReply> LoadAsync(string name, string uri, CancellationToken cancellationToken)
+    {
+        using var change = await _table.BeginChangeAsync(name, cancellationToken).ConfigureAwait(false);
+        var current = change.Current;
+        if (current is not null && !_swapsLoaded)
+        {
+            return AdapterReply.Done($"LoRA adapter '{name}' already loaded", current, isHotSwap: false);
+        }
+
+        if (current is null && !change.TryReserve())
+        {
+            return AdapterReply.Failed($"LoRA capacity exceeded: at most {_limits.LoadedMax} adapter(s) may be loaded", name);
+        }
+
+        if (_source is null)
+        {
+            return AdapterReply.Failed("LoRAManager not initialized. Set DYN_LORA_ENABLED=true to enable URI-based LoRA loading.");
+        }
+
+        string path;
+        try
+        {
+            LogFetching(_logger, name);
+            path = await _source.FetchAsync(uri, cancellationToken).ConfigureAwait(false);
+        }
+        catch (AdapterSourceException exception)
+        {
+            return AdapterReply.Failed($"Failed to download LoRA: {exception.Message}");
+        }
+
+        var adapter = new LoadedAdapter(name, AdapterId.Of(name), path);
+        return current is null
+            ? await LoadNewAsync(change, adapter).ConfigureAwait(false)
+            : await SwapAsync(change, current, adapter, cancellationToken).ConfigureAwait(false);
+    }
+
+    private async Task<AdapterReply> LoadNewAsync(AdapterChange change, LoadedAdapter adapter)
+    {
+        try
+        {
+            await AddAsync(adapter).ConfigureAwait(false);
+        }
+        catch (EngineCallException exception)
+        {
+            return AdapterReply.Failed($"Failed to add LoRA '{adapter.Name}': {exception.Message}", adapter.Name);
+        }
+
+        change.Set(adapter); // before the card: who reads it may send a request at once, which then waits for the end of this change
+        try
+        {
+            await _cards.PublishAsync(adapter, CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (Exception exception)
+        {
+            // Boundary mapping (style E3): whatever the store throws, the engine must not keep an adapter that nobody knows of.
+            LogCannotPublish(_logger, adapter.Name, exception);
+            await ForgetAsync(change, adapter).ConfigureAwait(false);
+            return AdapterReply.Failed($"Failed to register LoRA '{adapter.Name}' in discovery registry: {exception.Message}", adapter.Name);
+        }
+
+        LogLoaded(_logger, adapter.Name, adapter.Id);
+        return AdapterReply.Done($"LoRA adapter '{adapter.Name}' loaded successfully", adapter, isHotSwap: false);
+    }
+
+    private async Task<AdapterReply> UnloadAsync(AdapterChange change, LoadedAdapter adapter)
+    {
+        try
+        {
+            await _cards.WithdrawAsync(adapter.Name, CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (Exception exception)
+        {
+            // Boundary mapping (style E3): frontends may still send requests for it, so it stays.
+            LogCannotWithdraw(_logger, adapter.Name, exception);
+            return AdapterReply.Failed($"Failed to unregister LoRA '{adapter.Name}' from discovery registry: {exception.Message}", adapter.Name);
+        }
+
+        try
+        {
+            await RemoveAsync(adapter).ConfigureAwait(false);
+        }
+        catch (EngineCallException exception) when (!IsGoneAlready(exception))
+        {
+            return AdapterReply.Failed(exception.Message);
+        }
+        catch (EngineCallException)
+        {
+            // What was wanted.
+        }
+
+        change.Set(null);
+        LogUnloaded(_logger, adapter.Name, adapter.Id);
+        return AdapterReply.Done($"LoRA adapter '{adapter.Name}' unloaded successfully", adapter);
+    }
+
+    private async Task AddAsync(LoadedAdapter adapter)
+    {
+        using var silence = _stalls.Expect();
+        var arguments = new JsonObject { ["name"] = adapter.Name, ["lora_id"] = adapter.Id, ["path"] = adapter.Path };
+        await _engine.CallAsync("add_lora", arguments, CancellationToken.None).ConfigureAwait(false);
+    }
+
+    private async Task RemoveAsync(LoadedAdapter adapter)
+    {
+        using var silence = _stalls.Expect();
+        await _engine.CallAsync("remove_lora", new JsonObject { ["lora_id"] = adapter.Id }, CancellationToken.None).ConfigureAwait(false);
+    }
+
+    private static bool IsGoneAlready(EngineCallException exception) =>
+        exception.Message.Contains("not loaded", StringComparison.OrdinalIgnoreCase)
+        || exception.Message.Contains("not found", StringComparison.OrdinalIgnoreCase);
+
+    private static string? TooLong(string field, string text, int charsMax) =>
+        text.Length <= charsMax ? null : $"{field}: {text.Length} characters, at most {charsMax}";
+
+    /// <summary>Out of the engine, the table and discovery, as far as each can be reached.</summary>
+    private async Task ForgetAsync(AdapterChange change, LoadedAdapter adapter)
+    {
+        change.Set(null);
+        try
+        {
+            await _cards.WithdrawAsync(adapter.Name, CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (Exception exception)
+        {
+            // Best-effort cleanup (style E3): the engine has still to forget it.
+            LogCannotWithdraw(_logger, adapter.Name, exception);
+        }
+
+        try
+        {
+            await RemoveAsync(adapter).ConfigureAwait(false);
+        }
+        catch (EngineCallException exception)
+        {
+            LogCannotRemove(_logger, adapter.Name, exception.Message);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+using System.Net;
+using Dynamo.Vllm.Core.Adapters;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
+
+namespace Dynamo.Vllm.Transports.SystemServer;
+
+/// <remarks>The adapter routes (behaviour.md, 16): the adapter's name is the rest of the path, with slashes as they are or escaped.</remarks>
+public sealed partial class SystemServer
+{
+    private const string AdaptersPath = "/v1/loras";
+    private const string AdapterPrefix = "/v1/loras/";
+
+    private bool IsAdapterPath(string path) =>
+        _adapters is not null && (path == AdaptersPath || (path.StartsWith(AdapterPrefix, StringComparison.Ordinal) && path.Length > AdapterPrefix.Length));
+
+    private Task RouteAdaptersAsync(HttpContext context, string path) => (context.Request.Method, path == AdaptersPath) switch
+    {
+        ("GET" or "HEAD", true) => ListAdaptersAsync(context),
+        ("POST", true) => LoadAdapterAsync(context),
+        ("DELETE", false) => UnloadAdapterAsync(context),
+        (_, true) => RefuseMethod(context, "GET,HEAD,POST"),
+        _ => RefuseMethod(context, "DELETE"),
+    };
+
+    private async Task ListAdaptersAsync(HttpContext context) => await ReplyAsync(
+        context, _adapters!.Adapters is { } adapters ? await adapters.ListAsync().ConfigureAwait(false) : AdapterRoutes.NotAvailable("list_loras")).ConfigureAwait(false);
+
+    private async Task LoadAdapterAsync(HttpContext context)
+    {
+        if (!context.Request.HasJsonContentType())
+        {
+            await WriteAsync(context, StatusCodes.Status415UnsupportedMediaType, "Expected request with `Content-Type: application/json`").ConfigureAwait(false);
+            return;
+        }
+
+        using var buffer = new MemoryStream();
+        await context.Request.Body.CopyToAsync(buffer, context.RequestAborted).ConfigureAwait(false);
+        try
+        {
+            var body = LoadAdapterBody.Read(buffer.GetBuffer().AsSpan(0, (int)buffer.Length));
+            var reply = _adapters!.Adapters is { } adapters
+                ? await adapters.LoadAsync(body, context.RequestAborted).ConfigureAwait(false)
+                : AdapterRoutes.NotAvailable("load_lora", (string?)body["lora_name"]);
+            await ReplyAsync(context, reply).ConfigureAwait(false);
+        }
+        catch (UnfitBodyException exception)
+        {
+            await WriteAsync(context, exception.Status, exception.Message).ConfigureAwait(false);
+        }
+    }
+
+    private async Task UnloadAdapterAsync(HttpContext context)
+    {
+        // The path that the server hands out keeps an escaped slash escaped, which cannot be told from one that was so in the name.
+        var target = context.Features.Get<IHttpRequestFeature>()!.RawTarget;
+        var end = target.IndexOf('?', StringComparison.Ordinal);
+        var name = Uri.UnescapeDataString(target[(target.IndexOf(AdapterPrefix, StringComparison.Ordinal) + AdapterPrefix.Length)..(end < 0 ? target.Length : end)]);
+        var reply = _adapters!.Adapters is { } adapters
+            ? await adapters.UnloadAsync(new System.Text.Json.Nodes.JsonObject { ["lora_name"] = name }, context.RequestAborted).ConfigureAwait(false)
+            : AdapterRoutes.NotAvailable("unload_lora", name);
+        await ReplyAsync(context, reply).ConfigureAwait(false);
+    }
+
+    private static async Task ReplyAsync(HttpContext context, AdapterReply reply)
+    {
+        context.Response.StatusCode = (int)(reply.IsSuccess ? HttpStatusCode.OK : HttpStatusCode.InternalServerError);
+        context.Response.ContentType = "application/json";
+        await context.Response.WriteAsync(Text(reply.ToJson(withHotSwap: false)), context.RequestAborted).ConfigureAwait(false);
+    }
+
+    private static Task RefuseMethod(HttpContext context, string allowed)
+    {
+        context.Response.StatusCode = StatusCodes.Status405MethodNotAllowed;
+        context.Response.Headers.Allow = allowed;
+        return Task.CompletedTask;
+    }
+}

@@ -1,0 +1,10 @@
+namespace Dynamo.Vllm.Transports.SystemServer;
+
+/// <summary>A body that is not what a route takes.</summary>
+internal sealed class UnfitBodyException : Exception
+{
+    public UnfitBodyException(int status, string message, Exception? inner = null)
+        : base(message, inner) => Status = status;
+
+    public int Status { get; }
+}
