@@ -18,16 +18,20 @@ public abstract class SimulatedWorkerTests : IDisposable
 
     public void Dispose()
     {
-        _store.Dispose();
+        Dispose(disposing: true);
         GC.SuppressFinalize(this);
     }
+
+    protected virtual void Dispose(bool disposing) => _store.Dispose();
 
     /// <param name="arguments">Beside those that every worker here gets.</param>
     /// <param name="launcher">See <see cref="WorkerProcess.Start"/>.</param>
     /// <param name="grace">Grace period of the stop, in seconds.</param>
-    protected async Task<WorkerProcess> StartAsync(string[]? arguments = null, IEnumerable<string>? launcher = null, double grace = 0.2)
+    /// <param name="environment">Beside that.</param>
+    protected async Task<WorkerProcess> StartAsync(
+        string[]? arguments = null, IEnumerable<string>? launcher = null, double grace = 0.2, IReadOnlyDictionary<string, string>? environment = null)
     {
-        var variables = new Dictionary<string, string>
+        var variables = new Dictionary<string, string>(environment ?? new Dictionary<string, string>())
         {
             ["DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS"] = grace.ToString(System.Globalization.CultureInfo.InvariantCulture),
         };

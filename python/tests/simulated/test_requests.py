@@ -7,6 +7,10 @@ import base64
 import binascii
 import json
 import os
+import pathlib
+import re
+import shutil
+import tempfile
 import unittest
 from typing import Any
 
@@ -391,17 +395,45 @@ class SchedulingTest(EngineTest):
 
     async def test_lora(self) -> None:
         engine = self.start(enable_lora=True, max_loras=1)
-        self.assertTrue(await engine.add_lora(LoRARequest("a", 1, "/tmp")))
+        one, other, broken = (self.adapter(f"{index}") for index in range(3))
+        self.assertTrue(await engine.add_lora(LoRARequest("a", 1, one)))
+        self.assertFalse(await engine.add_lora(LoRARequest("a", 1, one)))
         self.assertEqual(await engine.list_loras(), {1})
-        with self.assertRaisesRegex(Exception, "No adapter found for /nonexistent"):
-            await engine.add_lora(LoRARequest("b", 2, "/nonexistent"))
         plain, adapted = await asyncio.gather(
             self.run_one(),
-            collect(engine, prompt(), delta(), lora_request=LoRARequest("a", 1, "/tmp")),
+            collect(engine, prompt(), delta(), lora_request=LoRARequest("a", 1, one)),
         )
         self.assertNotEqual(tokens_of(plain), tokens_of(adapted))
         self.assertTrue(await engine.pin_lora(1))
         self.assertTrue(await engine.remove_lora(1))
+        self.assertFalse(await engine.remove_lora(1))
+        self.assertTrue(await engine.add_lora(LoRARequest("a", 1, other)))
+        swapped = await collect(engine, prompt(), delta(), lora_request=LoRARequest("a", 1, other))
+        self.assertNotEqual(tokens_of(swapped), tokens_of(adapted))
+        for settings, text in (
+            (None, f"Loading lora b failed: No adapter found for {broken}"),
+            ("{", "Expecting property name enclosed in double quotes"),
+            ('{"r": 64}', "LoRA rank 64 is greater than max_lora_rank 16."),
+            ('{"r": 8}', f"{broken} doesn't contain tensors"),
+        ):
+            self.break_adapter(broken, settings)
+            with self.assertRaisesRegex(Exception, re.escape(text)):
+                await engine.add_lora(LoRARequest("b", 2, broken))
+
+    def adapter(self, content: str) -> str:
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        pathlib.Path(folder, "adapter_config.json").write_text('{"r": 8}')
+        pathlib.Path(folder, "adapter_model.safetensors").write_text(content)
+        return folder
+
+    @staticmethod
+    def break_adapter(folder: str, settings: str | None) -> None:
+        pathlib.Path(folder, "adapter_model.safetensors").unlink(missing_ok=True)
+        path = pathlib.Path(folder, "adapter_config.json")
+        path.unlink(missing_ok=True)
+        if settings is not None:
+            path.write_text(settings)
 
     async def test_prompt_embeds(self) -> None:
         self.start(enable_prompt_embeds=True)

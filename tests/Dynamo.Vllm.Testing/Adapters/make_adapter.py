@@ -19,7 +19,8 @@ _SCALE = 0.5
 
 def projections(config: dict[str, int]) -> dict[str, tuple[int, int]]:
     """Rows and columns (out, in) of the attention projections that the adapter changes."""
-    hidden, head = config["hidden_size"], config["head_dim"]
+    hidden = config["hidden_size"]
+    head = config.get("head_dim", hidden // config["num_attention_heads"])
     return {
         "q_proj": (config["num_attention_heads"] * head, hidden),
         "v_proj": (config["num_key_value_heads"] * head, hidden),

@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Disaggregation;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Generate;
@@ -50,6 +51,38 @@ public sealed class GenerateHandlerTests
         _engine.Streams[0].Push([1], FinishReason.Stop, isLast: true);
         await run;
         Assert.Equal(maxTokens, _engine.Requests[0].MaxTokens);
+    }
+
+    [Fact]
+    public async Task A_request_for_an_adapter_uses_it_until_its_end_and_one_for_the_base_model_none()
+    {
+        var adapters = new AdapterTable(new AdapterLimits());
+        using (var load = await adapters.BeginChangeAsync("ad", default))
+        {
+            load.Set(new LoadedAdapter("ad", 7, "/ad"));
+        }
+
+        var handler = new AggregatedHandler(_engine, Options with { LoraEnabled = true }, adapters, null);
+        var run = Start(handler, """{"model":"ad","token_ids":[1,2,3]}""", out _);
+        Assert.Equal(new LoadedAdapter("ad", 7, "/ad"), _engine.Requests[0].Adapter);
+        var change = await adapters.BeginChangeAsync("ad", default);
+        var idle = change.WhenIdleAsync(default);
+        Assert.False(idle.IsCompleted);
+        var late = Start(handler, """{"model":"ad","token_ids":[1,2,3]}""", out _);
+        _engine.Streams[0].Push([1], FinishReason.Stop, isLast: true);
+        await run;
+        await idle;
+        change.Set(null);
+        change.Dispose();
+        Assert.Equal("ValueError: unknown model or LoRA adapter: 'ad'", (await Assert.ThrowsAsync<RequestFailedException>(() => late)).Error.Message);
+        await Assert.ThrowsAsync<RequestFailedException>(() => Start(handler, """{"model":"nope","token_ids":[1]}""", out _));
+        foreach (var body in (string[])["""{"model":"tiny","token_ids":[1]}""", """{"model":"","token_ids":[1]}""", """{"token_ids":[1]}"""])
+        {
+            run = Start(handler, body, out _);
+            _engine.Streams[^1].Push([1], FinishReason.Stop, isLast: true);
+            await run;
+            Assert.Null(_engine.Requests[^1].Adapter);
+        }
     }
 
     [Fact]

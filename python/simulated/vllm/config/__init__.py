@@ -368,6 +368,7 @@ class VllmConfig:
             "enable_chunked_prefill": scheduler.enable_chunked_prefill,
             "scheduling_policy": scheduler.policy,
             "max_loras": self.lora_config.max_loras if self.lora_config else 0,
+            "max_lora_rank": self.lora_config.max_lora_rank if self.lora_config else 0,
             "kv_events": vars(events) if publishes else None,
             "kv_transfer": (
                 {

@@ -22,6 +22,7 @@ class Request:
         "num_cached_blocks",
         "lora_name",
         "lora_id",
+        "lora_revision",
         "cache_salt",
         "embeds_digest",
         "session_id",
@@ -52,6 +53,7 @@ class Request:
         lora = message["lora"]
         self.lora_name: str | None = lora[0] if lora else None
         self.lora_id: int | None = lora[1] if lora else None
+        self.lora_revision = 0
         self.cache_salt: str | None = message["cache_salt"]
         self.embeds_digest: bytes | None = message["embeds_digest"]
         self.session_id: str | None = message["session_id"]

@@ -63,7 +63,7 @@ class Scheduler:
 
     def add(self, request: Request) -> None:
         request.context = context_of(request.tokens)
-        request.salt = self.source.salt(request.params, request.lora_name)
+        request.salt = self.source.salt(request.params, request.lora_name, request.lora_revision)
         self.requests[request.request_id] = request
         self._enqueue(request)
 

@@ -48,7 +48,7 @@ class TokenSource:
         self._span = vocab_size - first
         self._eos_interval = eos_interval
 
-    def salt(self, params: dict[str, Any], lora_name: str | None) -> int:
+    def salt(self, params: dict[str, Any], lora_name: str | None, lora_revision: int = 0) -> int:
         """Per-request part of the function; greedy requests share one."""
         salt = 0
         if params["temperature"] >= 1e-5:
@@ -59,7 +59,7 @@ class TokenSource:
             elif params["index"]:
                 salt = _mix(params["index"])
         if lora_name:
-            salt ^= zlib.crc32(lora_name.encode()) << 16
+            salt ^= (zlib.crc32(lora_name.encode()) ^ lora_revision) << 16
         return salt
 
     def next_token(self, request: Request) -> int:

@@ -61,6 +61,72 @@ public sealed class WorkerRegistrationTests
         Assert.Contains(_store.Steps, step => step[0] == '-');
     }
 
+    [Fact]
+    public async Task What_belongs_to_an_endpoint_goes_before_it_and_comes_back_after_it()
+    {
+        await _registration.PutAsync("model", Card, default);
+        await _registration.PutWithAsync(_generate, "model/early", Adapter("early"), default);
+        Assert.Single(_store.Records); // the endpoint is not there yet
+        await _registration.ServeAsync(_generate, default);
+        await _registration.PutWithAsync(_generate, "model/a", Adapter("a"), default);
+        Assert.Equal(4, _store.Records.Count);
+        _store.Steps.Clear();
+        await _registration.HideAsync(_generate, HiddenReasons.Asleep, default);
+        await _registration.PutWithAsync(_generate, "model/b", Adapter("b"), default); // loaded while the engine sleeps
+        await _registration.RemoveAsync("model/early", default);
+        await _registration.ShowAsync(_generate, HiddenReasons.Asleep, default);
+        Assert.Equal(
+            [
+                "-v1/mdc/n/c/generate/1/early", "-v1/mdc/n/c/generate/1/a", "-v1/instances/n/c/generate/1",
+                "+v1/instances/n/c/generate/1", "+v1/mdc/n/c/generate/1/a", "+v1/mdc/n/c/generate/1/b",
+            ],
+            _store.Steps);
+        _store.Steps.Clear();
+        await _registration.WithdrawAllAsync(default);
+        Assert.Equal(["-v1/mdc/n/c/generate/1/a", "-v1/mdc/n/c/generate/1/b", "-v1/instances/n/c/generate/1"], _store.Steps);
+        await Assert.ThrowsAsync<WorkerLeavingException>(() => _registration.PutWithAsync(_generate, "model/c", Adapter("c"), default));
+        Assert.Single(_store.Records);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_new_identity_brings_back_what_was_seen_and_nothing_that_was_removed(bool isVisible)
+    {
+        await _registration.ServeAsync(_generate, default);
+        await _registration.PutWithAsync(_generate, "model/a", Adapter("a"), default);
+        await _registration.PutWithAsync(_generate, "model/gone", Adapter("gone"), default);
+        _store.BeforeRemoval = _ => Task.FromException(new IOException("the store is away"));
+        await Assert.ThrowsAsync<IOException>(() => _registration.RemoveAsync("model/gone", default));
+        _store.BeforeRemoval = null;
+        if (!isVisible)
+        {
+            await _registration.HideAsync(_generate, HiddenReasons.Asleep, default);
+        }
+
+        _store.Records.Clear();
+        _store.Lose(new InstanceId(2));
+        await _registration.RemoveAsync("nothing", default); // takes its turn after the move
+        Assert.Equal(
+            isVisible ? ["v1/instances/n/c/generate/2", "v1/mdc/n/c/generate/2/a"] : [], _store.Records.Keys.Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public async Task A_removal_that_the_store_did_not_hear_is_told_to_it_the_next_time()
+    {
+        await _registration.PutAsync("model", Card, default);
+        _store.BeforeRemoval = _ => Task.FromException(new IOException("the store is away"));
+        await Assert.ThrowsAsync<IOException>(() => _registration.RemoveAsync("model", default));
+        _store.BeforeRemoval = null;
+        await _registration.RemoveAsync("model", default);
+        Assert.Empty(_store.Records);
+    }
+
+    private static Func<InstanceId, DiscoveryRecord> Adapter(string slug) =>
+        instance => DiscoveryRecord.Model(new EndpointId("n", "c", "generate"), instance, new JsonObject(), slug);
+
+    private static DiscoveryRecord Card(InstanceId instance) => DiscoveryRecord.Model(new EndpointId("n", "c", "generate"), instance, new JsonObject());
+
     private ServedEndpoint Endpoint(string name)
     {
         var id = new EndpointId("n", "c", name);

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Health;
@@ -8,6 +9,7 @@ using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Discovery;
+using Dynamo.Vllm.Protocol.Errors;
 using Dynamo.Vllm.Testing.Relay;
 using Dynamo.Vllm.Transports.SystemServer;
 using Dynamo.Vllm.UnitTests.Core;
@@ -21,6 +23,7 @@ public sealed class EngineControlTests
 {
     private readonly ScriptedEngine _engine = new();
     private readonly EngineRoutes _routes = new();
+    private readonly AdapterTable _adapters = new(new AdapterLimits());
 
     public EngineControlTests()
     {
@@ -32,7 +35,7 @@ public sealed class EngineControlTests
         var health = new HealthState(canaryEnabled: false, startsReady: true, TimeProvider.System);
         var stalls = new StallWatch(
             _engine, new QuietEngine(), new StallLimits(), health, registration, generate, TimeProvider.System, NullLogger<StallWatch>.Instance);
-        new EngineControl(_engine, registration, generate, stalls, null, (_, _) => Task.CompletedTask).AddTo(_routes);
+        new EngineControl(_engine, registration, generate, stalls, _adapters, (_, _) => Task.CompletedTask).AddTo(_routes);
     }
 
     [Theory]
@@ -56,6 +59,31 @@ public sealed class EngineControlTests
     {
         var ours = await CallAsync(route, body);
         Assert.True(JsonNode.DeepEquals(JsonNode.Parse(answer), ours), ours.ToJsonString());
+    }
+
+    [Fact]
+    public async Task A_pause_that_keeps_requests_is_refused_while_an_adapter_has_some()
+    {
+        using (var change = await _adapters.BeginChangeAsync("x", default))
+        {
+            change.Set(new LoadedAdapter("x", 1, "/x"));
+        }
+
+        using (await _adapters.AdmitAsync("x", default))
+        {
+            Assert.Equal(
+                """{"status":"error","message":"Cannot pause generation in keep mode with active LoRA requests: x"}""",
+                (await CallAsync("pause_generation", "{}")).ToJsonString());
+            Assert.Equal("ok", (string?)(await CallAsync("pause_generation", """{"mode":"wait"}"""))["status"]);
+            await Assert.ThrowsAsync<RequestFailedException>(() => _adapters.AdmitAsync("x", default).AsTask());
+            await CallAsync("resume_generation", "{}");
+        }
+
+        Assert.Equal("ok", (string?)(await CallAsync("pause_generation", "{}"))["status"]);
+        await CallAsync("resume_generation", "{}");
+        _engine.OnCall = _ => throw new EngineCallException("unknown", "RuntimeError", "no");
+        Assert.Equal("error", (string?)(await CallAsync("pause_generation", "{}"))["status"]);
+        (await _adapters.AdmitAsync("x", default))!.Dispose(); // the pause that failed is none
     }
 
     [Theory]

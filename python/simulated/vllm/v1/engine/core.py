@@ -18,6 +18,7 @@ import time
 import traceback
 from typing import Any
 
+from vllm.simulation.adapters import AdapterError, load as load_adapter
 from vllm.simulation.kv_events import KVEventPublisher
 from vllm.simulation.request import ABORT, Request
 from vllm.simulation.scheduler import PAUSED_ALL, PAUSED_NEW, RUNNING, Scheduler
@@ -74,7 +75,7 @@ class EngineCore:
         self.parent_gone = False
         self.sleep_level = 0
         self.weight_version = "default"
-        self.loras: set[int] = set()
+        self.loras: dict[int, int] = {}
         self.pinned: set[int] = set()
         self.idle_callers: list[tuple[int, bool]] = []
         self.next_step_at = 0.0
@@ -268,6 +269,7 @@ class EngineCore:
             self.deaf = True
             return
         request = Request(fields)
+        request.lora_revision = self.loras.get(request.lora_id, 0) if request.lora_id else 0
         if self.stopping:
             self._emit([(request.request_id, [], ABORT, None, None)])
             return
@@ -395,18 +397,18 @@ class EngineCore:
     def utility_add_lora(self, lora: list[Any]) -> bool:
         self._require_lora()
         name, identifier, path = lora[:3]
-        if not os.path.exists(path):
-            raise _worker_failure(
-                f"Loading lora {name} failed: No adapter found for {path}"
-            )
         known = identifier in self.loras
-        self.loras.add(identifier)
+        if not known:
+            try:
+                self.loras[identifier] = load_adapter(name, path, self.config["max_lora_rank"])
+            except AdapterError as error:
+                raise _worker_failure(str(error)) from error
         return not known
 
     def utility_remove_lora(self, identifier: int) -> bool:
         self._require_lora()
         known = identifier in self.loras
-        self.loras.discard(identifier)
+        self.loras.pop(identifier, None)
         self.pinned.discard(identifier)
         return known
 
