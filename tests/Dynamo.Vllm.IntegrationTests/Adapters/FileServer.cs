@@ -41,7 +41,7 @@ internal sealed class FileServer : IAsyncDisposable
 
     private async Task AnswerAsync(HttpContext context)
     {
-        var target = $"{context.Request.Path}{context.Request.QueryString}";
+        var target = $"{context.Request.Path.Value}{context.Request.QueryString}";
         lock (Requests)
         {
             Requests.Add((target, context.Request.Headers.Authorization));
@@ -51,7 +51,7 @@ internal sealed class FileServer : IAsyncDisposable
         {
             await Task.Delay(Timeout.Infinite, context.RequestAborted).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
-        else if (Files.TryGetValue(target, out var content) || Files.TryGetValue(context.Request.Path, out content))
+        else if (Files.TryGetValue(target, out var content) || Files.TryGetValue(context.Request.Path.Value!, out content))
         {
             await context.Response.Body.WriteAsync(content);
         }

@@ -1,0 +1,190 @@
+using System.Globalization;
+using System.Net;
+using System.Text;
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Testing;
+
+namespace Dynamo.Vllm.PeerTests;
+
+/// <summary>LoRA adapters: the same answers, cards and tokens as the official worker's, straight at the status server and through the frontend.</summary>
+[Trait("Category", "Peers")]
+public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(2);
+
+    private readonly AdapterPairFixture _pair;
+
+    public AdapterPairTests(AdapterPairFixture pair) => _pair = pair;
+
+    [PeerFact]
+    public async Task Calls_are_answered_as_by_the_official_worker()
+    {
+        var differences = new List<string>();
+        foreach (var call in AdapterCatalogue.Calls(_pair.Adapters.Path))
+        {
+            var (ours, official) = (await AskAsync(_pair.Ours.Http, call), await AskAsync(_pair.OfficialHttp, call));
+            if (ours != official)
+            {
+                differences.Add($"{call}\n  ours     {ours}\n  official {official}");
+            }
+        }
+
+        Assert.True(differences.Count == 0, string.Join('\n', differences));
+    }
+
+    [PeerFact]
+    public async Task Cards_are_equal_and_go_with_the_adapter()
+    {
+        await LoadAsync("Org/My-LoRA.v1", "a1");
+        var (ours, official) = (Comparable(_pair.OurInstance), Comparable(_pair.OfficialInstance));
+        Assert.True(JsonNode.DeepEquals(official, ours), $"ours     {ours?.ToJsonString()}\nofficial {official?.ToJsonString()}");
+        await UnloadAsync("Org/My-LoRA.v1");
+        Assert.Null(_pair.Card(_pair.OurInstance, "org_my-lora_v1"));
+
+        JsonObject? Comparable(ulong instance)
+        {
+            var card = _pair.Card(instance, "org_my-lora_v1");
+            card?.Remove("instance_id");
+            return card is null ? null : JsonNode.Parse(System.Text.RegularExpressions.Regex.Replace(card.ToJsonString(), @"127\.0\.0\.1:\d+", "host"))!.AsObject();
+        }
+    }
+
+    [PeerFact]
+    public async Task Tokens_are_those_of_the_official_worker_for_every_adapter_and_after_a_swap()
+    {
+        await LoadAsync("one", "a1");
+        await LoadAsync("two", "a2");
+        await ServesAsync("one");
+        await ServesAsync("two");
+        var listed = await _pair.Frontend.Http.GetStringAsync("/v1/models");
+        Assert.Contains("\"one\"", listed, StringComparison.Ordinal);
+        var answers = new Dictionary<string, string>();
+        foreach (var model in (string[])["tiny", "one", "two"])
+        {
+            foreach (var prompt in (string[])["hello there", "one two three", "a"])
+            {
+                var ours = await CompleteAsync(model, prompt, _pair.OurInstance);
+                Assert.Equal(await CompleteAsync(model, prompt, _pair.OfficialInstance), ours);
+                answers[$"{model} {prompt}"] = ours;
+            }
+        }
+
+        Assert.Equal(answers.Count, answers.Values.Distinct().Count());
+        await LoadAsync("one", "a3", "hot-swapped");
+        var swapped = await CompleteAsync("one", "hello there", _pair.OurInstance);
+        Assert.Equal(await CompleteAsync("one", "hello there", _pair.OfficialInstance), swapped);
+        Assert.DoesNotContain(swapped, answers.Values);
+        await LoadAsync("one", "a1", "hot-swapped");
+        Assert.Equal(answers["one hello there"], await CompleteAsync("one", "hello there", _pair.OurInstance));
+        await UnloadAsync("one");
+        await UnloadAsync("two");
+        await _pair.Frontend.WaitAsync("the adapter is still served", Limit, async () =>
+            (await _pair.Frontend.CompleteAsync(new JsonObject { ["model"] = "one", ["prompt"] = "a" })).Status == HttpStatusCode.NotFound);
+    }
+
+    [PeerFact]
+    public async Task A_swap_under_load_of_the_base_model_does_not_answer_from_the_old_adapter_s_blocks()
+    {
+        var prompt = string.Join(' ', Enumerable.Range(0, 60).Select(i => $"w{i % 9}")); // some blocks, which stay cached
+        await LoadOursAsync("busy", "a1");
+        await ServesAsync("busy");
+        var first = await CompleteAsync("busy", prompt, _pair.OurInstance);
+        await LoadOursAsync("fresh", "a2");
+        var busy = CompleteAsync("tiny", "run on", _pair.OurInstance, 700);
+        await Polling.UntilAsync("nothing runs", Limit, async () => await _pair.Ours.MetricAsync("vllm:num_requests_running") > 0);
+        await LoadOursAsync("busy", "a2", "hot-swapped");
+        Assert.False(busy.IsCompleted);
+        var swapped = await CompleteAsync("busy", prompt, _pair.OurInstance);
+        await ServesAsync("fresh");
+        Assert.Equal(await CompleteAsync("fresh", prompt, _pair.OurInstance), swapped); // the same weights under a name that has nothing cached
+        Assert.NotEqual(first, swapped);
+        Assert.Equal(await CompleteAsync("tiny", "run on", _pair.OurInstance, 700), await busy);
+        await UnloadOursAsync("busy");
+        await UnloadOursAsync("fresh");
+    }
+
+    [PeerFact]
+    public async Task An_unload_waits_for_what_runs_and_late_requests_are_answered_as_by_the_official_worker()
+    {
+        await LoadAsync("gone", "a1");
+        await ServesAsync("gone");
+        var whole = await CompleteAsync("gone", "on and on", _pair.OurInstance, 700);
+        foreach (var (http, instance) in ((HttpClient, ulong)[])[(_pair.Ours.Http, _pair.OurInstance), (_pair.OfficialHttp, _pair.OfficialInstance)])
+        {
+            var running = CompleteAsync("gone", "on and on", instance, 700);
+            await Polling.UntilAsync("nothing runs", Limit, async () => MetricSamples.Sum(await http.GetStringAsync("/metrics"), "vllm:num_requests_running") > 0);
+            var unload = http.DeleteAsync("/v1/loras/gone");
+            var late = LateAsync(instance);
+            Assert.Equal(whole, await running);
+            using var response = await unload;
+            Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+            Assert.Equal("400 Invalid request", await late);
+        }
+    }
+
+    /// <summary>A request that arrives while the adapter is being unloaded; those before are served.</summary>
+    private async Task<string> LateAsync(ulong instance)
+    {
+        while (true)
+        {
+            using var response = await _pair.Frontend.PostAsync("/v1/completions", Body("gone", "late", 1), instance);
+            if (!response.IsSuccessStatusCode)
+            {
+                return $"{(int)response.StatusCode} {(string?)JsonNode.Parse(await response.Content.ReadAsStringAsync())!["message"]}";
+            }
+        }
+    }
+
+    private async Task LoadAsync(string name, string adapter, string done = "loaded")
+    {
+        await LoadOursAsync(name, adapter, done);
+        await LoadAtAsync(_pair.OfficialHttp, name, adapter, done);
+    }
+
+    private Task LoadOursAsync(string name, string adapter, string done = "loaded") => LoadAtAsync(_pair.Ours.Http, name, adapter, done);
+
+    private async Task LoadAtAsync(HttpClient http, string name, string adapter, string done)
+    {
+        var body = new JsonObject { ["lora_name"] = name, ["source"] = new JsonObject { ["uri"] = $"file://{_pair.Adapters.Path}/{adapter}" } };
+        using var response = await http.PostAsync("/v1/loras", new StringContent(body.ToJsonString(), Encoding.UTF8, "application/json"));
+        Assert.Equal($"LoRA adapter '{name}' {done} successfully", (string?)JsonNode.Parse(await response.Content.ReadAsStringAsync())!["message"]);
+    }
+
+    private async Task UnloadAsync(string name)
+    {
+        await UnloadOursAsync(name);
+        using var response = await _pair.OfficialHttp.DeleteAsync($"/v1/loras/{name}");
+        Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+    }
+
+    private async Task UnloadOursAsync(string name)
+    {
+        using var response = await _pair.Ours.Http.DeleteAsync($"/v1/loras/{name}");
+        Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+    }
+
+    private Task ServesAsync(string model) => _pair.Frontend.ServesAsync(model, Limit);
+
+    private static JsonObject Body(string model, string prompt, int tokens) =>
+        new() { ["model"] = model, ["prompt"] = prompt, ["max_tokens"] = tokens, ["temperature"] = 0, ["ignore_eos"] = true };
+
+    private async Task<string> CompleteAsync(string model, string prompt, ulong instance, int tokens = 16)
+    {
+        using var response = await _pair.Frontend.PostAsync("/v1/completions", Body(model, prompt, tokens), instance);
+        var answer = JsonNode.Parse(await response.Content.ReadAsStringAsync())!;
+        Assert.True(response.IsSuccessStatusCode, answer.ToJsonString());
+        return answer["choices"]![0]!["text"]!.GetValue<string>();
+    }
+
+    private static async Task<string> AskAsync(HttpClient http, AdapterCatalogue.Call call)
+    {
+        using var request = new HttpRequestMessage(new HttpMethod(call.Method), call.Path)
+        {
+            Content = call.Body is null ? null : new StringContent(call.Body, Encoding.UTF8, "application/json"),
+        };
+        using var response = await http.SendAsync(request);
+        var text = await response.Content.ReadAsStringAsync();
+        var allowed = string.Join(',', response.Content.Headers.Allow);
+        return string.Create(CultureInfo.InvariantCulture, $"{(int)response.StatusCode} {response.Content.Headers.ContentType} {allowed} {text}");
+    }
+}
