@@ -8,7 +8,7 @@ namespace Dynamo.Vllm.PeerTests;
 /// Two prefill and two decode workers on real vLLM with NIXL over tcp, one of each ours and one official, behind one official frontend:
 /// a request that names its workers goes through any of the four pairs. The answers of an aggregated worker of ours are there to compare.
 /// </summary>
-public sealed class DisaggregatedFleet : IAsyncLifetime
+public class DisaggregatedFleet : IAsyncLifetime
 {
     /// <summary>How long the engines keep blocks that nobody pulls.</summary>
     /// <remarks>Short, since tests wait for its end, yet longer than any pull takes on two cores.</remarks>
@@ -50,9 +50,14 @@ public sealed class DisaggregatedFleet : IAsyncLifetime
     /// <summary>What an aggregated worker of ours answers to each prompt.</summary>
     public IReadOnlyList<string> Aggregated { get; private set; } = [];
 
+    /// <summary>Status servers of the official workers.</summary>
+    public int OfficialPrefillPort { get; } = FreePorts.Next();
+
+    public int OfficialDecodePort { get; } = FreePorts.Next();
+
     public string Tails => $"{Prefill.Process.Tail}\n{Decode.Process.Tail}\n{Frontend.Process.Tail}";
 
-    public async Task InitializeAsync()
+    public virtual async Task InitializeAsync()
     {
         if (PeerFactAttribute.SkipReason is not null)
         {
@@ -65,8 +70,8 @@ public sealed class DisaggregatedFleet : IAsyncLifetime
         var aggregated = AggregatedAnswersAsync();
         Prefill = StartOurs("prefill");
         Decode = StartOurs("decode");
-        _officialPrefill = StartOfficial("prefill");
-        _officialDecode = StartOfficial("decode");
+        _officialPrefill = StartOfficial("prefill", OfficialPrefillPort);
+        _officialDecode = StartOfficial("decode", OfficialDecodePort);
         await Task.WhenAll(Prefill.ReadyAsync(StartLimit), Decode.ReadyAsync(StartLimit));
         await Frontend.WaitAsync("the official workers did not register", StartLimit, () =>
         {
@@ -110,13 +115,13 @@ public sealed class DisaggregatedFleet : IAsyncLifetime
         (_officialPrefill, _officialDecode) = (null, null);
     }
 
-    public async Task<string> AnswerAsync(string prompt, ulong? decode = null, ulong? prefill = null)
+    public async Task<string> AnswerAsync(string prompt, ulong? decode = null, ulong? prefill = null, string model = "tiny")
     {
-        using var response = await PostAsync(prompt, 8, decode, prefill);
+        using var response = await PostAsync(prompt, 8, decode, prefill, model);
         return await TextAsync(response, prompt);
     }
 
-    public async Task DisposeAsync()
+    public virtual async Task DisposeAsync()
     {
         if (_store is null)
         {
@@ -156,32 +161,37 @@ public sealed class DisaggregatedFleet : IAsyncLifetime
         return JsonNode.Parse(text)!["choices"]![0]!["text"]!.GetValue<string>();
     }
 
-    private Task<HttpResponseMessage> PostAsync(string prompt, int tokens, ulong? decode, ulong? prefill) =>
-        Frontend.PostAsync("/v1/completions", Body(prompt, tokens), decode, prefill);
+    private Task<HttpResponseMessage> PostAsync(string prompt, int tokens, ulong? decode, ulong? prefill, string model = "tiny") =>
+        Frontend.PostAsync("/v1/completions", Body(prompt, tokens, model), decode, prefill);
 
-    private static JsonObject Body(string prompt, int tokens) =>
-        new() { ["model"] = "tiny", ["prompt"] = prompt, ["max_tokens"] = tokens, ["temperature"] = 0 };
+    private static JsonObject Body(string prompt, int tokens, string model = "tiny") =>
+        new() { ["model"] = model, ["prompt"] = prompt, ["max_tokens"] = tokens, ["temperature"] = 0 };
 
-    private Task ServesAsync(ulong prefill, ulong decode) => Frontend.WaitAsync("a pair does not serve", StartLimit, async () =>
+    public Task ServesAsync(ulong prefill, ulong decode, string model = "tiny") => Frontend.WaitAsync("a pair does not serve", StartLimit, async () =>
     {
-        using var response = await PostAsync("are you there?", 1, decode, prefill);
+        using var response = await PostAsync("are you there?", 1, decode, prefill, model);
         return response.IsSuccessStatusCode;
     });
 
     private WorkerProcess StartOurs(string mode) =>
         WorkerProcess.Start(_store!.Path, ["--python", Peers.Python, .. Arguments(mode)], OwnVariables());
 
-    private ChildProcess StartOfficial(string mode)
+    private ChildProcess StartOfficial(string mode, int port)
     {
         var variables = OwnVariables();
-        variables["DYN_SYSTEM_PORT"] = FreePorts.Next().ToString(CultureInfo.InvariantCulture);
+        variables["DYN_SYSTEM_PORT"] = port.ToString(CultureInfo.InvariantCulture);
         return new ChildProcess($"official {mode}", Peers.Python, ["-m", "dynamo.vllm", .. Arguments(mode)], variables);
     }
 
-    private static string[] Arguments(string mode) =>
-        [.. Peers.EngineArguments, "--disaggregation-mode", mode, "--kv-transfer-config", Transfer];
+    private string[] Arguments(string mode) =>
+        [.. Peers.EngineArguments, "--disaggregation-mode", mode, "--kv-transfer-config", Transfer, .. Flags];
 
-    private Dictionary<string, string> OwnVariables() => new(Variables(_store!.Path))
+    /// <summary>Of all four workers, beside those that make them what they are.</summary>
+    protected virtual IReadOnlyList<string> Flags => [];
+
+    protected virtual IReadOnlyDictionary<string, string> Environment => new Dictionary<string, string>();
+
+    private Dictionary<string, string> OwnVariables() => new(Variables(_store!.Path).Concat(Environment))
     {
         ["VLLM_NIXL_SIDE_CHANNEL_PORT"] = FreePorts.Next().ToString(CultureInfo.InvariantCulture),
         ["VLLM_NIXL_SIDE_CHANNEL_HOST"] = "127.0.0.1",

@@ -156,8 +156,12 @@ internal ref struct LoadAdapterBody
     private static string Quote(string text) =>
         $"\"{text.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\"", "\\\"", StringComparison.Ordinal)}\"";
 
-    private static string Float(double value) =>
-        value.ToString(Math.Abs(value) < 1e16 && value == Math.Floor(value) ? "0.0" : "R", CultureInfo.InvariantCulture);
+    private static string Float(double value)
+    {
+        var text = value.ToString(Math.Abs(value) < 1e16 && value == Math.Floor(value) ? "0.0" : "R", CultureInfo.InvariantCulture);
+        var exponent = text.IndexOf('E', StringComparison.Ordinal);
+        return exponent < 0 ? text : $"{text[..exponent]}e{text[exponent + 1]}{text[(exponent + 2)..].TrimStart('0')}";
+    }
 
     private readonly UnfitBodyException Missing(string field, string path) => Unfit(path, $"missing field `{field}`", _reader.BytesConsumed);
 
