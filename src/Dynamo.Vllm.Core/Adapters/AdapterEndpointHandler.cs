@@ -17,7 +17,8 @@ public sealed class AdapterEndpointHandler : IEndpointHandler
     public async Task HandleAsync(RequestContext context, IResponseWriter responses)
     {
         var reply = await _call(Body(context), context.Cancelled).ConfigureAwait(false);
-        await responses.WriteAsync(JsonSerializer.SerializeToUtf8Bytes(reply.ToJson(withHotSwap: true), JsonNodeContext.Default.JsonObject)).ConfigureAwait(false);
+        var json = JsonSerializer.SerializeToUtf8Bytes(reply.ToJson(withHotSwap: true), JsonNodeContext.Default.JsonObject);
+        await responses.WriteAsync(json).ConfigureAwait(false);
     }
 
     private static JsonNode? Body(RequestContext context)

@@ -5,12 +5,13 @@ using Dynamo.Vllm.Core.Engines;
 namespace Dynamo.Vllm.Core.Adapters;
 
 /// <remarks>
-/// The hot swap: 1. wait for the requests that use the old adapter; 2. old one out of the engine; 3. new one in; 4. cached blocks away, which were
-/// computed with the old one under the same name. A step that fails brings the old adapter back; if that fails, too, the name is given up.
+/// The hot swap: 1. wait for the requests that use the old adapter; 2. old one out of the engine; 3. new one in; 4. cached blocks away, which
+/// were computed with the old one under the same name. A step that fails brings the old adapter back; if that fails, too, the name is given up.
 /// </remarks>
 public sealed partial class AdapterLifecycle
 {
-    private async Task<AdapterReply> SwapAsync(AdapterChange change, LoadedAdapter current, LoadedAdapter next, CancellationToken cancellationToken)
+    private async Task<AdapterReply> SwapAsync(
+        AdapterChange change, LoadedAdapter current, LoadedAdapter next, CancellationToken cancellationToken)
     {
         var name = next.Name;
         try
@@ -18,8 +19,8 @@ public sealed partial class AdapterLifecycle
             if (change.IsFrozen)
             {
                 return AdapterReply.Failed(
-                    $"Failed to remove existing LoRA '{name}' before hot-swap: Cannot hot-swap LoRA '{name}' while generation is paused with active "
-                    + "requests; resume generation or abort the requests first", name);
+                    $"Failed to remove existing LoRA '{name}' before hot-swap: Cannot hot-swap LoRA '{name}' while generation is paused with "
+                    + "active requests; resume generation or abort the requests first", name);
             }
 
             await change.WhenIdleAsync(cancellationToken).ConfigureAwait(false);
@@ -56,18 +57,23 @@ public sealed partial class AdapterLifecycle
     }
 
     /// <summary>
-    /// The engine refuses to drop blocks while a request of any model holds some; then the running ones are made to give theirs up and compute them
-    /// again. Without that the reference answers with the old adapter's blocks.
+    /// The engine refuses to drop blocks while a request of any model holds some; then the running ones are made to give theirs up and compute
+    /// them again. Without that the reference answers with the old adapter's blocks.
     /// </summary>
     private async Task ForgetCachedBlocksAsync()
     {
-        if (!await ResetAsync(null).ConfigureAwait(false) && !await ResetAsync(new JsonObject { ["reset_running_requests"] = true }).ConfigureAwait(false))
+        var isDone = await ResetAsync(null).ConfigureAwait(false)
+            || await ResetAsync(new JsonObject { ["reset_running_requests"] = true }).ConfigureAwait(false);
+        if (!isDone)
         {
             throw new EngineCallException("unknown", "RuntimeError", "the engine holds blocks that are in use");
         }
 
-        async Task<bool> ResetAsync(JsonObject? arguments) =>
-            (await _engine.CallAsync("reset_prefix_cache", arguments, CancellationToken.None).ConfigureAwait(false)).ValueKind == JsonValueKind.True;
+        async Task<bool> ResetAsync(JsonObject? arguments)
+        {
+            var result = await _engine.CallAsync("reset_prefix_cache", arguments, CancellationToken.None).ConfigureAwait(false);
+            return result.ValueKind == JsonValueKind.True;
+        }
     }
 
     private async Task TakeBackAsync(AdapterChange change, LoadedAdapter previous, LoadedAdapter failed)

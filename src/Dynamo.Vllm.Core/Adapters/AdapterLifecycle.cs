@@ -8,9 +8,9 @@ namespace Dynamo.Vllm.Core.Adapters;
 
 /// <summary>Loads adapters into the engine and takes them out again, and keeps discovery in step (behaviour.md, 16).</summary>
 /// <remarks>
-/// Thread-safe. Its answers are the reference's word for word. Load: 1. take the name; 2. fetch; 3. engine; 4. card. Unload: 1. take the name;
-/// 2. wait for the requests that use it; 3. card; 4. engine. A caller that gives up is heard before the engine is touched and no more from there
-/// on: nobody would know what it holds.
+/// Thread-safe. Its answers are the reference's word for word. Load: 1. take the name; 2. fetch; 3. engine; 4. card. Unload: 1. take the
+/// name; 2. wait for the requests that use it; 3. card; 4. engine. A caller that gives up is heard before the engine is touched and no more
+/// from there on: nobody would know what it holds.
 /// </remarks>
 public sealed partial class AdapterLifecycle
 {
@@ -32,8 +32,8 @@ public sealed partial class AdapterLifecycle
     /// <param name="swapsLoaded">A load of a name that is loaded replaces the adapter, instead of being done already.</param>
     /// <param name="logger">Log.</param>
     public AdapterLifecycle(
-        AdapterTable table, AdapterLimits limits, IEngine engine, IAdapterSource? source, IAdapterCards cards, StallWatch stalls, bool swapsLoaded,
-        ILogger<AdapterLifecycle> logger)
+        AdapterTable table, AdapterLimits limits, IEngine engine, IAdapterSource? source, IAdapterCards cards, StallWatch stalls,
+        bool swapsLoaded, ILogger<AdapterLifecycle> logger)
     {
         _table = table;
         _limits = limits;
@@ -81,7 +81,8 @@ public sealed partial class AdapterLifecycle
         if (change.IsFrozen)
         {
             return AdapterReply.Failed(
-                $"Cannot unload LoRA '{name}' while generation is paused with active requests; resume generation or abort the requests first", name);
+                $"Cannot unload LoRA '{name}' while generation is paused with active requests; resume generation or abort the requests first",
+                name);
         }
 
         await change.WhenIdleAsync(cancellationToken).ConfigureAwait(false);
@@ -145,7 +146,8 @@ public sealed partial class AdapterLifecycle
             // Boundary mapping (style E3): whatever the store throws, the engine must not keep an adapter that nobody knows of.
             LogCannotPublish(_logger, adapter.Name, exception);
             await ForgetAsync(change, adapter).ConfigureAwait(false);
-            return AdapterReply.Failed($"Failed to register LoRA '{adapter.Name}' in discovery registry: {exception.Message}", adapter.Name);
+            return AdapterReply.Failed(
+                $"Failed to register LoRA '{adapter.Name}' in discovery registry: {exception.Message}", adapter.Name);
         }
 
         LogLoaded(_logger, adapter.Name, adapter.Id);
@@ -162,7 +164,8 @@ public sealed partial class AdapterLifecycle
         {
             // Boundary mapping (style E3): frontends may still send requests for it, so it stays.
             LogCannotWithdraw(_logger, adapter.Name, exception);
-            return AdapterReply.Failed($"Failed to unregister LoRA '{adapter.Name}' from discovery registry: {exception.Message}", adapter.Name);
+            return AdapterReply.Failed(
+                $"Failed to unregister LoRA '{adapter.Name}' from discovery registry: {exception.Message}", adapter.Name);
         }
 
         try

@@ -9,8 +9,8 @@ public sealed record AdapterLimits
     public int UriCharsMax { get; init; } = 4096;
 
     /// <summary>
-    /// Adapters at a time. Far above <c>--max-loras</c> and <c>--max-cpu-loras</c>: those bound what is in memory, and the engine loads an evicted
-    /// adapter again when a request comes for it. Each costs a record in discovery.
+    /// Adapters at a time. Far above <c>--max-loras</c> and <c>--max-cpu-loras</c>: those bound what is in memory, and the engine loads an
+    /// evicted adapter again when a request comes for it. Each costs a record in discovery.
     /// </summary>
     public int LoadedMax { get; init; } = 1024;
 }

@@ -22,7 +22,8 @@ public sealed record AdapterReply
     public static AdapterReply Done(string message, LoadedAdapter adapter, bool? isHotSwap = null) =>
         new(true) { Message = message, Name = adapter.Name, Id = adapter.Id, IsHotSwap = isHotSwap };
 
-    public static AdapterReply Failed(string message, string? name = null, int? id = null) => new(false) { Message = message, Name = name, Id = id };
+    public static AdapterReply Failed(string message, string? name = null, int? id = null) =>
+        new(false) { Message = message, Name = name, Id = id };
 
     public static AdapterReply List(IReadOnlyList<LoadedAdapter> adapters) => new(true) { Adapters = adapters };
 

@@ -4,8 +4,8 @@ namespace Dynamo.Vllm.Core.Adapters;
 
 /// <summary>The adapters that are loaded, who uses them, and who changes one. Thread-safe.</summary>
 /// <remarks>
-/// Changes of one adapter run one after the other, and no request is admitted to it meanwhile: it waits for the end of the change and then finds
-/// the adapter as it is. So a request never meets an adapter that is half gone (behaviour.md, 16).
+/// Changes of one adapter run one after the other, and no request is admitted to it meanwhile: it waits for the end of the change and then
+/// finds the adapter as it is. So a request never meets an adapter that is half gone (behaviour.md, 16).
 /// </remarks>
 public sealed class AdapterTable
 {
@@ -24,7 +24,8 @@ public sealed class AdapterTable
         {
             lock (_lock)
             {
-                return [.. _entries.Values.Where(entry => entry.Loaded is not null).OrderBy(entry => entry.Order).Select(entry => entry.Loaded!)];
+                var loaded = _entries.Values.Where(entry => entry.Loaded is not null).OrderBy(entry => entry.Order);
+                return [.. loaded.Select(entry => entry.Loaded!)];
             }
         }
     }
@@ -85,7 +86,7 @@ public sealed class AdapterTable
     }
 
     /// <summary>From here on requests for adapters are refused, until <see cref="Resume"/>.</summary>
-    /// <param name="keepsRequests">The pause freezes what runs, which an adapter's requests must not be: it could not be unloaded any more.</param>
+    /// <param name="keepsRequests">The pause freezes what runs: an adapter with such requests could not be unloaded any more.</param>
     /// <returns>The adapters in use, in the order of the alphabet, if they forbid the pause; else nothing.</returns>
     public IReadOnlyList<string> Pause(bool keepsRequests)
     {

@@ -35,14 +35,15 @@ internal static class PythonString
                 result.Append("\\\\");
                 break;
             default:
-                _ = rune.Value == quote ? result.Append('\\').Append(quote) : IsPrintable(rune) ? result.Append(rune.ToString()) : AppendEscape(result, rune.Value);
+                _ = rune.Value == quote ? result.Append('\\').Append(quote)
+                    : IsPrintable(rune) ? result.Append(rune.ToString()) : AppendEscape(result, rune.Value);
                 break;
         }
     }
 
     private static bool IsPrintable(Rune rune) => rune.Value == ' ' || Rune.GetUnicodeCategory(rune) is not (
-        UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.Surrogate or UnicodeCategory.PrivateUse or UnicodeCategory.OtherNotAssigned
-        or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator or UnicodeCategory.SpaceSeparator);
+        UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.Surrogate or UnicodeCategory.PrivateUse
+        or UnicodeCategory.OtherNotAssigned or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator or UnicodeCategory.SpaceSeparator);
 
     private static StringBuilder AppendEscape(StringBuilder result, int value) => value switch
     {

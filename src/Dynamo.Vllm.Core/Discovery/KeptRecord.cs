@@ -10,7 +10,7 @@ internal sealed class KeptRecord(Func<InstanceId, DiscoveryRecord> make, ServedE
 {
     public ServedEndpoint? Endpoint { get; } = endpoint;
 
-    /// <summary>False once it was to be removed: if the store did not hear of that, the record must not come back with the next identity.</summary>
+    /// <summary>False once it was to be removed: if the store did not hear of that, it must not come back with the next identity.</summary>
     public bool IsWanted { get; set; } = true;
 
     /// <summary>It is in the store, or may be: a write that failed can still have arrived.</summary>

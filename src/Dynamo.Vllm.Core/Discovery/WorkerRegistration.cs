@@ -62,10 +62,11 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     public Task PutAsync(string name, Func<InstanceId, DiscoveryRecord> record, CancellationToken cancellationToken) =>
         PutAsync(name, new KeptRecord(record, null), cancellationToken);
 
-    /// <summary>As <see cref="PutAsync(string, Func{InstanceId, DiscoveryRecord}, CancellationToken)"/>, for what is to be seen with the endpoint only.</summary>
+    /// <summary>Puts or replaces a record that is to be seen together with the endpoint only.</summary>
     /// <remarks>It goes before the endpoint is hidden or withdrawn, and comes back after it.</remarks>
     /// <exception cref="WorkerLeavingException">The worker leaves.</exception>
-    public Task PutWithAsync(ServedEndpoint endpoint, string name, Func<InstanceId, DiscoveryRecord> record, CancellationToken cancellationToken) =>
+    public Task PutWithAsync(
+        ServedEndpoint endpoint, string name, Func<InstanceId, DiscoveryRecord> record, CancellationToken cancellationToken) =>
         PutAsync(name, new KeptRecord(record, endpoint), cancellationToken);
 
     /// <summary>Removes a record that was put under the name. One that the store did not let go of is known on, for another try.</summary>
@@ -142,7 +143,8 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         }
     });
 
-    /// <summary>The worker leaves: makes every endpoint invisible, and before that what is seen with one. Goes on after a failure: the rest must still be withdrawn.</summary>
+    /// <summary>The worker leaves: makes every endpoint invisible, and before that what is seen with one.</summary>
+    /// <remarks>Goes on after a failure: the rest must still be withdrawn.</remarks>
     public async Task WithdrawAllAsync(CancellationToken cancellationToken)
     {
         await _leaving.CancelAsync().ConfigureAwait(false);
@@ -207,7 +209,8 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         }
     }, cancellationToken);
 
-    private IEnumerable<KeptRecord> RecordsOf(ServedEndpoint endpoint) => _records.Values.Where(record => record.Endpoint == endpoint && record.IsWanted);
+    private IEnumerable<KeptRecord> RecordsOf(ServedEndpoint endpoint) =>
+        _records.Values.Where(record => record.Endpoint == endpoint && record.IsWanted);
 
     private async Task PublishAsync(KeptRecord record, CancellationToken cancellationToken)
     {

@@ -13,7 +13,8 @@ public class AggregatedHandler : GenerateHandler
     public AggregatedHandler(IEngine engine, GenerateOptions options, AdapterTable? adapters, IFirstTokenSink? firstTokens)
         : base(engine, options, adapters) => _firstTokens = firstTokens;
 
-    protected override Task ServeAsync(RequestContext context, PreprocessedRequest request, LoadedAdapter? adapter, IResponseWriter responses) =>
+    protected override Task ServeAsync(
+        RequestContext context, PreprocessedRequest request, LoadedAdapter? adapter, IResponseWriter responses) =>
         GenerateAsync(context, request, adapter, responses, holdAborts: false);
 
     /// <summary>Runs the request and streams its items.</summary>

@@ -32,7 +32,8 @@ public sealed class DecodeHandler : AggregatedHandler
         }
     }
 
-    protected override Task ServeAsync(RequestContext context, PreprocessedRequest request, LoadedAdapter? adapter, IResponseWriter responses) => request.HasEncoderResult
+    protected override Task ServeAsync(
+        RequestContext context, PreprocessedRequest request, LoadedAdapter? adapter, IResponseWriter responses) => request.HasEncoderResult
         ? responses.WriteAsync(EncoderResultRefused).AsTask()
         : GenerateAsync(context, request, adapter, responses, holdAborts: !IsBypassed(request));
 

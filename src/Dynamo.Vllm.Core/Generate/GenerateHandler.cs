@@ -45,7 +45,8 @@ public abstract class GenerateHandler : IEndpointHandler
     /// <param name="request">What was asked for.</param>
     /// <param name="adapter">What it is served with; null for the base model. Stays loaded until this returns.</param>
     /// <param name="responses">Takes the items.</param>
-    protected abstract Task ServeAsync(RequestContext context, PreprocessedRequest request, LoadedAdapter? adapter, IResponseWriter responses);
+    protected abstract Task ServeAsync(
+        RequestContext context, PreprocessedRequest request, LoadedAdapter? adapter, IResponseWriter responses);
 
     /// <summary>The engine request with the rules that all roles share.</summary>
     protected EngineRequest BuildEngineRequest(

@@ -17,7 +17,8 @@ public sealed class PrefillHandler : GenerateHandler
     private readonly IKvConnectorProtocol _connector;
     private readonly HandOverLedger? _ledger;
 
-    public PrefillHandler(IEngine engine, GenerateOptions options, AdapterTable? adapters, IKvConnectorProtocol connector, HandOverLedger? ledger)
+    public PrefillHandler(
+        IEngine engine, GenerateOptions options, AdapterTable? adapters, IKvConnectorProtocol connector, HandOverLedger? ledger)
         : base(engine, options, adapters)
     {
         _connector = connector;
@@ -29,7 +30,8 @@ public sealed class PrefillHandler : GenerateHandler
     {
     }
 
-    protected override async Task ServeAsync(RequestContext context, PreprocessedRequest request, LoadedAdapter? adapter, IResponseWriter responses)
+    protected override async Task ServeAsync(
+        RequestContext context, PreprocessedRequest request, LoadedAdapter? adapter, IResponseWriter responses)
     {
         var handOver = request.IsHealthCheck ? null : _connector.Begin();
         // Every choice would hold blocks of its own, and the decode side pulls those of one: the others would stay until their lease ends.

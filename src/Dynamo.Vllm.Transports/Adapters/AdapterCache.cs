@@ -2,7 +2,7 @@ using Dynamo.Vllm.Core.Adapters;
 
 namespace Dynamo.Vllm.Transports.Adapters;
 
-/// <summary>The folder of fetched adapters. What lies under its final name is complete: files arrive in a folder of their own first.</summary>
+/// <summary>The folder of fetched adapters. What lies under its final name is complete: files arrive elsewhere first.</summary>
 internal sealed class AdapterCache
 {
     /// <summary>What file systems allow.</summary>
@@ -30,7 +30,8 @@ internal sealed class AdapterCache
     /// <returns>The folder.</returns>
     /// <exception cref="AdapterSourceException">It is no adapter, or too large.</exception>
     public async Task<string> FillAsync(
-        string uri, IReadOnlyList<AdapterFile> files, Func<AdapterFile, CancellationToken, Task<HttpResponseMessage>> open, CancellationToken cancellationToken)
+        string uri, IReadOnlyList<AdapterFile> files, Func<AdapterFile, CancellationToken, Task<HttpResponseMessage>> open,
+        CancellationToken cancellationToken)
     {
         var folder = FolderOf(uri);
         if (files.Count > _options.FilesMax)
@@ -51,7 +52,8 @@ internal sealed class AdapterCache
 
             if (!AdapterFolder.IsComplete(incoming))
             {
-                throw new AdapterSourceException($"Download failed: {uri} is not a valid LoRA: expected {AdapterFolder.Settings} and adapter weights");
+                throw new AdapterSourceException(
+                    $"Download failed: {uri} is not a valid LoRA: expected {AdapterFolder.Settings} and adapter weights");
             }
 
             Move(incoming, folder);
@@ -66,7 +68,8 @@ internal sealed class AdapterCache
         }
     }
 
-    private async Task<long> SaveAsync(HttpResponseMessage response, string path, long bytesMax, string uri, CancellationToken cancellationToken)
+    private async Task<long> SaveAsync(
+        HttpResponseMessage response, string path, long bytesMax, string uri, CancellationToken cancellationToken)
     {
         Directory.CreateDirectory(Path.GetDirectoryName(path)!);
         var file = File.Create(path);

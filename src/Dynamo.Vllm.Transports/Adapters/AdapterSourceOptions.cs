@@ -31,14 +31,16 @@ public sealed record AdapterSourceOptions
     /// <param name="cacheFolder"><c>DYN_LORA_PATH</c>, or null.</param>
     public static AdapterSourceOptions Read(IReadOnlyDictionary<string, string> environment, string? cacheFolder)
     {
-        string? Text(params string[] names) => names.Select(environment.GetValueOrDefault).FirstOrDefault(value => !string.IsNullOrEmpty(value));
+        string? Text(params string[] names) =>
+            names.Select(environment.GetValueOrDefault).FirstOrDefault(value => !string.IsNullOrEmpty(value));
+        Uri? Address(params string[] names) => Uri.TryCreate(Text(names), UriKind.Absolute, out var address) ? address : null;
         var cache = Path.Combine(Text("HOME") ?? "/root", ".cache");
         var hub = Text("HF_HOME") ?? Path.Combine(Text("XDG_CACHE_HOME") ?? cache, "huggingface");
         return new AdapterSourceOptions
         {
             CacheFolder = cacheFolder ?? Path.Combine(cache, "dynamo_loras"),
             HubCacheFolder = Text("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") ?? Path.Combine(hub, "hub"),
-            HubAddress = Uri.TryCreate(Text("HF_ENDPOINT"), UriKind.Absolute, out var address) ? address : new Uri("https://huggingface.co"),
+            HubAddress = Address("HF_ENDPOINT") ?? new Uri("https://huggingface.co"),
             HubToken = Text("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"),
             HubIsOffline = Text("HF_HUB_OFFLINE")?.ToUpperInvariant() is "1" or "TRUE" or "YES" or "ON",
             S3 = new S3Options
@@ -47,7 +49,7 @@ public sealed record AdapterSourceOptions
                 SecretAccessKey = Text("AWS_SECRET_ACCESS_KEY"),
                 SessionToken = Text("AWS_SESSION_TOKEN"),
                 Region = Text("AWS_REGION", "AWS_DEFAULT_REGION") ?? "us-east-1",
-                Endpoint = Uri.TryCreate(Text("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"), UriKind.Absolute, out var s3) ? s3 : null,
+                Endpoint = Address("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
             },
         };
     }

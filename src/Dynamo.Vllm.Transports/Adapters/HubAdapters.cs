@@ -36,7 +36,8 @@ internal sealed partial class HubAdapters
 
         if (_options.HubIsOffline)
         {
-            throw new AdapterSourceException($"Download failed: HF_HUB_OFFLINE is enabled and hf://{repository}@{revision} is not fully cached");
+            throw new AdapterSourceException(
+                $"Download failed: HF_HUB_OFFLINE is enabled and hf://{repository}@{revision} is not fully cached");
         }
 
         var files = await ListAsync(repository, revision, cancellationToken).ConfigureAwait(false);
@@ -69,8 +70,8 @@ internal sealed partial class HubAdapters
     /// <summary>The files that an engine reads; a repository holds others, training states for one.</summary>
     private async Task<IReadOnlyList<AdapterFile>> ListAsync(string repository, string revision, CancellationToken cancellationToken)
     {
-        using var response = await GetAsync(new Uri(_options.HubAddress, $"/api/models/{repository}/revision/{Uri.EscapeDataString(revision)}"), cancellationToken)
-            .ConfigureAwait(false);
+        var address = new Uri(_options.HubAddress, $"/api/models/{repository}/revision/{Uri.EscapeDataString(revision)}");
+        using var response = await GetAsync(address, cancellationToken).ConfigureAwait(false);
         var text = await response.Content.ReadAsStringAsync(cancellationToken).ConfigureAwait(false);
         JsonObject? model;
         try
@@ -79,16 +80,19 @@ internal sealed partial class HubAdapters
         }
         catch (JsonException exception)
         {
-            throw new AdapterSourceException($"Download failed: the hub's list of hf://{repository} is no JSON: {exception.Message}", exception);
+            throw new AdapterSourceException(
+                $"Download failed: the hub's list of hf://{repository} is no JSON: {exception.Message}", exception);
         }
 
         var names = (model?["siblings"] as JsonArray ?? []).Select(file => (file as JsonObject)?["rfilename"] as JsonValue)
-            .Where(name => name?.GetValueKind() == JsonValueKind.String).Select(name => name!.GetValue<string>()).ToHashSet(StringComparer.Ordinal);
+            .Where(name => name?.GetValueKind() == JsonValueKind.String).Select(name => name!.GetValue<string>())
+            .ToHashSet(StringComparer.Ordinal);
         var commit = model?["sha"] is JsonValue sha && sha.GetValueKind() == JsonValueKind.String ? sha.GetValue<string>() : revision;
         var weights = AdapterFolder.Weights.FirstOrDefault(names.Contains);
         string?[] wanted = [AdapterFolder.Settings, weights, "new_embeddings.safetensors"];
         return [.. wanted.Where(name => name is not null && names.Contains(name))
-            .Select(name => new AdapterFile(name!, new Uri(_options.HubAddress, $"/{repository}/resolve/{Uri.EscapeDataString(commit)}/{name}")))];
+            .Select(name => new AdapterFile(
+                name!, new Uri(_options.HubAddress, $"/{repository}/resolve/{Uri.EscapeDataString(commit)}/{name}")))];
     }
 
     private async Task<HttpResponseMessage> GetAsync(Uri address, CancellationToken cancellationToken)

@@ -5,7 +5,7 @@ using System.Text;
 namespace Dynamo.Vllm.Transports.Adapters;
 
 /// <summary>AWS Signature Version 4 for requests without a body.</summary>
-/// <remarks>Checked against the example in AWS's documentation ("Authenticating Requests: Using the Authorization Header", GET Object).</remarks>
+/// <remarks>Checked against the examples of AWS's documentation ("Authenticating Requests: Using the Authorization Header").</remarks>
 internal static class S3Signature
 {
     public const string EmptyBodyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -35,7 +35,8 @@ internal static class S3Signature
 
         var signed = string.Join(';', headers.Keys);
         var canonical = string.Join('\n', [
-            request.Method.Method, address.AbsolutePath, Query(address), .. headers.Select(header => $"{header.Key}:{header.Value}"), "", signed, EmptyBodyHash]);
+            request.Method.Method, address.AbsolutePath, Query(address), .. headers.Select(header => $"{header.Key}:{header.Value}"), "", signed,
+            EmptyBodyHash]);
         var scope = $"{time[..8]}/{options.Region}/s3/aws4_request";
         var text = $"AWS4-HMAC-SHA256\n{time}\n{scope}\n{Hex(SHA256.HashData(Encoding.UTF8.GetBytes(canonical)))}";
         var key = Encoding.UTF8.GetBytes($"AWS4{options.SecretAccessKey}");

@@ -2,7 +2,7 @@ using Dynamo.Vllm.Core.Adapters;
 
 namespace Dynamo.Vllm.Transports.SystemServer;
 
-/// <summary>What is behind <c>/v1/loras</c> (behaviour.md, 16). The routes are there before the adapters can be managed, and say so.</summary>
+/// <summary>What is behind <c>/v1/loras</c> (behaviour.md, 16). The routes are there before adapters can be managed, and say so.</summary>
 public sealed class AdapterRoutes
 {
     private volatile AdapterLifecycle? _adapters;

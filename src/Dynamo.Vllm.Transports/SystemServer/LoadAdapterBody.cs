@@ -7,8 +7,8 @@ namespace Dynamo.Vllm.Transports.SystemServer;
 
 /// <summary>Reads <c>{"lora_name":text,"source":{"uri":text}}</c> with the reference's words for what is wrong, and where.</summary>
 /// <remarks>
-/// An object may be given as the list of its members in order, others are ignored, and so is what follows the body: serde's habits, which scripts
-/// may have. Golden file: captures/llm/lora.json.
+/// An object may be given as the list of its members in order, others are ignored, and so is what follows the body: serde's habits, which
+/// scripts may have. Golden file: captures/llm/lora.json.
 /// </remarks>
 internal ref struct LoadAdapterBody
 {
@@ -30,15 +30,17 @@ internal ref struct LoadAdapterBody
         try
         {
             return body.IsEmpty
-                ? throw new UnfitBodyException(
-                    StatusCodes.Status400BadRequest, "Failed to parse the request body as JSON: EOF while parsing a value at line 1 column 0")
+                ? throw NoJson("EOF while parsing a value at line 1 column 0")
                 : new LoadAdapterBody(body).ReadRequest();
         }
         catch (JsonException exception)
         {
-            throw new UnfitBodyException(StatusCodes.Status400BadRequest, $"Failed to parse the request body as JSON: {exception.Message}", exception);
+            throw NoJson(exception.Message, exception);
         }
     }
+
+    private static UnfitBodyException NoJson(string problem, JsonException? exception = null) =>
+        new(StatusCodes.Status400BadRequest, $"Failed to parse the request body as JSON: {problem}", exception);
 
     private JsonObject ReadRequest()
     {
@@ -117,7 +119,8 @@ internal ref struct LoadAdapterBody
         _reader.Read();
         if (_reader.TokenType == JsonTokenType.EndArray)
         {
-            throw Unfit(path, $"invalid length {count}, expected {expected} with {of} element{(of == 1 ? "" : "s")}", _reader.BytesConsumed);
+            var elements = of == 1 ? "1 element" : $"{of} elements";
+            throw Unfit(path, $"invalid length {count}, expected {expected} with {elements}", _reader.BytesConsumed);
         }
     }
 
@@ -163,7 +166,8 @@ internal ref struct LoadAdapterBody
         return exponent < 0 ? text : $"{text[..exponent]}e{text[exponent + 1]}{text[(exponent + 2)..].TrimStart('0')}";
     }
 
-    private readonly UnfitBodyException Missing(string field, string path) => Unfit(path, $"missing field `{field}`", _reader.BytesConsumed);
+    private readonly UnfitBodyException Missing(string field, string path) =>
+        Unfit(path, $"missing field `{field}`", _reader.BytesConsumed);
 
     private readonly UnfitBodyException Unfit(string path, string problem, long position)
     {
@@ -176,5 +180,6 @@ internal ref struct LoadAdapterBody
             $"Failed to deserialize the JSON body into the target type: {where}{problem} at line {line} column {column}");
     }
 
-    private static JsonObject Result(string name, string uri) => new() { ["lora_name"] = name, ["source"] = new JsonObject { ["uri"] = uri } };
+    private static JsonObject Result(string name, string uri) =>
+        new() { ["lora_name"] = name, ["source"] = new JsonObject { ["uri"] = uri } };
 }

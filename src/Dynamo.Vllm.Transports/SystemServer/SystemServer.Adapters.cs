@@ -1,18 +1,19 @@
 using System.Net;
+using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Adapters;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 
 namespace Dynamo.Vllm.Transports.SystemServer;
 
-/// <remarks>The adapter routes (behaviour.md, 16): the adapter's name is the rest of the path, with slashes as they are or escaped.</remarks>
+/// <remarks>The adapter routes (behaviour.md, 16): the name is the rest of the path, with slashes as they are or escaped.</remarks>
 public sealed partial class SystemServer
 {
     private const string AdaptersPath = "/v1/loras";
     private const string AdapterPrefix = "/v1/loras/";
 
-    private bool IsAdapterPath(string path) =>
-        _adapters is not null && (path == AdaptersPath || (path.StartsWith(AdapterPrefix, StringComparison.Ordinal) && path.Length > AdapterPrefix.Length));
+    private bool IsAdapterPath(string path) => _adapters is not null
+        && (path == AdaptersPath || (path.StartsWith(AdapterPrefix, StringComparison.Ordinal) && path.Length > AdapterPrefix.Length));
 
     private Task RouteAdaptersAsync(HttpContext context, string path) => (context.Request.Method, path == AdaptersPath) switch
     {
@@ -23,14 +24,19 @@ public sealed partial class SystemServer
         _ => RefuseMethod(context, "DELETE"),
     };
 
-    private async Task ListAdaptersAsync(HttpContext context) => await ReplyAsync(
-        context, _adapters!.Adapters is { } adapters ? await adapters.ListAsync().ConfigureAwait(false) : AdapterRoutes.NotAvailable("list_loras")).ConfigureAwait(false);
+    private async Task ListAdaptersAsync(HttpContext context)
+    {
+        var reply = _adapters!.Adapters is { } adapters
+            ? await adapters.ListAsync().ConfigureAwait(false) : AdapterRoutes.NotAvailable("list_loras");
+        await ReplyAsync(context, reply).ConfigureAwait(false);
+    }
 
     private async Task LoadAdapterAsync(HttpContext context)
     {
         if (!context.Request.HasJsonContentType())
         {
-            await WriteAsync(context, StatusCodes.Status415UnsupportedMediaType, "Expected request with `Content-Type: application/json`").ConfigureAwait(false);
+            const string problem = "Expected request with `Content-Type: application/json`";
+            await WriteAsync(context, StatusCodes.Status415UnsupportedMediaType, problem).ConfigureAwait(false);
             return;
         }
 
@@ -54,10 +60,11 @@ public sealed partial class SystemServer
     {
         // The path that the server hands out keeps an escaped slash escaped, which cannot be told from one that was so in the name.
         var target = context.Features.Get<IHttpRequestFeature>()!.RawTarget;
+        var start = target.IndexOf(AdapterPrefix, StringComparison.Ordinal) + AdapterPrefix.Length;
         var end = target.IndexOf('?', StringComparison.Ordinal);
-        var name = Uri.UnescapeDataString(target[(target.IndexOf(AdapterPrefix, StringComparison.Ordinal) + AdapterPrefix.Length)..(end < 0 ? target.Length : end)]);
+        var name = Uri.UnescapeDataString(end < 0 ? target[start..] : target[start..end]);
         var reply = _adapters!.Adapters is { } adapters
-            ? await adapters.UnloadAsync(new System.Text.Json.Nodes.JsonObject { ["lora_name"] = name }, context.RequestAborted).ConfigureAwait(false)
+            ? await adapters.UnloadAsync(new JsonObject { ["lora_name"] = name }, context.RequestAborted).ConfigureAwait(false)
             : AdapterRoutes.NotAvailable("unload_lora", name);
         await ReplyAsync(context, reply).ConfigureAwait(false);
     }

@@ -8,7 +8,7 @@ using Dynamo.Vllm.Protocol.ModelCards;
 namespace Dynamo.Vllm.Worker.Models;
 
 /// <summary>The cards of the adapters, kept in discovery as long as the generate endpoint can be seen there. Thread-safe.</summary>
-/// <remarks>Keys hold the slug of the name, so two names with one slug exclude each other. What is refused, is in the reference's words.</remarks>
+/// <remarks>Keys hold the slug of the name, so two names with one slug exclude each other. Refusals are in the reference's words.</remarks>
 internal sealed class AdapterCards : IAdapterCards
 {
     private readonly ConcurrentDictionary<string, string> _names = new(StringComparer.Ordinal);
@@ -63,7 +63,8 @@ internal sealed class AdapterCards : IAdapterCards
 
         var json = _create(_host?.Host(_files, slug, slug) ?? _files, adapter).ToJson();
         return _registration.PutWithAsync(
-            _generate, RecordOf(slug), instance => DiscoveryRecord.Model(endpoint, instance, json.DeepClone().AsObject(), slug), cancellationToken);
+            _generate, RecordOf(slug), instance => DiscoveryRecord.Model(endpoint, instance, json.DeepClone().AsObject(), slug),
+            cancellationToken);
     }
 
     public async Task WithdrawAsync(string name, CancellationToken cancellationToken)

@@ -29,7 +29,7 @@ internal static class ModelCardFactory
         };
     }
 
-    /// <summary>The card of an adapter: the base model's place and role, and of its settings only what the reference gives to adapters.</summary>
+    /// <summary>The card of an adapter: the base model's place and role, and of its settings what the reference gives to adapters.</summary>
     /// <param name="configuration">Settings.</param>
     /// <param name="engine">The running engine.</param>
     /// <param name="files">Of the base model, without the operator's chat template.</param>
@@ -144,7 +144,8 @@ internal static class ModelCardFactory
         _ => [],
     };
 
-    private static string? StableRoutingId() => Environment.GetEnvironmentVariable("DYN_STABLE_ROUTING_ID") is { Length: > 0 } id ? id : null;
+    private static string? StableRoutingId() =>
+        Environment.GetEnvironmentVariable("DYN_STABLE_ROUTING_ID") is { Length: > 0 } id ? id : null;
 
     private static JsonObject TokenBudget(EngineDescription engine) => new()
     {
@@ -153,7 +154,7 @@ internal static class ModelCardFactory
         ["reject_total_overflow"] = true,
     };
 
-    /// <summary>Part of the checksum: without it this worker would not share traffic with official ones (docs/compatibility.md, R18).</summary>
+    /// <summary>Part of the checksum: without it no traffic is shared with official workers (docs/compatibility.md, R18).</summary>
     private static void AddGenerateCapability(JsonObject data, EngineDescription engine)
     {
         data["vllm_inference_v1_generate"] = true;
