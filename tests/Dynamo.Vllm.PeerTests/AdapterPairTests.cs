@@ -86,13 +86,16 @@ public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
     public async Task A_swap_under_load_of_the_base_model_does_not_answer_from_the_old_adapter_s_blocks()
     {
         var prompt = string.Join(' ', Enumerable.Range(0, 60).Select(i => $"w{i % 9}")); // some blocks, which stay cached
-        await LoadOursAsync("busy", "a1");
+        var folder = Directory.CreateDirectory(Path.Combine(_pair.Adapters.Path, "replaced")).FullName;
+        CopyAdapter("a1", folder);
+        await LoadOursAsync("busy", "replaced");
         await ServesAsync("busy");
         var first = await CompleteAsync("busy", prompt, _pair.OurInstance);
         await LoadOursAsync("fresh", "a2");
         var busy = CompleteAsync("tiny", "run on", _pair.OurInstance, 700);
         await Polling.UntilAsync("nothing runs", Limit, async () => await _pair.Ours.MetricAsync("vllm:num_requests_running") > 0);
-        await LoadOursAsync("busy", "a2", "hot-swapped");
+        CopyAdapter("a2", folder); // in place: vLLM knows cached blocks by the adapter's name and path
+        await LoadOursAsync("busy", "replaced", "hot-swapped");
         Assert.False(busy.IsCompleted);
         var swapped = await CompleteAsync("busy", prompt, _pair.OurInstance);
         await ServesAsync("fresh");
@@ -119,6 +122,14 @@ public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
             using var response = await unload;
             Assert.Equal(HttpStatusCode.OK, response.StatusCode);
             Assert.Equal("400 Invalid request", await late);
+        }
+    }
+
+    private void CopyAdapter(string name, string folder)
+    {
+        foreach (var file in Directory.GetFiles(Path.Combine(_pair.Adapters.Path, name)))
+        {
+            File.Copy(file, Path.Combine(folder, Path.GetFileName(file)), overwrite: true);
         }
     }
 

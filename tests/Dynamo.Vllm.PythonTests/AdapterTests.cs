@@ -136,7 +136,8 @@ public sealed class AdapterTests : SimulatedWorkerTests
         await using var busy = await client.CallAsync(Request("tiny", 400), default);
         var reading = CountAsync(busy);
         await UsageAsync(worker, usage => usage > 0);
-        var (status, _, text) = await PostAsync(worker, "/v1/loras", new JsonObject { ["lora_name"] = "one", ["source"] = new JsonObject { ["uri"] = $"file://{second}" } });
+        File.Copy(Path.Combine(second, "adapter_model.safetensors"), Path.Combine(first, "adapter_model.safetensors"), overwrite: true);
+        var (status, _, text) = await LoadAsync(worker, "one");
         Assert.Equal((HttpStatusCode.OK, true), (status, text.Contains("hot-swapped", StringComparison.Ordinal)));
         Assert.Equal(400, await reading);
     }

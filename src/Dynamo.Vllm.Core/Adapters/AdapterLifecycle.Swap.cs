@@ -44,7 +44,7 @@ public sealed partial class AdapterLifecycle
         change.Set(next);
         try
         {
-            await ForgetCachedBlocksAsync().ConfigureAwait(false);
+            await ForgetCachedBlocksAsync(isSamePath: next.Path == current.Path).ConfigureAwait(false);
         }
         catch (EngineCallException exception)
         {
@@ -57,14 +57,18 @@ public sealed partial class AdapterLifecycle
     }
 
     /// <summary>
-    /// The engine refuses to drop blocks while a request of any model holds some; then the running ones are made to give theirs up and compute
-    /// them again. Without that the reference answers with the old adapter's blocks.
+    /// The engine refuses to drop blocks while a request of any model holds some. It knows an adapter's blocks by name and path, so that does
+    /// no harm when the new version lies elsewhere; if it lies where the old one lay, the running requests are made to give their blocks up and
+    /// compute them again. Without that the reference answers with the old adapter's blocks.
     /// </summary>
-    private async Task ForgetCachedBlocksAsync()
+    private async Task ForgetCachedBlocksAsync(bool isSamePath)
     {
-        var isDone = await ResetAsync(null).ConfigureAwait(false)
-            || await ResetAsync(new JsonObject { ["reset_running_requests"] = true }).ConfigureAwait(false);
-        if (!isDone)
+        if (await ResetAsync(null).ConfigureAwait(false) || !isSamePath)
+        {
+            return;
+        }
+
+        if (!await ResetAsync(new JsonObject { ["reset_running_requests"] = true }).ConfigureAwait(false))
         {
             throw new EngineCallException("unknown", "RuntimeError", "the engine holds blocks that are in use");
         }

@@ -245,16 +245,26 @@ public sealed class AdapterLifecycleTests
     }
 
     [Fact]
-    public async Task Blocks_in_use_are_given_up_by_force_and_a_cache_that_stays_undoes_the_swap()
+    public async Task Blocks_in_use_may_stay_when_the_new_version_lies_elsewhere()
     {
         await LoadAsync("a");
+        _reset = False;
+        _steps.Clear();
+        Assert.True((await SwapAsync()).IsSuccess);
+        Assert.Equal(["remove_lora", "add_lora", "reset_prefix_cache"], _steps);
+    }
+
+    [Fact]
+    public async Task For_a_version_in_the_same_place_they_are_given_up_by_force_and_a_cache_that_stays_undoes_the_swap()
+    {
+        await LoadAsync("a", "next");
         _reset = False;
         _steps.Clear();
         var reply = await SwapAsync();
         Assert.Equal(
             ("LoRA 'a' hot-swap aborted; prefix cache reset failed: the engine holds blocks that are in use", Id), (reply.Message, reply.Id));
         Assert.Equal(["remove_lora", "add_lora", "reset_prefix_cache", "reset_prefix_cache", "remove_lora", "add_lora"], _steps);
-        Assert.Equal("/p", _table.Loaded[0].Path);
+        Assert.Equal("/next", _table.Loaded[0].Path);
     }
 
     private static EngineCallException Failure(string text) => new("unknown", "Exception", text);
