@@ -18,5 +18,6 @@ public static class FullPipes
         """;
 
     /// <summary>Put in front of the program and its arguments.</summary>
-    public static IReadOnlyList<string> Launcher { get; } = ["python3", "-c", Script];
+    /// <remarks>Without <c>site</c>: code that the test has for the worker's Python must not print here, once nothing fits any more.</remarks>
+    public static IReadOnlyList<string> Launcher { get; } = ["python3", "-S", "-c", Script];
 }
