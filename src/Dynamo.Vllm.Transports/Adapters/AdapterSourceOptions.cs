@@ -3,6 +3,9 @@ namespace Dynamo.Vllm.Transports.Adapters;
 /// <summary>Where adapters are fetched from and kept, as the environment says it.</summary>
 public sealed record AdapterSourceOptions
 {
+    /// <summary>The answer that names an adapter's files.</summary>
+    internal const int ListBytesMax = 8 << 20;
+
     /// <summary>Folder of what was fetched; shared with official workers, which use the same names in it.</summary>
     public required string CacheFolder { get; init; }
 

@@ -7,7 +7,11 @@ public sealed class AdapterSources : IAdapterSource, IDisposable
 {
     private readonly AdapterSourceOptions _options;
     private readonly TimeProvider _time;
-    private readonly HttpClient _http = new() { Timeout = Timeout.InfiniteTimeSpan, MaxResponseContentBufferSize = 8 << 20 };
+
+    /// <remarks>Redirections are followed by those who know whom their credentials are for.</remarks>
+    private readonly HttpClient _http = new(new SocketsHttpHandler { AllowAutoRedirect = false }) { Timeout = Timeout.InfiniteTimeSpan };
+    private readonly CancellationTokenSource _stop = new();
+    private readonly CancellationToken _stopped;
     private readonly HubAdapters _hub;
     private readonly S3Adapters _s3;
 
@@ -15,6 +19,7 @@ public sealed class AdapterSources : IAdapterSource, IDisposable
     {
         _options = options;
         _time = time;
+        _stopped = _stop.Token;
         var cache = new AdapterCache(options);
         _hub = new HubAdapters(options, cache, _http);
         _s3 = new S3Adapters(options, cache, _http, time);
@@ -34,10 +39,15 @@ public sealed class AdapterSources : IAdapterSource, IDisposable
             _ => throw new AdapterSourceException($"Download failed: LoRA {uri} not found in any source"),
         };
         using var limit = new CancellationTokenSource(_options.TimeLimit, _time);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(limit.Token, cancellationToken);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(limit.Token, _stopped, cancellationToken);
         try
         {
             return await fetch(uri, either.Token).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is OperationCanceledException or ObjectDisposedException
+            && _stopped.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
+        {
+            throw new AdapterSourceException($"Download failed: {uri}: the worker stops", exception);
         }
         catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
         {
@@ -49,7 +59,16 @@ public sealed class AdapterSources : IAdapterSource, IDisposable
         }
     }
 
-    public void Dispose() => _http.Dispose();
+    /// <summary>Ends every fetch, also between two bytes of a file, which a client that is disposed does not.</summary>
+    public void Dispose()
+    {
+        if (!_stopped.IsCancellationRequested)
+        {
+            _stop.Cancel();
+            _stop.Dispose();
+            _http.Dispose();
+        }
+    }
 
     /// <summary>Used where it lies. What is in it, is for the engine to judge.</summary>
     private static string FindLocal(string uri)

@@ -10,6 +10,8 @@ namespace Dynamo.Vllm.Transports.Adapters;
 /// <summary><c>hf://owner/name[@revision]</c>: from the hub's own cache, or from the hub.</summary>
 internal sealed partial class HubAdapters
 {
+    private const int RedirectionsMax = 10;
+
     private readonly AdapterSourceOptions _options;
     private readonly AdapterCache _cache;
     private readonly HttpClient _http;
@@ -70,8 +72,9 @@ internal sealed partial class HubAdapters
     /// <summary>The files that an engine reads; a repository holds others, training states for one.</summary>
     private async Task<IReadOnlyList<AdapterFile>> ListAsync(string repository, string revision, CancellationToken cancellationToken)
     {
-        var address = new Uri(_options.HubAddress, $"/api/models/{repository}/revision/{Uri.EscapeDataString(revision)}");
+        var address = AddressOf($"api/models/{repository}/revision/{Uri.EscapeDataString(revision)}");
         using var response = await GetAsync(address, cancellationToken).ConfigureAwait(false);
+        await response.Content.LoadIntoBufferAsync(AdapterSourceOptions.ListBytesMax, cancellationToken).ConfigureAwait(false);
         var text = await response.Content.ReadAsStringAsync(cancellationToken).ConfigureAwait(false);
         JsonObject? model;
         try
@@ -91,28 +94,56 @@ internal sealed partial class HubAdapters
         var weights = AdapterFolder.Weights.FirstOrDefault(names.Contains);
         string?[] wanted = [AdapterFolder.Settings, weights, "new_embeddings.safetensors"];
         return [.. wanted.Where(name => name is not null && names.Contains(name))
-            .Select(name => new AdapterFile(
-                name!, new Uri(_options.HubAddress, $"/{repository}/resolve/{Uri.EscapeDataString(commit)}/{name}")))];
+            .Select(name => new AdapterFile(name!, AddressOf($"{repository}/resolve/{Uri.EscapeDataString(commit)}/{name}")))];
     }
+
+    /// <summary>Mirrors lie below a path.</summary>
+    private Uri AddressOf(string path) => new($"{_options.HubAddress.GetLeftPart(UriPartial.Path).TrimEnd('/')}/{path}");
 
     private async Task<HttpResponseMessage> GetAsync(Uri address, CancellationToken cancellationToken)
     {
+        for (var redirections = 0; ; redirections++)
+        {
+            var response = await SendAsync(address, cancellationToken).ConfigureAwait(false);
+            if (response.StatusCode == HttpStatusCode.OK)
+            {
+                return response;
+            }
+
+            using (response)
+            {
+                address = redirections < RedirectionsMax && Redirection(address, response) is { } next
+                    ? next
+                    : throw new AdapterSourceException($"Download failed: the hub answers {(int)response.StatusCode} for {address.AbsolutePath}");
+            }
+        }
+    }
+
+    /// <summary>The token is for the hub, which sends its small files from another path of its own, not for the store of large ones.</summary>
+    private async Task<HttpResponseMessage> SendAsync(Uri address, CancellationToken cancellationToken)
+    {
         using var request = new HttpRequestMessage(HttpMethod.Get, address);
-        if (_options.HubToken is { } token)
+        if (_options.HubToken is { } token && IsHub(address))
         {
             request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", token);
         }
 
-        var response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancellationToken).ConfigureAwait(false);
-        if (response.StatusCode == HttpStatusCode.OK)
+        return await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancellationToken).ConfigureAwait(false);
+    }
+
+    private bool IsHub(Uri address) => Uri.Compare(
+        address, _options.HubAddress, UriComponents.SchemeAndServer, UriFormat.SafeUnescaped, StringComparison.OrdinalIgnoreCase) == 0;
+
+    /// <summary>Where the answer sends on to, or null: nowhere, or from TLS to something else.</summary>
+    private static Uri? Redirection(Uri address, HttpResponseMessage response)
+    {
+        if ((int)response.StatusCode is not (301 or 302 or 303 or 307 or 308) || response.Headers.Location is not { } location)
         {
-            return response;
+            return null;
         }
 
-        using (response)
-        {
-            throw new AdapterSourceException($"Download failed: the hub answers {(int)response.StatusCode} for {address.AbsolutePath}");
-        }
+        var next = new Uri(address, location);
+        return next.Scheme == Uri.UriSchemeHttps || (next.Scheme == Uri.UriSchemeHttp && address.Scheme == Uri.UriSchemeHttp) ? next : null;
     }
 
     [GeneratedRegex(@"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?\z")]

@@ -1,4 +1,5 @@
 using System.Net;
+using System.Text.RegularExpressions;
 using System.Xml;
 using System.Xml.Linq;
 using Dynamo.Vllm.Core.Adapters;
@@ -7,7 +8,7 @@ namespace Dynamo.Vllm.Transports.Adapters;
 
 /// <summary><c>s3://bucket/prefix</c>: all objects below the prefix.</summary>
 /// <remarks>Credentials come from the environment's variables; those of a machine or a service account are not asked for.</remarks>
-internal sealed class S3Adapters
+internal sealed partial class S3Adapters
 {
     private readonly AdapterSourceOptions _options;
     private readonly AdapterCache _cache;
@@ -32,6 +33,11 @@ internal sealed class S3Adapters
             throw new AdapterSourceException("Download failed: No bucket in S3 URI");
         }
 
+        if (!BucketPattern().IsMatch(bucket))
+        {
+            throw new AdapterSourceException($"Download failed: invalid S3 bucket: \"{bucket}\"");
+        }
+
         if (_cache.FolderOf(uri) is var folder && AdapterFolder.IsComplete(folder))
         {
             return folder;
@@ -51,6 +57,7 @@ internal sealed class S3Adapters
         var below = prefix.Length == 0 ? "" : $"{prefix}/";
         var query = $"?list-type=2&max-keys={_options.FilesMax + 1}&prefix={Uri.EscapeDataString(below)}";
         using var response = await GetAsync(AddressOf(bucket, "", query), cancellationToken).ConfigureAwait(false);
+        await response.Content.LoadIntoBufferAsync(AdapterSourceOptions.ListBytesMax, cancellationToken).ConfigureAwait(false);
         var text = await response.Content.ReadAsStringAsync(cancellationToken).ConfigureAwait(false);
         try
         {
@@ -88,4 +95,8 @@ internal sealed class S3Adapters
             throw new AdapterSourceException($"Download failed: Generic S3 error: {(int)response.StatusCode} for {address.AbsolutePath}");
         }
     }
+
+    // AWS's bucket is a part of the host name: any other character could make it another host, which would be shown the session's token.
+    [GeneratedRegex(@"^(?=.{1,63}\z)[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*\z")]
+    private static partial Regex BucketPattern();
 }
