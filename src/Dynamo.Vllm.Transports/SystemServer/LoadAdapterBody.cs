@@ -37,9 +37,14 @@ internal ref struct LoadAdapterBody
         {
             throw NoJson(exception.Message, exception);
         }
+        catch (InvalidOperationException exception)
+        {
+            // What the reader says of a string that is no Unicode, once it is asked for.
+            throw NoJson(exception.Message, exception);
+        }
     }
 
-    private static UnfitBodyException NoJson(string problem, JsonException? exception = null) =>
+    private static UnfitBodyException NoJson(string problem, Exception? exception = null) =>
         new(StatusCodes.Status400BadRequest, $"Failed to parse the request body as JSON: {problem}", exception);
 
     private JsonObject ReadRequest()

@@ -59,10 +59,16 @@ public sealed partial class SystemServer
     private async Task UnloadAdapterAsync(HttpContext context)
     {
         // The path that the server hands out keeps an escaped slash escaped, which cannot be told from one that was so in the name.
-        var target = context.Features.Get<IHttpRequestFeature>()!.RawTarget;
-        var start = target.IndexOf(AdapterPrefix, StringComparison.Ordinal) + AdapterPrefix.Length;
-        var end = target.IndexOf('?', StringComparison.Ordinal);
-        var name = Uri.UnescapeDataString(end < 0 ? target[start..] : target[start..end]);
+        var target = context.Features.Get<IHttpRequestFeature>()!.RawTarget.Split('?')[0];
+        var start = target.IndexOf(AdapterPrefix, StringComparison.Ordinal);
+        if (start < 0)
+        {
+            // Something before the name is escaped or takes detours.
+            target = context.Request.Path.Value!;
+            start = 0;
+        }
+
+        var name = Uri.UnescapeDataString(target[(start + AdapterPrefix.Length)..]);
         var reply = _adapters!.Adapters is { } adapters
             ? await adapters.UnloadAsync(new JsonObject { ["lora_name"] = name }, context.RequestAborted).ConfigureAwait(false)
             : AdapterRoutes.NotAvailable("unload_lora", name);
