@@ -37,12 +37,12 @@ public sealed partial class Canary
         _time = time;
         _logger = logger;
         _lastActivity = time.GetTimestamp();
-        endpoint.Responded += OnResponded;
     }
 
     /// <summary>Runs until cancelled, which shutdown does first: a probe must not meet an engine that is going down.</summary>
     public async Task RunAsync(CancellationToken cancellationToken)
     {
+        _endpoint.Responded += OnResponded; // here, as a run that has failed is begun again
         try
         {
             while (true)

@@ -56,6 +56,20 @@ public sealed class CanaryTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_run_that_is_begun_again_hears_of_real_responses()
+    {
+        await _stop.CancelAsync();
+        await _run.WaitAsync(TimeSpan.FromSeconds(30));
+        using var again = new CancellationTokenSource();
+        var run = _canary.RunAsync(again.Token);
+        Assert.False(_health.IsReady);
+        _generate.NotifyResponded();
+        Assert.True(_health.IsReady);
+        await again.CancelAsync();
+        await run.WaitAsync(TimeSpan.FromSeconds(30));
+    }
+
+    [Fact]
     public async Task A_probe_that_is_late_on_an_engine_that_makes_no_step_is_not_ready()
     {
         await ReadyAsync();
