@@ -52,9 +52,11 @@ internal sealed partial class WorkerService : IHostedService
         }
         catch (Exception exception)
         {
-            var failure = _lifetime.Fatal is { } fatal ? new WorkerExitException(ExitCodes.Failure, fatal, exception) : StartFailure.Of(exception);
+            var fatal = _lifetime.Fatal;
+            var failure = fatal is null ? StartFailure.Of(exception) : new WorkerExitException(ExitCodes.Failure, fatal, exception);
             ExitCode = failure.ExitCode;
-            await StopAsync(new StopCause(StopKind.StartFailed, "the start failed")).ConfigureAwait(false);
+            var cause = fatal is null ? new StopCause(StopKind.StartFailed, "the start failed") : new StopCause(StopKind.Fatal, fatal);
+            await StopAsync(cause).ConfigureAwait(false);
             throw failure;
         }
     }

@@ -15,6 +15,9 @@ internal sealed partial class WatchStage : IStage
     /// <summary>A probe under way ends by its token.</summary>
     private static readonly TimeSpan LoopLimit = TimeSpan.FromSeconds(1);
 
+    /// <summary>What timers take. Once in a month and a half is never.</summary>
+    private const double TimerSecondsMax = 4_000_000;
+
     private readonly WorkerSettings _settings;
     private readonly EngineArgumentsStage _arguments;
     private readonly EndpointsStage _roles;
@@ -73,7 +76,7 @@ internal sealed partial class WatchStage : IStage
     {
         var text = _settings.Environment.GetValueOrDefault("VLLM_LOG_STATS_INTERVAL");
         var seconds = double.TryParse(text, CultureInfo.InvariantCulture, out var number) ? number : 10;
-        return seconds > 0 ? TimeSpan.FromSeconds(seconds) : null;
+        return seconds is > 0 and < TimerSecondsMax ? TimeSpan.FromSeconds(Math.Max(seconds, 0.001)) : null;
     }
 
     /// <summary>vLLM's own statistics line (behaviour.md, 8). A dead engine, whose monitor reports it, ends this for good.</summary>
