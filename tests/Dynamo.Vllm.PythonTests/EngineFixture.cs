@@ -1,8 +1,9 @@
 using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Engine;
 using Dynamo.Vllm.Python.Locating;
 using Dynamo.Vllm.Testing;
-using Microsoft.Extensions.Logging.Abstractions;
+using Dynamo.Vllm.Testing.Logs;
 
 namespace Dynamo.Vllm.PythonTests;
 
@@ -10,6 +11,8 @@ namespace Dynamo.Vllm.PythonTests;
 public sealed class EngineFixture : IAsyncLifetime
 {
     public static readonly TimeSpan TimeLimit = TimeSpan.FromSeconds(30);
+
+    private readonly LogCapture _log = new();
 
     public VllmEngine Engine { get; private set; } = null!;
 
@@ -20,7 +23,7 @@ public sealed class EngineFixture : IAsyncLifetime
     public async Task InitializeAsync()
     {
         Python = PythonLocator.Locate(null, Environment.GetEnvironmentVariable);
-        Engine = new VllmEngine(Python, new VllmEngineOptions { SimulatedPath = SimulatedPaths.SimulatedEngine }, TimeProvider.System, NullLoggerFactory.Instance);
+        Engine = new VllmEngine(Python, new VllmEngineOptions { SimulatedPath = SimulatedPaths.SimulatedEngine }, TimeProvider.System, _log);
         Engine.StartInterpreter();
         using var limit = new CancellationTokenSource(TimeLimit);
         EngineArguments = await Engine.ParseAsync(
@@ -29,7 +32,14 @@ public sealed class EngineFixture : IAsyncLifetime
                 "--simulated-step-time-ms", "2", "--max-num-seqs", "64", "--enable-prompt-embeds",
             ],
             limit.Token);
-        await Engine.BuildAsync(new JsonObject { ["skip_tokenizer_init"] = false }, [], limit.Token);
+        try
+        {
+            await Engine.BuildAsync(new JsonObject { ["skip_tokenizer_init"] = false }, [], limit.Token);
+        }
+        catch (EngineCallException exception)
+        {
+            throw new InvalidOperationException($"{exception.Message}\n{_log.Text}", exception);
+        }
     }
 
     public async Task DisposeAsync()

@@ -29,10 +29,10 @@ public sealed class ScarceDescriptorTests : SimulatedWorkerTests
                 }
             }
 
-            await AnsweredAsync(async () => Assert.Equal(200, await worker.StatusAsync("/live")));
+            await AnsweredAsync(worker, async () => Assert.Equal(200, await worker.StatusAsync("/live")));
             await using var client = await ConnectAsync();
             Assert.Equal(50, await CountAsync(await client.CallAsync(Body(1, 50), default)).WaitAsync(Limit));
-            await AnsweredAsync(async () =>
+            await AnsweredAsync(worker, async () =>
             {
                 Assert.True(await worker.MetricAsync("dynamo_vllm_connections_closed_total", "requests") > 0);
                 Assert.True(await worker.MetricAsync("dynamo_vllm_connections_closed_total", "status") > 0);
@@ -80,16 +80,21 @@ public sealed class ScarceDescriptorTests : SimulatedWorkerTests
     /// The listener still works off the flood of connections that came before, so one that has not said anything yet can be the longest silent one:
     /// a supervisor probes again, and so does this.
     /// </summary>
-    private static Task AnsweredAsync(Func<Task> probe) => Polling.UntilAsync("no answer", Limit, async () =>
+    private static async Task AnsweredAsync(WorkerProcess worker, Func<Task> probe)
     {
-        try
+        var last = "";
+        await Polling.UntilAsync("no answer", Limit, async () =>
         {
-            await probe();
-            return true;
-        }
-        catch (HttpRequestException)
-        {
-            return false;
-        }
-    });
+            try
+            {
+                await probe();
+                return true;
+            }
+            catch (HttpRequestException exception)
+            {
+                last = exception.ToString();
+                return false;
+            }
+        }, () => $"{last}\n{worker.Process.Tail}");
+    }
 }

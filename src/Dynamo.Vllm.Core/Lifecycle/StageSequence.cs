@@ -9,6 +9,9 @@ public sealed partial class StageSequence
     /// <summary>Over a stage's own limits, which are timers of the same machine.</summary>
     private static readonly TimeSpan Tolerance = TimeSpan.FromSeconds(2);
 
+    /// <summary>The longest that a timer takes is 2^32 - 2 ms; an operator may ask for more.</summary>
+    private static readonly TimeSpan TimerMax = TimeSpan.FromDays(49);
+
     private readonly IReadOnlyList<IStage> _stages;
     private readonly TimeProvider _time;
     private readonly ILogger<StageSequence> _logger;
@@ -65,12 +68,15 @@ public sealed partial class StageSequence
             var started = _time.GetTimestamp();
             try
             {
-                await stage.DownAsync(cause).WaitAsync(stage.DownLimit + Tolerance, _time).ConfigureAwait(false);
+                var down = stage.DownAsync(cause);
+                if (await Task.WhenAny(down, Task.Delay(LimitOf(stage), _time)).ConfigureAwait(false) != down)
+                {
+                    LogLate(_logger, stage.Name, LimitOf(stage).TotalSeconds);
+                    continue;
+                }
+
+                await down.ConfigureAwait(false);
                 LogDown(_logger, stage.Name, _time.GetElapsedTime(started).TotalSeconds);
-            }
-            catch (TimeoutException)
-            {
-                LogLate(_logger, stage.Name, (stage.DownLimit + Tolerance).TotalSeconds);
             }
             catch (Exception exception)
             {
@@ -79,6 +85,8 @@ public sealed partial class StageSequence
             }
         }
     }
+
+    private static TimeSpan LimitOf(IStage stage) => stage.DownLimit < TimerMax - Tolerance ? stage.DownLimit + Tolerance : TimerMax;
 
     [LoggerMessage(EventId = 2601, Level = LogLevel.Debug, Message = "Stage '{Stage}' is up after {Seconds:F3} s")]
     private static partial void LogUp(ILogger logger, string stage, double seconds);

@@ -1,4 +1,5 @@
 using System.Net;
+using System.Net.Sockets;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -23,6 +24,8 @@ public sealed partial class SystemServer : IAsyncDisposable
 
     /// <summary>Open keep-alive connections must not hold the exit.</summary>
     public static readonly TimeSpan StopLimit = TimeSpan.FromSeconds(2);
+
+    private static readonly TimeSpan WarmUpLimit = TimeSpan.FromSeconds(5);
 
     private const string PlainText = "text/plain; charset=utf-8";
 
@@ -80,6 +83,7 @@ public sealed partial class SystemServer : IAsyncDisposable
             _application = application;
             Address = BoundAddress(application);
             LogListening(_logger, Address);
+            await WarmUpAsync(cancellationToken).ConfigureAwait(false);
         }
         catch (IOException exception)
         {
@@ -115,6 +119,39 @@ public sealed partial class SystemServer : IAsyncDisposable
         var application = builder.Build();
         application.Run(HandleAsync);
         return application;
+    }
+
+    /// <summary>
+    /// One probe of our own: the libraries of the whole path are loaded from files, and once the process has no descriptor left, what could not
+    /// be loaded is missing for good, and the listener with it.
+    /// </summary>
+    private async Task WarmUpAsync(CancellationToken cancellationToken)
+    {
+        if (Address is not { } bound)
+        {
+            return;
+        }
+
+        var isWildcard = bound.Address.Equals(IPAddress.Any) || bound.Address.Equals(IPAddress.IPv6Any);
+        var loopback = bound.AddressFamily == AddressFamily.InterNetwork ? IPAddress.Loopback : IPAddress.IPv6Loopback;
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        limit.CancelAfter(WarmUpLimit);
+        try
+        {
+            using var socket = new Socket(bound.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+            await socket.ConnectAsync(new IPEndPoint(isWildcard ? loopback : bound.Address, bound.Port), limit.Token).ConfigureAwait(false);
+            var probe = System.Text.Encoding.ASCII.GetBytes($"GET {_options.LivePath} HTTP/1.1\r\nHost: self\r\nConnection: close\r\n\r\n");
+            await socket.SendAsync(probe, limit.Token).ConfigureAwait(false);
+            var answer = new byte[4096];
+            while (await socket.ReceiveAsync(answer, limit.Token).ConfigureAwait(false) > 0)
+            {
+                // To its end; what it says is for others.
+            }
+        }
+        catch (Exception exception) when (exception is SocketException or OperationCanceledException && !cancellationToken.IsCancellationRequested)
+        {
+            LogNotWarm(_logger, bound, exception.Message);
+        }
     }
 
     private async Task AdmitAsync(ConnectionContext connection, ConnectionDelegate next)
@@ -279,6 +316,9 @@ public sealed partial class SystemServer : IAsyncDisposable
 
     [LoggerMessage(EventId = 3201, Level = LogLevel.Information, Message = "System status server listens on {Address}")]
     private static partial void LogListening(ILogger logger, IPEndPoint? address);
+
+    [LoggerMessage(EventId = 3205, Level = LogLevel.Warning, Message = "System status server did not answer its own first probe on {Address}: {Problem}")]
+    private static partial void LogNotWarm(ILogger logger, IPEndPoint address, string problem);
 
     [LoggerMessage(EventId = 3202, Level = LogLevel.Error, Message = "System status server cannot listen on {Host}:{Port}: {Problem}. Probes will fail; set DYN_SYSTEM_PORT to a free port")]
     private static partial void LogCannotListen(ILogger logger, string host, int port, string problem);

@@ -88,6 +88,6 @@ internal sealed partial class WorkerService : IHostedService
     [LoggerMessage(EventId = 5016, Level = LogLevel.Information, Message = "Stopped, exit code {ExitCode}")]
     private static partial void LogStopped(ILogger logger, int exitCode);
 
-    [LoggerMessage(EventId = 5017, Level = LogLevel.Information, Message = "A stop came while the worker was starting; it never registered")]
+    [LoggerMessage(EventId = 5017, Level = LogLevel.Information, Message = "A stop came while the worker was starting")]
     private static partial void LogStoppedDuringStart(ILogger logger);
 }

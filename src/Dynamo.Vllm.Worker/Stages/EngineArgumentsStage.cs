@@ -74,8 +74,15 @@ internal sealed partial class EngineArgumentsStage : IStage
         }
     }
 
-    /// <summary>The interpreter ends with the engine (<see cref="EngineStage"/>), or with the process where there was none.</summary>
-    public Task DownAsync(StopCause cause) => Task.CompletedTask;
+    /// <summary>
+    /// The interpreter ends with the engine (<see cref="EngineStage"/>), or with the process where there was none; what vLLM may have started
+    /// while it read its options, here.
+    /// </summary>
+    public Task DownAsync(StopCause cause)
+    {
+        ChildProcesses.KillAll();
+        return Task.CompletedTask;
+    }
 
     private void Check(ResolvedConfiguration configuration)
     {

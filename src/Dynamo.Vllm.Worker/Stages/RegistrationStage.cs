@@ -101,6 +101,7 @@ internal sealed partial class RegistrationStage : IStage
         {
             await _steps.TryAsync("close intake", registration.CloseIntakeAsync).ConfigureAwait(false);
             _arguments.Engine.GiveUp(cause.Reason); // a stalled engine fails nothing by itself
+            _endpoints.Abort(); // and what waits for an adapter is not in the engine
             await _endpoints.WhenIdleAsync(FlushLimit).ConfigureAwait(false);
         }
         else if (_isVisible)
@@ -113,7 +114,7 @@ internal sealed partial class RegistrationStage : IStage
     private async Task DrainAsync(long leaving)
     {
         var grace = _settings.Runtime.Shutdown.GracePeriod - _time.GetElapsedTime(leaving);
-        await Task.Delay(grace > TimeSpan.Zero ? grace : TimeSpan.Zero, _time).ConfigureAwait(false);
+        await _steps.TryAsync("grace period", () => Task.Delay(grace > TimeSpan.Zero ? grace : TimeSpan.Zero, _time)).ConfigureAwait(false);
         _health.Hold(true);
         await _steps.TryAsync("close intake", _planes.Registration.CloseIntakeAsync).ConfigureAwait(false);
         if (_endpoints.Running is > 0 and var running)

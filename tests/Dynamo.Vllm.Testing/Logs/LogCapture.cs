@@ -4,7 +4,7 @@ using Microsoft.Extensions.Logging;
 namespace Dynamo.Vllm.Testing.Logs;
 
 /// <summary>Keeps every log line of a test, and lets it wait for one.</summary>
-public sealed class LogCapture
+public sealed class LogCapture : ILoggerFactory
 {
     private readonly ConcurrentQueue<LogLine> _lines = new();
     private readonly Lock _lock = new();
@@ -14,6 +14,15 @@ public sealed class LogCapture
 
     /// <summary>Everything, for the message of a failed assertion.</summary>
     public string Text => string.Join(Environment.NewLine, _lines.Select(line => $"{line.Level} {line.EventId}: {line.Text}"));
+
+    public ILogger CreateLogger(string categoryName) => new Writer<object>(this);
+
+    public void AddProvider(ILoggerProvider provider) => throw new NotSupportedException("lines are kept here only");
+
+    public void Dispose()
+    {
+        // Nothing is held.
+    }
 
     public ILogger<T> For<T>() => new Writer<T>(this);
 
