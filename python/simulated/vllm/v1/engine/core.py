@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import os
 import select
 import signal
@@ -28,6 +29,15 @@ _PR_SET_NAME = 15
 # Small on purpose: Python allocates this much for every call.
 _RECEIVE_BYTES = 1 << 16
 _WORKER_METHODS = ("check_health", "reload_weights", "get_model", "execute_dummy_batch")
+
+
+def _readable(sources: list[Any], timeout: float | None) -> list[Any]:
+    """Those that have something to read, or have ended. By poll: select takes no descriptor above 1,023, and a busy host has such."""
+    poll = select.poll()
+    by_descriptor = {source.fileno(): source for source in sources}
+    for descriptor in by_descriptor:
+        poll.register(descriptor, select.POLLIN)
+    return [by_descriptor[found] for found, _ in poll.poll(None if timeout is None else math.ceil(timeout * 1000))]
 
 
 class UtilityFailure(Exception):
@@ -123,7 +133,7 @@ class EngineCore:
 
     def _load(self, seconds: float) -> None:
         """Pretend to load weights, but notice when nobody waits any more."""
-        select.select([self.channel, self._signal_receive], [], [], seconds)
+        _readable([self.channel, self._signal_receive], seconds)
         if self.stopping:
             sys.exit(0)
 
@@ -227,7 +237,7 @@ class EngineCore:
             deadline = transfer.next_deadline()
             if block and deadline is not None:
                 timeout = max(0.0, deadline - time.monotonic())
-        readable, _, _ = select.select(watched, [], [], timeout)
+        readable = _readable(watched, timeout)
         if transfer is not None and transfer.collect():
             self.scheduler.report_idle = True
         if self._signal_receive in readable:
