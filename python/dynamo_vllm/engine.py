@@ -172,7 +172,7 @@ class Engine:
         """Starts a request. Every way ends in a record for the host."""
         stream = delivery.Stream(stream_id)
         self._streams[stream_id] = stream
-        if self._entry is not None and self._enter(stream, fields, blob):
+        if self._enter(stream, fields, blob):
             return
         run = self._run_stock if self._drive == "stock" else self._run_collector
         self._start(run(stream, fields, blob))

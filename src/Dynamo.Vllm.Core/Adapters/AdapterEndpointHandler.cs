@@ -1,9 +1,7 @@
-using System.Buffers;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol;
-using Dynamo.Vllm.Protocol.MessagePack;
 
 namespace Dynamo.Vllm.Core.Adapters;
 
@@ -28,17 +26,9 @@ public sealed class AdapterEndpointHandler : IEndpointHandler
             return null;
         }
 
-        var json = context.Body.Span;
-        if (context.Codec == PayloadCodec.MessagePack)
-        {
-            var buffer = new ArrayBufferWriter<byte>();
-            MessagePackJson.Transcode(json, buffer);
-            json = buffer.WrittenSpan;
-        }
-
         try
         {
-            return JsonNode.Parse(json, documentOptions: new JsonDocumentOptions { AllowDuplicateProperties = false });
+            return JsonPayload.Parse(context.Body.Span, context.Codec);
         }
         catch (JsonException exception)
         {

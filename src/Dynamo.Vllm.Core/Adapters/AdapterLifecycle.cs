@@ -19,7 +19,7 @@ public sealed partial class AdapterLifecycle
     private readonly IEngine _engine;
     private readonly IAdapterSource? _source;
     private readonly IAdapterCards _cards;
-    private readonly StallWatch _stalls;
+    private readonly ExpectedSilence _silence;
     private readonly bool _swapsLoaded;
     private readonly ILogger<AdapterLifecycle> _logger;
 
@@ -28,11 +28,11 @@ public sealed partial class AdapterLifecycle
     /// <param name="engine">Loads and removes.</param>
     /// <param name="source">Null where fetching is switched off.</param>
     /// <param name="cards">Tells frontends.</param>
-    /// <param name="stalls">The engine stands still while it loads.</param>
+    /// <param name="silence">The engine stands still while it loads.</param>
     /// <param name="swapsLoaded">A load of a name that is loaded replaces the adapter, instead of being done already.</param>
     /// <param name="logger">Log.</param>
     public AdapterLifecycle(
-        AdapterTable table, AdapterLimits limits, IEngine engine, IAdapterSource? source, IAdapterCards cards, StallWatch stalls,
+        AdapterTable table, AdapterLimits limits, IEngine engine, IAdapterSource? source, IAdapterCards cards, ExpectedSilence silence,
         bool swapsLoaded, ILogger<AdapterLifecycle> logger)
     {
         _table = table;
@@ -40,7 +40,7 @@ public sealed partial class AdapterLifecycle
         _engine = engine;
         _source = source;
         _cards = cards;
-        _stalls = stalls;
+        _silence = silence;
         _swapsLoaded = swapsLoaded;
         _logger = logger;
     }
@@ -188,14 +188,14 @@ public sealed partial class AdapterLifecycle
 
     private async Task AddAsync(LoadedAdapter adapter)
     {
-        using var silence = _stalls.Expect();
+        using var expected = _silence.Expect();
         var arguments = new JsonObject { ["name"] = adapter.Name, ["lora_id"] = adapter.Id, ["path"] = adapter.Path };
         await _engine.CallAsync("add_lora", arguments, CancellationToken.None).ConfigureAwait(false);
     }
 
     private async Task RemoveAsync(LoadedAdapter adapter)
     {
-        using var silence = _stalls.Expect();
+        using var expected = _silence.Expect();
         await _engine.CallAsync("remove_lora", new JsonObject { ["lora_id"] = adapter.Id }, CancellationToken.None).ConfigureAwait(false);
     }
 

@@ -27,6 +27,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     private readonly CancellationTokenSource _leaving = new();
     private readonly List<RegisteredEndpoint> _endpoints = [];
     private readonly Dictionary<string, KeptRecord> _records = [];
+    private bool _hasLeft;
 
     /// <param name="discovery">Owned from here on.</param>
     /// <param name="requests">Where endpoints take their requests.</param>
@@ -51,9 +52,6 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
 
     /// <summary>The worker is on its way out.</summary>
     public bool IsLeaving => _leaving.IsCancellationRequested;
-
-    /// <summary>The store was told that this process leaves, or at least tried.</summary>
-    public bool HasLeft { get; private set; }
 
     public async Task JoinAsync(CancellationToken cancellationToken) => Instance = await _discovery.JoinAsync(cancellationToken).ConfigureAwait(false);
 
@@ -171,10 +169,15 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         }
     });
 
-    /// <summary>The worker leaves: removes everything that is left in the store.</summary>
+    /// <summary>The worker leaves: removes everything that is left in the store. Tried once: a store that was away then lets it expire.</summary>
     public async Task LeaveAsync(CancellationToken cancellationToken)
     {
-        HasLeft = true;
+        if (_hasLeft)
+        {
+            return;
+        }
+
+        _hasLeft = true;
         await _leaving.CancelAsync().ConfigureAwait(false);
         await InTurnAsync(() => _discovery.LeaveAsync(cancellationToken)).ConfigureAwait(false);
     }

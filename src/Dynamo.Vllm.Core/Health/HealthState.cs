@@ -12,7 +12,7 @@ public sealed class HealthState
     private readonly bool _startsReady;
     private readonly TimeProvider _time;
     private readonly long _started;
-    private ImmutableArray<Func<string?>> _hindrances = [];
+    private volatile ImmutableList<Func<string?>> _hindrances = [];
     private string? _fault;
     private string? _suspicion;
     private bool _isHeld;
@@ -111,24 +111,7 @@ public sealed class HealthState
     }
 
     /// <summary>Serves, and nothing keeps callers from it.</summary>
-    public bool IsReady
-    {
-        get
-        {
-            ImmutableArray<Func<string?>> hindrances;
-            lock (_lock)
-            {
-                if (!ComputeReady())
-                {
-                    return false;
-                }
-
-                hindrances = _hindrances;
-            }
-
-            return hindrances.All(hindrance => hindrance() is null);
-        }
-    }
+    public bool IsReady => IsReadyItself && _hindrances.TrueForAll(hindrance => hindrance() is null);
 
     /// <summary>Ready as far as it lies with this process: what a restart may mend.</summary>
     public bool IsReadyItself

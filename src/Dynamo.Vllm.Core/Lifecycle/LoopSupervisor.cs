@@ -83,6 +83,7 @@ public sealed partial class LoopSupervisor : IDisposable
             }
             catch (Exception exception)
             {
+                // Loop supervision (style E3): nobody awaits this, so the worker is told.
                 LogFatal(_logger, name, exception);
                 _fatal($"{name} failed: {exception.GetType().Name}: {exception.Message}");
                 return;

@@ -6,7 +6,6 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Framing;
-using Dynamo.Vllm.Protocol.MessagePack;
 
 namespace Dynamo.Vllm.Transports.Client;
 
@@ -148,14 +147,7 @@ public sealed class WorkerCall : IAsyncDisposable
     {
         try
         {
-            if (_codec == PayloadCodec.Json)
-            {
-                return ObjectIn(body);
-            }
-
-            var json = new ArrayBufferWriter<byte>();
-            MessagePackJson.Transcode(body, json);
-            return ObjectIn(json.WrittenSpan);
+            return AsObject(JsonPayload.Parse(body, _codec));
         }
         catch (Exception exception) when (IsGarbled(exception))
         {
@@ -163,8 +155,7 @@ public sealed class WorkerCall : IAsyncDisposable
         }
     }
 
-    /// <summary>Without duplicate names, which the parser would otherwise complain of only when somebody looks inside.</summary>
-    internal static JsonObject ObjectIn(ReadOnlySpan<byte> json) =>
-        JsonNode.Parse(json, documentOptions: new JsonDocumentOptions { AllowDuplicateProperties = false }) as JsonObject
-        ?? throw new JsonException("no object");
+    internal static JsonObject ObjectIn(ReadOnlySpan<byte> json) => AsObject(JsonPayload.Parse(json));
+
+    private static JsonObject AsObject(JsonNode? node) => node as JsonObject ?? throw new JsonException("no object");
 }

@@ -40,11 +40,10 @@ public sealed partial class SystemServer
             return;
         }
 
-        using var buffer = new MemoryStream();
-        await context.Request.Body.CopyToAsync(buffer, context.RequestAborted).ConfigureAwait(false);
+        var bytes = await ReadBytesAsync(context).ConfigureAwait(false);
         try
         {
-            var body = LoadAdapterBody.Read(buffer.GetBuffer().AsSpan(0, (int)buffer.Length));
+            var body = LoadAdapterBody.Read(bytes.Span);
             var reply = _adapters!.Adapters is { } adapters
                 ? await adapters.LoadAsync(body, context.RequestAborted).ConfigureAwait(false)
                 : AdapterRoutes.NotAvailable("load_lora", (string?)body["lora_name"]);

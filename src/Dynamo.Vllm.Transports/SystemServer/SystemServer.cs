@@ -4,6 +4,8 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Health;
+using Dynamo.Vllm.Protocol;
+using Dynamo.Vllm.Transports.Tcp;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Connections.Features;
@@ -132,14 +134,13 @@ public sealed partial class SystemServer : IAsyncDisposable
             return;
         }
 
-        var isWildcard = bound.Address.Equals(IPAddress.Any) || bound.Address.Equals(IPAddress.IPv6Any);
         var loopback = bound.AddressFamily == AddressFamily.InterNetwork ? IPAddress.Loopback : IPAddress.IPv6Loopback;
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         limit.CancelAfter(WarmUpLimit);
         try
         {
             using var socket = new Socket(bound.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
-            await socket.ConnectAsync(new IPEndPoint(isWildcard ? loopback : bound.Address, bound.Port), limit.Token).ConfigureAwait(false);
+            await socket.ConnectAsync(new IPEndPoint(NetworkAddresses.IsWildcard(bound.Address) ? loopback : bound.Address, bound.Port), limit.Token).ConfigureAwait(false);
             var probe = System.Text.Encoding.ASCII.GetBytes($"GET {_options.LivePath} HTTP/1.1\r\nHost: self\r\nConnection: close\r\n\r\n");
             await socket.SendAsync(probe, limit.Token).ConfigureAwait(false);
             var answer = new byte[4096];
@@ -293,10 +294,15 @@ public sealed partial class SystemServer : IAsyncDisposable
 
     private static async Task<JsonNode?> ReadBodyAsync(HttpContext context)
     {
+        var body = await ReadBytesAsync(context).ConfigureAwait(false);
+        return body.IsEmpty ? new JsonObject() : JsonPayload.Parse(body.Span);
+    }
+
+    private static async Task<ReadOnlyMemory<byte>> ReadBytesAsync(HttpContext context)
+    {
         using var buffer = new MemoryStream();
         await context.Request.Body.CopyToAsync(buffer, context.RequestAborted).ConfigureAwait(false);
-        // Without duplicate names, which the node would otherwise complain of only when somebody looks inside.
-        return buffer.Length == 0 ? new JsonObject() : JsonNode.Parse(buffer.ToArray(), documentOptions: new JsonDocumentOptions { AllowDuplicateProperties = false });
+        return buffer.GetBuffer().AsMemory(0, (int)buffer.Length);
     }
 
     private static Task FailAsync(HttpContext context, string problem) =>

@@ -19,7 +19,7 @@ public static class NetworkAddresses
 
         if (IPAddress.TryParse(host.Trim('[', ']'), out var literal))
         {
-            return literal.Equals(IPAddress.Any) || literal.Equals(IPAddress.IPv6Any) ? (literal, Automatic(literal.AddressFamily)) : (literal, literal);
+            return IsWildcard(literal) ? (literal, Automatic(literal.AddressFamily)) : (literal, literal);
         }
 
         var network = NetworkInterface.GetAllNetworkInterfaces().FirstOrDefault(network => network.Name == host)
@@ -28,6 +28,9 @@ public static class NetworkAddresses
             ?? throw new InvalidOperationException($"network interface '{host}' has no address (DYN_TCP_RPC_HOST)");
         return (chosen, chosen);
     }
+
+    /// <summary>Every address of this host: good to bind, and nothing to connect to.</summary>
+    public static bool IsWildcard(IPAddress address) => address.Equals(IPAddress.Any) || address.Equals(IPAddress.IPv6Any);
 
     /// <summary>A concrete address that others can use: of the default route, else the first that is no loopback, else loopback.</summary>
     public static IPAddress Automatic(AddressFamily family)

@@ -61,7 +61,7 @@ public sealed partial class ZmqEventPlane : IEventPlane
 
         if (IPAddress.TryParse(host.Trim('[', ']'), out var literal))
         {
-            return literal.Equals(IPAddress.Any) || literal.Equals(IPAddress.IPv6Any)
+            return NetworkAddresses.IsWildcard(literal)
                 ? throw new InvalidOperationException($"DYN_EVENT_PLANE_HOST '{host}' is no address that routers can connect to")
                 : literal;
         }

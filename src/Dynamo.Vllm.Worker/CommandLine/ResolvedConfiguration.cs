@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Protocol.Discovery;
 using System.Text.Json.Nodes;
 
 namespace Dynamo.Vllm.Worker.CommandLine;
@@ -27,6 +28,9 @@ public sealed record ResolvedConfiguration
 
     /// <summary>Further names of the same model, for the card; may be empty.</summary>
     public required IReadOnlyList<string> ServedModelAliases { get; init; }
+
+    /// <summary>An endpoint of this worker's component.</summary>
+    public EndpointId EndpointId(string name) => new(Namespace, Component, name);
 
     /// <summary>All names under which the base model is asked for.</summary>
     public IReadOnlySet<string> BaseModelNames => new HashSet<string>([ServedModelName, .. ServedModelAliases, Model], StringComparer.Ordinal);

@@ -16,7 +16,7 @@ internal sealed class EngineControl
     private readonly IEngine _engine;
     private readonly WorkerRegistration _registration;
     private readonly ServedEndpoint _generate;
-    private readonly StallWatch _stalls;
+    private readonly ExpectedSilence _silence;
     private readonly AdapterTable? _adapters;
     private readonly Func<IReadOnlyList<string>, CancellationToken, Task> _setTaints;
     private readonly SemaphoreSlim _pauseTurn = new(1, 1);
@@ -26,13 +26,13 @@ internal sealed class EngineControl
     private bool _hasWeightVersion;
 
     public EngineControl(
-        IEngine engine, WorkerRegistration registration, ServedEndpoint generate, StallWatch stalls, AdapterTable? adapters,
+        IEngine engine, WorkerRegistration registration, ServedEndpoint generate, ExpectedSilence silence, AdapterTable? adapters,
         Func<IReadOnlyList<string>, CancellationToken, Task> setTaints)
     {
         _engine = engine;
         _registration = registration;
         _generate = generate;
-        _stalls = stalls;
+        _silence = silence;
         _adapters = adapters;
         _setTaints = setTaints;
     }
@@ -69,7 +69,7 @@ internal sealed class EngineControl
     {
         try
         {
-            using var silence = _stalls.Expect();
+            using var expected = _silence.Expect();
             return await call().ConfigureAwait(false);
         }
         catch (Exception exception) when (exception is EngineCallException or WorkerLeavingException)

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core;
 
 namespace Dynamo.Vllm.Worker.Control;
 
@@ -44,12 +45,12 @@ internal static class PythonValues
     {
         null => "None",
         JsonArray array => $"[{string.Join(", ", array.Select(Represent))}]",
-        JsonObject map => $"{{{string.Join(", ", map.Select(pair => $"'{pair.Key}': {Represent(pair.Value)}"))}}}",
+        JsonObject map => $"{{{string.Join(", ", map.Select(pair => $"{PythonString.Represent(pair.Key)}: {Represent(pair.Value)}"))}}}",
         _ => value.GetValueKind() switch
         {
             JsonValueKind.True => "True",
             JsonValueKind.False => "False",
-            JsonValueKind.String => $"'{value.GetValue<string>()}'",
+            JsonValueKind.String => PythonString.Represent(value.GetValue<string>()),
             _ => IsInteger(value) ? value.ToJsonString() : value.GetValue<double>().ToString("R", CultureInfo.InvariantCulture),
         },
     };

@@ -18,6 +18,7 @@ internal sealed partial class ModelCardSource
     private readonly HostedFiles _hosted;
     private readonly TimeProvider _time;
     private readonly ILogger<ModelCardSource> _logger;
+    private ModelFiles? _files; // with the model's own chat template; the stages come up one after the other
 
     public ModelCardSource(WorkerSettings settings, StatusServerStage server, HostedFiles hosted, TimeProvider time, ILogger<ModelCardSource> logger)
     {
@@ -31,7 +32,7 @@ internal sealed partial class ModelCardSource
     public async Task<ModelCard> CreateAsync(ResolvedConfiguration configuration, EngineDescription engine, CancellationToken cancellationToken)
     {
         var host = CreateHost(configuration);
-        var files = ModelDirectory.Read(FolderOf(configuration, engine), configuration.CustomJinjaTemplate, withSiblings: host is not null);
+        var files = Read(configuration, engine, configuration.CustomJinjaTemplate, withSiblings: host is not null);
         if (host is not null)
         {
             files = host.Host(files, Slug.Of(configuration.ServedModelName), "_base");
@@ -50,7 +51,7 @@ internal sealed partial class ModelCardSource
         ResolvedConfiguration configuration, EngineDescription engine, WorkerRegistration registration, ServedEndpoint generate)
     {
         var host = CreateHost(configuration);
-        var files = ModelDirectory.Read(FolderOf(configuration, engine), customTemplate: null, withSiblings: host is not null);
+        var files = Read(configuration, engine, customTemplate: null, withSiblings: host is not null);
         return new AdapterCards(
             registration, generate, host, files, configuration.ServedModelName, configuration.BaseModelNames,
             (hosted, adapter) => ModelCardFactory.CreateForAdapter(configuration, engine, hosted, adapter));
@@ -66,11 +67,16 @@ internal sealed partial class ModelCardSource
         },
     };
 
-    private static string FolderOf(ResolvedConfiguration configuration, EngineDescription engine) =>
-        engine.ModelWeights.Length > 0 ? engine.ModelWeights : configuration.Model;
+    /// <summary>Each file is hashed, so the model's own ones once for all cards.</summary>
+    private ModelFiles Read(ResolvedConfiguration configuration, EngineDescription engine, string? customTemplate, bool withSiblings)
+    {
+        var folder = ModelCardFactory.SourcePath(configuration, engine);
+        return customTemplate is null
+            ? _files ??= ModelDirectory.Read(folder, customTemplate, withSiblings) : ModelDirectory.Read(folder, customTemplate, withSiblings);
+    }
 
     private MetadataHost? CreateHost(ResolvedConfiguration configuration) => _settings.Runtime.SelfHostMetadata && _server.Address is { } bound
-        ? new MetadataHost(_hosted, bound, new EndpointId(configuration.Namespace, configuration.Component, configuration.Endpoint)) : null;
+        ? new MetadataHost(_hosted, bound, configuration.EndpointId(configuration.Endpoint)) : null;
 
     [LoggerMessage(EventId = 5008, Level = LogLevel.Warning, Message = "No status server is up (DYN_SYSTEM_PORT), or metadata hosting is off: "
         + "the card names local files, so frontends need the same paths")]

@@ -19,8 +19,7 @@ internal sealed class MetadataHost
     public MetadataHost(HostedFiles files, IPEndPoint bound, EndpointId endpoint)
     {
         _files = files;
-        var isWildcard = bound.Address.Equals(IPAddress.Any) || bound.Address.Equals(IPAddress.IPv6Any);
-        _advertised = new IPEndPoint(isWildcard ? NetworkAddresses.Automatic(bound.AddressFamily) : bound.Address, bound.Port);
+        _advertised = new IPEndPoint(NetworkAddresses.IsWildcard(bound.Address) ? NetworkAddresses.Automatic(bound.AddressFamily) : bound.Address, bound.Port);
         _endpoint = endpoint;
     }
 

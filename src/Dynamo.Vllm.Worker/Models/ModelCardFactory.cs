@@ -127,7 +127,8 @@ internal static class ModelCardFactory
         return data;
     }
 
-    private static string SourcePath(ResolvedConfiguration configuration, EngineDescription engine) =>
+    /// <summary>Where the engine has the model from.</summary>
+    public static string SourcePath(ResolvedConfiguration configuration, EngineDescription engine) =>
         engine.ModelWeights.Length > 0 ? engine.ModelWeights : configuration.Model;
 
     private static string WorkerType(DisaggregationMode mode) => mode switch

@@ -1,7 +1,5 @@
 using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Lifecycle;
-using Dynamo.Vllm.Core.Requests;
-using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Transports.Adapters;
 using Dynamo.Vllm.Transports.SystemServer;
 using Dynamo.Vllm.Worker.Hosting;
@@ -16,7 +14,6 @@ internal sealed class AdaptersStage : IStage
     private readonly EngineArgumentsStage _arguments;
     private readonly PlanesStage _planes;
     private readonly EndpointsStage _roles;
-    private readonly ServedEndpoints _endpoints;
     private readonly ModelCardSource _cards;
     private readonly EngineRoutes _routes;
     private readonly AdapterRoutes _http;
@@ -25,14 +22,13 @@ internal sealed class AdaptersStage : IStage
     private AdapterSources? _sources;
 
     public AdaptersStage(
-        WorkerSettings settings, EngineArgumentsStage arguments, PlanesStage planes, EndpointsStage roles, ServedEndpoints endpoints,
+        WorkerSettings settings, EngineArgumentsStage arguments, PlanesStage planes, EndpointsStage roles,
         ModelCardSource cards, EngineRoutes routes, AdapterRoutes http, TimeProvider time, ILogger<AdapterLifecycle> logger)
     {
         _settings = settings;
         _arguments = arguments;
         _planes = planes;
         _roles = roles;
-        _endpoints = endpoints;
         _cards = cards;
         _routes = routes;
         _http = http;
@@ -67,25 +63,18 @@ internal sealed class AdaptersStage : IStage
         _sources = lora.Enabled ? new AdapterSources(AdapterSourceOptions.Read(_settings.Environment, lora.Path), _time) : null;
         var engine = _arguments.Engine;
         var cards = _cards.CreateAdapterCards(_arguments.Configuration, engine.Description, _planes.Registration, _roles.Generate);
-        return new AdapterLifecycle(table, EndpointsStage.AdapterLimits, engine, _sources, cards, _roles.Stalls, lora.HotSwap, _logger);
+        return new AdapterLifecycle(table, EndpointsStage.AdapterLimits, engine, _sources, cards, _roles.Silence, lora.HotSwap, _logger);
     }
 
     private void Add(AdapterLifecycle adapters)
     {
-        Add("load_lora", new AdapterEndpointHandler(adapters.LoadAsync));
-        Add("unload_lora", new AdapterEndpointHandler(adapters.UnloadAsync));
-        Add("list_loras", new AdapterEndpointHandler((_, _) => adapters.ListAsync()));
+        _roles.Add("load_lora", new AdapterEndpointHandler(adapters.LoadAsync));
+        _roles.Add("unload_lora", new AdapterEndpointHandler(adapters.UnloadAsync));
+        _roles.Add("list_loras", new AdapterEndpointHandler((_, _) => adapters.ListAsync()));
         _routes.Add("load_lora", async (body, cancellation) =>
             (await adapters.LoadAsync(body, cancellation).ConfigureAwait(false)).ToJson(withHotSwap: true));
         _routes.Add("unload_lora", async (body, cancellation) =>
             (await adapters.UnloadAsync(body, cancellation).ConfigureAwait(false)).ToJson(withHotSwap: true));
         _http.Adapters = adapters;
-    }
-
-    private void Add(string name, IEndpointHandler handler)
-    {
-        var configuration = _arguments.Configuration;
-        var id = new EndpointId(configuration.Namespace, configuration.Component, name);
-        _endpoints.Add(new ServedEndpoint(id, handler, _planes.Metrics.ForEndpoint(id, configuration.ServedModelName)));
     }
 }

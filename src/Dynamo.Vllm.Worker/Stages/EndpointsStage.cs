@@ -53,7 +53,8 @@ internal sealed class EndpointsStage : IStage
 
     public ServedEndpoint Generate { get; private set; } = null!;
 
-    public StallWatch Stalls { get; private set; } = null!;
+    /// <summary>For what makes the engine stand still.</summary>
+    public ExpectedSilence Silence { get; } = new();
 
     /// <summary>The LoRA adapters that are loaded; null unless the engine takes some.</summary>
     public AdapterTable? Adapters { get; private set; }
@@ -68,17 +69,17 @@ internal sealed class EndpointsStage : IStage
         Generate = Add(configuration.Endpoint, CreateGenerateHandler(configuration));
         Add("clear_kv_blocks", new ClearKvBlocksHandler(_arguments.Engine));
         Add("get_perf_metrics", new PerfMetricsHandler());
-        Stalls = CreateStallWatch(configuration);
-        _loops.Watch("stall watch", LoopRule.Fatal, Stalls.RunAsync);
+        _loops.Watch("stall watch", LoopRule.Fatal, CreateStallWatch(configuration).RunAsync);
         return Task.CompletedTask;
     }
 
     public Task DownAsync(StopCause cause) => _loops.StopAsync(LoopLimit);
 
-    private ServedEndpoint Add(string name, IEndpointHandler handler)
+    /// <summary>One more endpoint of this worker. Before <see cref="RegistrationStage"/>, which publishes them.</summary>
+    public ServedEndpoint Add(string name, IEndpointHandler handler)
     {
         var configuration = _arguments.Configuration;
-        var id = new EndpointId(configuration.Namespace, configuration.Component, name);
+        var id = configuration.EndpointId(name);
         var endpoint = new ServedEndpoint(id, handler, _planes.Metrics.ForEndpoint(id, configuration.ServedModelName));
         _endpoints.Add(endpoint);
         return endpoint;
@@ -116,7 +117,7 @@ internal sealed class EndpointsStage : IStage
         var devices = _settings.Environment.GetValueOrDefault("CUDA_VISIBLE_DEVICES");
         var gpu = _settings.Runtime.DeviceType == "cuda" ? GpuActivity.TryOpen(devices) : null;
         return new StallWatch(
-            _arguments.Engine, new EngineProcessActivity(configuration.Engine.IsOnThisHost, gpu), _settings.Arguments.Host.Stalls, _health,
-            _planes.Registration, Generate, _time, _loggers.CreateLogger<StallWatch>());
+            _arguments.Engine, new EngineProcessActivity(configuration.Engine.IsOnThisHost, gpu), Silence, _settings.Arguments.Host.Stalls,
+            _health, _planes.Registration, Generate, _time, _loggers.CreateLogger<StallWatch>());
     }
 }

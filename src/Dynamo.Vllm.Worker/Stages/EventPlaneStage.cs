@@ -1,6 +1,5 @@
 using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Core.Lifecycle;
-using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Transports.Zmq;
 using Dynamo.Vllm.Worker.CommandLine;
 using Dynamo.Vllm.Worker.Hosting;
@@ -41,7 +40,7 @@ internal sealed class EventPlaneStage : IStage
     public async Task UpAsync(CancellationToken cancellationToken)
     {
         var configuration = _arguments.Configuration;
-        var endpoint = new EndpointId(configuration.Namespace, configuration.Component, configuration.Endpoint);
+        var endpoint = configuration.EndpointId(configuration.Endpoint);
         var registration = _planes.Registration;
         _events = await _planes.Factory.CreateEventPlaneAsync(registration, configuration.Namespace, cancellationToken).ConfigureAwait(false);
         _relay = new KvRelayService(

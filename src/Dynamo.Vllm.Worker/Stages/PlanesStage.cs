@@ -77,13 +77,9 @@ internal sealed partial class PlanesStage : IStage
 
     public async Task DownAsync(StopCause cause)
     {
-        if (_registration is { HasLeft: false })
-        {
-            await _steps.TryAsync("leave discovery", () => _patience.RunAsync(_registration.LeaveAsync)).ConfigureAwait(false);
-        }
-
         if (_registration is not null)
         {
+            await _steps.TryAsync("leave discovery", () => _patience.RunAsync(_registration.LeaveAsync)).ConfigureAwait(false);
             await _steps.TryAsync("discovery", () => _registration.DisposeAsync().AsTask()).ConfigureAwait(false);
         }
         else if (_discovery is not null)

@@ -71,7 +71,7 @@ internal sealed partial class RegistrationStage : IStage
     {
         var card = await _cards.CreateAsync(_arguments.Configuration, _arguments.Engine.Description, cancellationToken).ConfigureAwait(false);
         var control = new EngineControl(
-            _arguments.Engine, _planes.Registration, _roles.Generate, _roles.Stalls, _roles.Adapters,
+            _arguments.Engine, _planes.Registration, _roles.Generate, _roles.Silence, _roles.Adapters,
             (taints, cancellation) => PutCardAsync(ModelCardSource.Tainted(card, taints), cancellation));
         control.AddTo(_routes);
         cancellationToken.ThrowIfCancellationRequested(); // the last point at which a stop leaves no trace in discovery

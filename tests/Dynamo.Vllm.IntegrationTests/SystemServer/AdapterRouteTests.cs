@@ -1,32 +1,17 @@
 using System.Text;
-using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Transports.SystemServer;
-using Microsoft.Extensions.Logging.Abstractions;
-using StatusServer = Dynamo.Vllm.Transports.SystemServer.SystemServer;
 
 namespace Dynamo.Vllm.IntegrationTests.SystemServer;
 
 /// <summary>What the official worker's <c>/v1/loras</c> answered to bodies of every kind, before it comes to adapters.</summary>
-public sealed class AdapterRouteTests : IAsyncLifetime
+public sealed class AdapterRouteTests : StatusServerTests
 {
     private const string Unfit = "Failed to deserialize the JSON body into the target type: ";
     private const string Accepted = "";
 
-    private readonly HttpClient _http = new();
-    private readonly StatusServer _server = new(
-        new SystemServerOptions { Host = "127.0.0.1", Port = 0 }, new HealthState(canaryEnabled: false, startsReady: true, TimeProvider.System), new EngineRoutes(),
-        new HostedFiles(), new AdapterRoutes(), _ => Task.FromResult(""), () => null, NullLoggerFactory.Instance);
-
-    public async Task InitializeAsync()
+    public AdapterRouteTests()
+        : base(new EngineRoutes(), new AdapterRoutes())
     {
-        await _server.StartAsync(CancellationToken.None);
-        _http.BaseAddress = new Uri($"http://{_server.Address}");
-    }
-
-    public async Task DisposeAsync()
-    {
-        _http.Dispose();
-        await _server.DisposeAsync();
     }
 
     [Theory]
@@ -57,7 +42,7 @@ public sealed class AdapterRouteTests : IAsyncLifetime
     [InlineData("""{"lora_name":"a","source":["file:///x"]}""", 500, Accepted)]
     public async Task A_body_is_judged_in_the_reference_s_words(string body, int status, string text)
     {
-        using var response = await _http.PostAsync("/v1/loras", new StringContent(body, Encoding.UTF8, "application/json"));
+        using var response = await Http.PostAsync("/v1/loras", new StringContent(body, Encoding.UTF8, "application/json"));
         Assert.Equal(status, (int)response.StatusCode);
         Assert.Equal(text.Length == 0 ? NotAvailable("load_lora", "a") : text, await response.Content.ReadAsStringAsync());
         Assert.Equal(text.Length == 0 ? "application/json" : "text/plain; charset=utf-8", response.Content.Headers.ContentType!.ToString());
@@ -66,7 +51,7 @@ public sealed class AdapterRouteTests : IAsyncLifetime
     [Fact]
     public async Task A_body_that_does_not_call_itself_json_is_refused()
     {
-        using var response = await _http.PostAsync("/v1/loras", new StringContent("{}", Encoding.UTF8, "text/plain"));
+        using var response = await Http.PostAsync("/v1/loras", new StringContent("{}", Encoding.UTF8, "text/plain"));
         Assert.Equal((415, "Expected request with `Content-Type: application/json`"), ((int)response.StatusCode, await response.Content.ReadAsStringAsync()));
     }
 
@@ -76,7 +61,7 @@ public sealed class AdapterRouteTests : IAsyncLifetime
     [InlineData("{\"lora_name\":\"a\",}")]
     public async Task A_body_that_is_no_json_is_a_400(string body)
     {
-        using var response = await _http.PostAsync("/v1/loras", new StringContent(body, Encoding.UTF8, "application/json"));
+        using var response = await Http.PostAsync("/v1/loras", new StringContent(body, Encoding.UTF8, "application/json"));
         Assert.Equal(400, (int)response.StatusCode);
         Assert.StartsWith("Failed to parse the request body as JSON: ", await response.Content.ReadAsStringAsync(), StringComparison.Ordinal);
     }
@@ -92,7 +77,7 @@ public sealed class AdapterRouteTests : IAsyncLifetime
     [InlineData("HEAD", "/v1/loras", 500, "")]
     public async Task Methods_are_those_of_the_reference(string method, string path, int status, string allowed)
     {
-        using var response = await _http.SendAsync(new HttpRequestMessage(new HttpMethod(method), path));
+        using var response = await Http.SendAsync(new HttpRequestMessage(new HttpMethod(method), path));
         Assert.Equal((status, allowed), ((int)response.StatusCode, string.Join(", ", response.Content.Headers.Allow)));
     }
 
@@ -104,14 +89,14 @@ public sealed class AdapterRouteTests : IAsyncLifetime
     [InlineData("%C3%A9?x=1", "\u00e9")]
     public async Task The_rest_of_the_path_is_the_name(string path, string name)
     {
-        using var response = await _http.DeleteAsync($"/v1/loras/{path}");
+        using var response = await Http.DeleteAsync($"/v1/loras/{path}");
         Assert.Equal(NotAvailable("unload_lora", name), await response.Content.ReadAsStringAsync());
     }
 
     [Fact]
     public async Task Before_adapters_can_be_managed_the_list_says_so()
     {
-        using var response = await _http.GetAsync("/v1/loras");
+        using var response = await Http.GetAsync("/v1/loras");
         Assert.Equal((500, NotAvailable("list_loras", null)), ((int)response.StatusCode, await response.Content.ReadAsStringAsync()));
     }
 

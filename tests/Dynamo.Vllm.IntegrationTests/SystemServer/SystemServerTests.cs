@@ -1,39 +1,15 @@
 using System.Text;
 using System.Text.Json.Nodes;
-using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Transports.SystemServer;
-using Microsoft.Extensions.Logging.Abstractions;
-using StatusServer = Dynamo.Vllm.Transports.SystemServer.SystemServer;
 
 namespace Dynamo.Vllm.IntegrationTests.SystemServer;
 
 /// <summary>Status codes and bodies of the official worker's status server, over HTTP.</summary>
-public sealed class SystemServerTests : IAsyncLifetime
+public sealed class SystemServerTests : StatusServerTests
 {
-    private readonly EngineRoutes _routes = new();
-    private readonly HttpClient _http = new();
-    private readonly StatusServer _server;
-
     public SystemServerTests()
+        : base(Routes(), metrics: "# metrics\n")
     {
-        _routes.Add("echo", (body, _) => Task.FromResult(new JsonObject { ["body"] = body?.DeepClone() }));
-        _routes.Add("broken", (_, _) => throw new InvalidOperationException("it's broken"));
-        var health = new HealthState(canaryEnabled: false, startsReady: true, TimeProvider.System);
-        _server = new StatusServer(
-            new SystemServerOptions { Host = "127.0.0.1", Port = 0 }, health, _routes, new HostedFiles(), null, _ => Task.FromResult("# metrics\n"), () => null,
-            NullLoggerFactory.Instance);
-    }
-
-    public async Task InitializeAsync()
-    {
-        await _server.StartAsync(CancellationToken.None);
-        _http.BaseAddress = new Uri($"http://{_server.Address}");
-    }
-
-    public async Task DisposeAsync()
-    {
-        _http.Dispose();
-        await _server.DisposeAsync();
     }
 
     [Theory]
@@ -45,7 +21,7 @@ public sealed class SystemServerTests : IAsyncLifetime
     [InlineData("POST", "/v1/metadata/a/b/c/d/e/f")]
     public async Task What_can_only_be_read_is_answered_with_405_and_the_methods(string method, string path)
     {
-        using var response = await _http.SendAsync(new HttpRequestMessage(new HttpMethod(method), path));
+        using var response = await Http.SendAsync(new HttpRequestMessage(new HttpMethod(method), path));
         Assert.Equal(405, (int)response.StatusCode);
         Assert.Equal(["GET", "HEAD"], response.Content.Headers.Allow);
         Assert.Equal("", await response.Content.ReadAsStringAsync());
@@ -60,7 +36,7 @@ public sealed class SystemServerTests : IAsyncLifetime
     [InlineData("POST", "/engine/nowhere", """{"error":"Route not found","message":"Route /engine/nowhere not found"}""")]
     public async Task What_is_no_route_is_a_404_for_every_method(string method, string path, string text)
     {
-        using var response = await _http.SendAsync(new HttpRequestMessage(new HttpMethod(method), path));
+        using var response = await Http.SendAsync(new HttpRequestMessage(new HttpMethod(method), path));
         Assert.Equal((404, text), ((int)response.StatusCode, await response.Content.ReadAsStringAsync()));
     }
 
@@ -71,7 +47,7 @@ public sealed class SystemServerTests : IAsyncLifetime
     [InlineData("broken", "{}", 500, """{"error":"Handler error","message":"Python callback failed: InvalidOperationException: it's broken"}""")]
     public async Task Control_calls_answer_with_json_whatever_happens(string route, string body, int status, string text)
     {
-        using var response = await _http.PostAsync($"/engine/{route}", new StringContent(body, Encoding.UTF8));
+        using var response = await Http.PostAsync($"/engine/{route}", new StringContent(body, Encoding.UTF8));
         Assert.Equal((status, text), ((int)response.StatusCode, await response.Content.ReadAsStringAsync()));
     }
 
@@ -80,8 +56,16 @@ public sealed class SystemServerTests : IAsyncLifetime
     [InlineData("{\"a\":1,\"a\":2}")]
     public async Task A_body_that_is_no_json_is_a_400(string body)
     {
-        using var response = await _http.PostAsync("/engine/echo", new StringContent(body, Encoding.UTF8));
+        using var response = await Http.PostAsync("/engine/echo", new StringContent(body, Encoding.UTF8));
         Assert.Equal(400, (int)response.StatusCode);
         Assert.Equal("Invalid JSON", JsonNode.Parse(await response.Content.ReadAsStringAsync())!["error"]!.GetValue<string>());
+    }
+
+    private static EngineRoutes Routes()
+    {
+        var routes = new EngineRoutes();
+        routes.Add("echo", (body, _) => Task.FromResult(new JsonObject { ["body"] = body?.DeepClone() }));
+        routes.Add("broken", (_, _) => throw new InvalidOperationException("it's broken"));
+        return routes;
     }
 }

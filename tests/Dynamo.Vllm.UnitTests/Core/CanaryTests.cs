@@ -24,8 +24,7 @@ public sealed class CanaryTests : IAsyncLifetime
     public CanaryTests()
     {
         _health = new HealthState(canaryEnabled: true, startsReady: false, _time);
-        var id = new EndpointId("n", "c", "generate");
-        _generate = new ServedEndpoint(id, _handler, new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1").ForEndpoint(id, "m"));
+        _generate = Endpoints.Create(_handler);
         _health.AddEndpoint("generate", hasPayload: true);
         _canary = new Canary(_engine, _generate, "{}"u8.ToArray(), Idle, Limit, _health, _time, NullLogger<Canary>.Instance);
     }

@@ -11,7 +11,7 @@ namespace Dynamo.Vllm.Core.Health.Stalls;
 /// 1. In each interval without a step the engine process itself is asked for a sign of life, by a call that it answers between two steps, also while it
 /// is idle, paused or asleep. 2. <see cref="StallJudge"/> weighs the silence. 3. Suspect: not ready, out of discovery, new requests are turned away.
 /// 4. Released: running requests end with the error that lets the frontend continue them elsewhere. 5. Given up: <see cref="RunAsync"/> ends.
-/// A sign of life undoes 3 at any time before 5. One loop; <see cref="Expect"/> may be called from anywhere.
+/// A sign of life undoes 3 at any time before 5. One loop.
 /// </remarks>
 public sealed partial class StallWatch
 {
@@ -20,6 +20,7 @@ public sealed partial class StallWatch
 
     private readonly IEngine _engine;
     private readonly IEngineActivitySource _activity;
+    private readonly ExpectedSilence _silence;
     private readonly StallLimits _limits;
     private readonly HealthState _health;
     private readonly WorkerRegistration _registration;
@@ -28,10 +29,10 @@ public sealed partial class StallWatch
     private readonly ILogger<StallWatch> _logger;
     private readonly StallJudge _judge;
     private Task _visibility = Task.CompletedTask;
-    private int _expected;
 
     /// <param name="engine">Asked and, if need be, relieved of its requests.</param>
     /// <param name="activity">What the kernel says of it.</param>
+    /// <param name="silence">When silence means nothing.</param>
     /// <param name="limits">When silence means something.</param>
     /// <param name="health">Told of the suspicion.</param>
     /// <param name="registration">Where <paramref name="generate"/> is hidden.</param>
@@ -39,11 +40,12 @@ public sealed partial class StallWatch
     /// <param name="time">Clock.</param>
     /// <param name="logger">Log.</param>
     public StallWatch(
-        IEngine engine, IEngineActivitySource activity, StallLimits limits, HealthState health, WorkerRegistration registration, ServedEndpoint generate,
-        TimeProvider time, ILogger<StallWatch> logger)
+        IEngine engine, IEngineActivitySource activity, ExpectedSilence silence, StallLimits limits, HealthState health, WorkerRegistration registration,
+        ServedEndpoint generate, TimeProvider time, ILogger<StallWatch> logger)
     {
         _engine = engine;
         _activity = activity;
+        _silence = silence;
         _limits = limits;
         _health = health;
         _registration = registration;
@@ -51,13 +53,6 @@ public sealed partial class StallWatch
         _time = time;
         _logger = logger;
         _judge = new StallJudge(limits);
-    }
-
-    /// <summary>Until disposed, silence is what a control call causes (a sleep, a profile, new weights).</summary>
-    public IDisposable Expect()
-    {
-        Interlocked.Increment(ref _expected);
-        return new Expectation(this);
     }
 
     /// <summary>Runs until cancelled or until the engine must be given up.</summary>
@@ -82,7 +77,7 @@ public sealed partial class StallWatch
                 steps = _engine.Steps;
                 var observation = new StallObservation(
                     _time.GetElapsedTime(last, now), hasStepped | answers.HasEngineAnswered(), steps != 0, answers.HasInterpreterAnswered(),
-                    Volatile.Read(ref _expected) > 0, _activity.Read());
+                    _silence.IsExpected, _activity.Read());
                 last = now;
                 if (Act(observation) is { } fatal)
                 {
@@ -173,19 +168,6 @@ public sealed partial class StallWatch
         {
             // Loop supervision (style E3): the registration has noted what is wanted and brings it about with its next change.
             LogCannotTellDiscovery(_logger, exception);
-        }
-    }
-
-    private sealed class Expectation(StallWatch watch) : IDisposable
-    {
-        private int _isOver;
-
-        public void Dispose()
-        {
-            if (Interlocked.Exchange(ref _isOver, 1) == 0)
-            {
-                Interlocked.Decrement(ref watch._expected);
-            }
         }
     }
 }

@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Core;
 using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Testing;
 

@@ -1,15 +1,8 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Adapters;
-using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.Engines;
-using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Core.Health.Stalls;
-using Dynamo.Vllm.Core.Metrics;
-using Dynamo.Vllm.Core.Requests;
-using Dynamo.Vllm.Protocol;
-using Dynamo.Vllm.Protocol.Discovery;
-using Dynamo.Vllm.Testing.Relay;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Dynamo.Vllm.UnitTests.Core.Adapters;
@@ -278,27 +271,7 @@ public sealed class AdapterLifecycleTests
 
     private Task<AdapterReply> SwapAsync() => Create(swaps: true).LoadAsync(Body("a", "next"), default);
 
-    private AdapterLifecycle Create(bool hasSource = true, bool swaps = false)
-    {
-        var registration = new WorkerRegistration(
-            new RecordingDiscovery(), new RequestPlaneFake(), "cpu", PayloadCodec.MessagePack, NullLogger<WorkerRegistration>.Instance, new InstanceId(1));
-        var id = new EndpointId("n", "c", "generate");
-        var generate = new ServedEndpoint(id, new DiscardingHandler(), new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1").ForEndpoint(id, "m"));
-        var stalls = new StallWatch(
-            _engine, new QuietEngine(), new StallLimits(), new HealthState(canaryEnabled: false, startsReady: true, TimeProvider.System), registration, generate,
-            TimeProvider.System, NullLogger<StallWatch>.Instance);
-        return new AdapterLifecycle(
-            _table, new AdapterLimits { LoadedMax = 2 }, _engine, hasSource ? new AdapterSourceFake() : null, _cards, stalls, swaps,
-            NullLogger<AdapterLifecycle>.Instance);
-    }
-
-    private sealed class DiscardingHandler : IEndpointHandler
-    {
-        public Task HandleAsync(RequestContext context, IResponseWriter responses) => Task.CompletedTask;
-    }
-
-    private sealed class QuietEngine : IEngineActivitySource
-    {
-        public EngineActivity? Read() => null;
-    }
+    private AdapterLifecycle Create(bool hasSource = true, bool swaps = false) => new(
+        _table, new AdapterLimits { LoadedMax = 2 }, _engine, hasSource ? new AdapterSourceFake() : null, _cards, new ExpectedSilence(), swaps,
+        NullLogger<AdapterLifecycle>.Instance);
 }

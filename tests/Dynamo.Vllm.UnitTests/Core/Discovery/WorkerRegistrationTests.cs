@@ -13,7 +13,6 @@ public sealed class WorkerRegistrationTests
 {
     private readonly RecordingDiscovery _store = new();
     private readonly WorkerRegistration _registration;
-    private readonly RuntimeMetrics _metrics = new(Prometheus.Metrics.NewCustomRegistry(), "1");
     private readonly ServedEndpoint _generate;
 
     public WorkerRegistrationTests()
@@ -127,16 +126,7 @@ public sealed class WorkerRegistrationTests
 
     private static DiscoveryRecord Card(InstanceId instance) => DiscoveryRecord.Model(new EndpointId("n", "c", "generate"), instance, new JsonObject());
 
-    private ServedEndpoint Endpoint(string name)
-    {
-        var id = new EndpointId("n", "c", name);
-        return new ServedEndpoint(id, new NoHandler(), _metrics.ForEndpoint(id, "m"));
-    }
+    private static ServedEndpoint Endpoint(string name) => Endpoints.Create(name: name);
 
     private static DiscoveryRecord Card() => DiscoveryRecord.Model(new EndpointId("n", "c", "generate"), new InstanceId(1), new JsonObject());
-
-    private sealed class NoHandler : IEndpointHandler
-    {
-        public Task HandleAsync(RequestContext context, IResponseWriter responses) => Task.CompletedTask;
-    }
 }

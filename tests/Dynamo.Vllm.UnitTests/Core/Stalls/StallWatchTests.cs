@@ -23,6 +23,7 @@ public sealed class StallWatchTests : IAsyncLifetime
     private readonly RecordingDiscovery _store = new();
     private readonly WorkerRegistration _registration;
     private readonly ServedEndpoint _generate;
+    private readonly ExpectedSilence _silence = new();
     private readonly StallWatch _watch;
     private readonly SemaphoreSlim _lookedAt = new(0);
     private Task<JsonElement>? _engineAnswer;
@@ -33,8 +34,7 @@ public sealed class StallWatchTests : IAsyncLifetime
         _health = new HealthState(canaryEnabled: false, startsReady: true, _time);
         _registration = new WorkerRegistration(
             _store, new RequestPlaneFake(), "cpu", PayloadCodec.MessagePack, NullLogger<WorkerRegistration>.Instance, new InstanceId(1));
-        var id = new EndpointId("n", "c", "generate");
-        _generate = new ServedEndpoint(id, new NoHandler(), new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1").ForEndpoint(id, "m"));
+        _generate = Endpoints.Create();
         _engine.OnCallAsync = call =>
         {
             if (call == "round_trip")
@@ -46,7 +46,7 @@ public sealed class StallWatchTests : IAsyncLifetime
             return Task.FromResult(default(JsonElement));
         };
         _watch = new StallWatch(
-            _engine, _activity, new StallLimits(), _health, _registration, _generate, _time, NullLogger<StallWatch>.Instance);
+            _engine, _activity, _silence, new StallLimits(), _health, _registration, _generate, _time, NullLogger<StallWatch>.Instance);
     }
 
     public Task InitializeAsync() => _registration.ServeAsync(_generate, default);
@@ -108,7 +108,7 @@ public sealed class StallWatchTests : IAsyncLifetime
     {
         (_engineAnswer, _activity.IsRunnable) = (new TaskCompletionSource<JsonElement>().Task, true);
         _run = _watch.RunAsync(default);
-        using (_watch.Expect())
+        using (_silence.Expect())
         {
             await PassAsync(50);
             Assert.True(_health.IsReady);
@@ -136,11 +136,6 @@ public sealed class StallWatchTests : IAsyncLifetime
             _time.Advance(TimeSpan.FromSeconds(1));
             await Task.WhenAny(_lookedAt.WaitAsync(), _run).WaitAsync(Limit);
         }
-    }
-
-    private sealed class NoHandler : IEndpointHandler
-    {
-        public Task HandleAsync(RequestContext context, IResponseWriter responses) => Task.CompletedTask;
     }
 
     private sealed class Activity : IEngineActivitySource

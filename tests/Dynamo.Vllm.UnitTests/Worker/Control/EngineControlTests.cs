@@ -29,13 +29,7 @@ public sealed class EngineControlTests
     {
         var registration = new WorkerRegistration(
             new RecordingDiscovery(), new RequestPlaneFake(), "cpu", PayloadCodec.MessagePack, NullLogger<WorkerRegistration>.Instance, new InstanceId(1));
-        var id = new EndpointId("n", "c", "generate");
-        var metrics = new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1");
-        var generate = new ServedEndpoint(id, new DiscardingHandler(), metrics.ForEndpoint(id, "m"));
-        var health = new HealthState(canaryEnabled: false, startsReady: true, TimeProvider.System);
-        var stalls = new StallWatch(
-            _engine, new QuietEngine(), new StallLimits(), health, registration, generate, TimeProvider.System, NullLogger<StallWatch>.Instance);
-        new EngineControl(_engine, registration, generate, stalls, _adapters, (_, _) => Task.CompletedTask).AddTo(_routes);
+        new EngineControl(_engine, registration, Endpoints.Create(), new ExpectedSilence(), _adapters, (_, _) => Task.CompletedTask).AddTo(_routes);
     }
 
     [Theory]
@@ -50,6 +44,7 @@ public sealed class EngineControlTests
     [InlineData("pause_generation", """{"mode":3}""", """{"status":"error","message":"Invalid mode '3'; expected keep|wait|abort"}""")]
     [InlineData("pause_generation", """{"mode":null}""", """{"status":"error","message":"Invalid mode 'None'; expected keep|wait|abort"}""")]
     [InlineData("pause_generation", """{"mode":["keep"]}""", """{"status":"error","message":"Invalid mode '['keep']'; expected keep|wait|abort"}""")]
+    [InlineData("pause_generation", """{"mode":["it's"]}""", """{"status":"error","message":"Invalid mode '[\"it's\"]'; expected keep|wait|abort"}""")]
     [InlineData("pause_generation", """{"mode":{"a":1}}""", """{"status":"error","message":"Invalid mode '{'a': 1}'; expected keep|wait|abort"}""")]
     [InlineData("pause_generation", """{"clear_cache":3}""", """{"status":"ok","message":"Engine paused","mode":"keep","clear_cache":true}""")]
     [InlineData("pause_generation", """{"clear_cache":""}""", """{"status":"ok","message":"Engine paused","mode":"keep","clear_cache":false}""")]
@@ -129,14 +124,4 @@ public sealed class EngineControlTests
     }
 
     private async Task<JsonObject> CallAsync(string route, string body) => await _routes.Find(route)!(JsonNode.Parse(body), CancellationToken.None);
-
-    private sealed class DiscardingHandler : IEndpointHandler
-    {
-        public Task HandleAsync(RequestContext context, IResponseWriter responses) => Task.CompletedTask;
-    }
-
-    private sealed class QuietEngine : IEngineActivitySource
-    {
-        public EngineActivity? Read() => null;
-    }
 }

@@ -10,6 +10,7 @@ using Dynamo.Vllm.Protocol.ModelCards;
 using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Testing.Relay;
 using Dynamo.Vllm.Transports.SystemServer;
+using Dynamo.Vllm.UnitTests.Core;
 using Dynamo.Vllm.Worker.Models;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -29,7 +30,7 @@ public sealed class AdapterCardsTests
         _registration = new WorkerRegistration(
             _store, new RequestPlaneFake(), "cpu", PayloadCodec.MessagePack, NullLogger<WorkerRegistration>.Instance, new InstanceId(0x5ffe40e078698382));
         var id = new EndpointId("dynamo", "backend", "generate");
-        _generate = new ServedEndpoint(id, new NoHandler(), new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1").ForEndpoint(id, "m"));
+        _generate = Endpoints.Create(id);
         var files = new ModelFiles { ModelInfo = new CheckedFile("/models/tiny/config.json", "c33d", 718) };
         _cards = new AdapterCards(
             _registration, _generate, new MetadataHost(_hosted, new IPEndPoint(IPAddress.Loopback, 28451), id), files, "tiny", new HashSet<string> { "tiny", "ali", "/models/tiny" },
@@ -87,9 +88,4 @@ public sealed class AdapterCardsTests
     }
 
     private async Task PublishAsync(string name) => await _cards.PublishAsync(new LoadedAdapter(name, AdapterId.Of(name), "/a"), default);
-
-    private sealed class NoHandler : IEndpointHandler
-    {
-        public Task HandleAsync(RequestContext context, IResponseWriter responses) => Task.CompletedTask;
-    }
 }

@@ -1,10 +1,10 @@
 using System.Globalization;
 using System.Text;
 
-namespace Dynamo.Vllm.Core.Adapters;
+namespace Dynamo.Vllm.Core;
 
-/// <summary>A string as Python's <c>repr()</c> shows it, which is how the reference lists names.</summary>
-internal static class PythonString
+/// <summary>A string as Python's <c>repr()</c> shows it, which is how the reference lists names and shows values in its answers.</summary>
+public static class PythonString
 {
     public static string Represent(string text)
     {
