@@ -8,4 +8,10 @@ namespace Dynamo.Vllm.Load;
 /// <param name="IsSimulated">Only our worker, on the simulated engine: no vLLM needed.</param>
 /// <param name="EngineArguments">Of both workers, in place of the tiny model on the CPU; empty for that.</param>
 internal sealed record LoadOptions(
-    int Rounds, IReadOnlyList<int> Streams, int? Requests, int Tokens, bool IsSimulated, IReadOnlyList<string> EngineArguments);
+    int Rounds,
+    IReadOnlyList<int> Streams,
+    int? Requests,
+    int Tokens,
+    bool IsSimulated,
+    IReadOnlyList<string> EngineArguments
+);

@@ -34,16 +34,20 @@ internal sealed class LoadRound
         var cpu = CpuOf(processId);
         var started = Stopwatch.GetTimestamp();
         await Parallel.ForEachAsync(
-            Enumerable.Range(0, options.Requests ?? 4 * streams), new ParallelOptions { MaxDegreeOfParallelism = streams },
-            async (i, _) => await round.RequestAsync(frontend, model, i, options.Tokens));
+            Enumerable.Range(0, options.Requests ?? 4 * streams),
+            new ParallelOptions { MaxDegreeOfParallelism = streams },
+            async (i, _) => await round.RequestAsync(frontend, model, i, options.Tokens)
+        );
         round.Wall = Stopwatch.GetElapsedTime(started);
         round.Cpu = CpuOf(processId) - cpu;
         return round;
     }
 
     public override string ToString() =>
-        $"{Name,-9} {Tokens,7} tokens in {Items,7} items  {Tokens / Wall.TotalSeconds,8:F0} tok/s  {CpuMicrosecondsPerToken,7:F1} us CPU/token  "
-        + $"TTFT p50 {Percentile(_firstTokens, 0.5),7:F1} p99 {Percentile(_firstTokens, 0.99),7:F1} ms  ITL p50 {Percentile(_gaps, 0.5),6:F2} p99 {Percentile(_gaps, 0.99),6:F2} ms  failed {Failed}";
+        $"{Name, -9} {Tokens, 7} tokens in {Items, 7} items  {Tokens / Wall.TotalSeconds, 8:F0} tok/s  "
+        + $"{CpuMicrosecondsPerToken, 7:F1} us CPU/token  "
+        + $"TTFT p50 {Percentile(_firstTokens, 0.5), 7:F1} p99 {Percentile(_firstTokens, 0.99), 7:F1} ms  ITL p50 "
+        + $"{Percentile(_gaps, 0.5), 6:F2} p99 {Percentile(_gaps, 0.99), 6:F2} ms  failed {Failed}";
 
     /// <summary>User and system time of the process itself, without its children.</summary>
     private static TimeSpan CpuOf(int processId)
@@ -97,7 +101,8 @@ internal sealed class LoadRound
 
             previous = now;
             items++;
-            if (line.Contains("completion_tokens", StringComparison.Ordinal)) // the last chunk; this process measures, so it parses no other
+            // The last chunk; this process measures, so it parses no other.
+            if (line.Contains("completion_tokens", StringComparison.Ordinal))
             {
                 generated = JsonNode.Parse(line[6..])?["usage"]?["completion_tokens"]?.GetValue<int>() ?? generated;
             }

@@ -15,26 +15,43 @@ internal static class LoadRun
         await using var frontend = Frontend.Start(variables, "--router-mode", "round-robin");
         if (options.IsSimulated)
         {
-            await using var alone = WorkerProcess.StartSimulated(store.Path, ["--served-model-name", "ours", "--max-num-seqs", "512"], variables);
+            await using var alone = WorkerProcess.StartSimulated(
+                store.Path,
+                ["--served-model-name", "ours", "--max-num-seqs", "512"],
+                variables
+            );
             await alone.ReadyAsync(StartLimit);
             await frontend.ServesAsync("ours", StartLimit);
             return await MeasureAsync(frontend, [("ours", alone.Process.Id)], options);
         }
 
         IReadOnlyList<string> arguments = options.EngineArguments.Count == 0 ? TinyOnCpu : options.EngineArguments;
-        await using var ours = WorkerProcess.Start(store.Path, ["--python", Peers.Python, .. arguments, "--served-model-name", "ours"], variables);
+        await using var ours = WorkerProcess.Start(
+            store.Path,
+            ["--python", Peers.Python, .. arguments, "--served-model-name", "ours"],
+            variables
+        );
         await ours.ReadyAsync(StartLimit);
         await frontend.ServesAsync("ours", StartLimit);
         variables["DYN_SYSTEM_PORT"] = FreePorts.Next().ToString(CultureInfo.InvariantCulture);
-        await using var official = new ChildProcess("official", Peers.Python, ["-m", "dynamo.vllm", .. arguments, "--served-model-name", "official"], variables);
+        await using var official = new ChildProcess(
+            "official",
+            Peers.Python,
+            ["-m", "dynamo.vllm", .. arguments, "--served-model-name", "official"],
+            variables
+        );
         await frontend.ServesAsync("official", StartLimit);
         return await MeasureAsync(frontend, [("ours", ours.Process.Id), ("official", official.Id)], options);
     }
 
     private static IReadOnlyList<string> TinyOnCpu =>
-    [
-        .. Peers.EngineArguments.Where(argument => argument is not ("--served-model-name" or "tiny")), "--max-num-seqs", "256", "--num-gpu-blocks-override", "4096",
-    ];
+        [
+            .. Peers.EngineArguments.Where(argument => argument is not ("--served-model-name" or "tiny")),
+            "--max-num-seqs",
+            "256",
+            "--num-gpu-blocks-override",
+            "4096",
+        ];
 
     private static async Task<int> MeasureAsync(Frontend frontend, (string Name, int Process)[] workers, LoadOptions options)
     {
@@ -54,8 +71,16 @@ internal static class LoadRun
             failed += results.Sum(result => result.Failed);
             if (workers.Length == 2)
             {
-                double Median(string name) => results.Where(result => result.Name == name).Select(result => result.CpuMicrosecondsPerToken).Order().ElementAt(options.Rounds / 2);
-                Console.WriteLine($"CPU per token, ours / official: {Median("ours"):F1} / {Median("official"):F1} us = {Median("ours") / Median("official"):F2}");
+                double Median(string name) =>
+                    results
+                        .Where(result => result.Name == name)
+                        .Select(result => result.CpuMicrosecondsPerToken)
+                        .Order()
+                        .ElementAt(options.Rounds / 2);
+                Console.WriteLine(
+                    $"CPU per token, ours / official: {Median("ours"):F1} / {Median("official"):F1} us = "
+                        + $"{Median("ours") / Median("official"):F2}"
+                );
             }
         }
 
@@ -63,7 +88,12 @@ internal static class LoadRun
     }
 
     /// <summary>Each worker once.</summary>
-    private static async Task<List<LoadRound>> RoundAsync(Frontend frontend, (string Name, int Process)[] workers, int streams, LoadOptions options)
+    private static async Task<List<LoadRound>> RoundAsync(
+        Frontend frontend,
+        (string Name, int Process)[] workers,
+        int streams,
+        LoadOptions options
+    )
     {
         var results = new List<LoadRound>();
         foreach (var (name, process) in workers)

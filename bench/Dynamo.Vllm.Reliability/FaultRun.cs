@@ -27,11 +27,14 @@ internal sealed class FaultRun
     public int Sent => _outcomes.Values.Sum();
 
     /// <summary>Nothing hung, nothing broke off; on an engine whose answers do not depend on company, nothing differed either.</summary>
-    public bool IsGood => Count(ClientOutcome.Hung) == 0 && Count(ClientOutcome.Broken) == 0
+    public bool IsGood =>
+        Count(ClientOutcome.Hung) == 0
+        && Count(ClientOutcome.Broken) == 0
         && (_stack != Stack.OursSimulated || Count(ClientOutcome.Different) == 0);
 
     public static string Header =>
-        "| fault | stack | sent | correct | whole, other words | typed errors | broken | hung | `/health` 503 after |\n|---|---|---|---|---|---|---|---|---|";
+        "| fault | stack | sent | correct | whole, other words | typed errors | broken | hung | `/health` 503 after "
+        + "|\n|---|---|---|---|---|---|---|---|---|";
 
     public static async Task<FaultRun> RunAsync(Stack stack, Fault fault, ReliabilityOptions options)
     {
@@ -50,10 +53,14 @@ internal sealed class FaultRun
         }
     }
 
-    public override string ToString() => string.Create(
-        CultureInfo.InvariantCulture,
-        $"| {_fault} | {_stack} | {Sent} | {Count(ClientOutcome.Correct)} | {Count(ClientOutcome.Different)} | {Count(ClientOutcome.TypedError)} "
-        + $"| {Count(ClientOutcome.Broken)} | {Count(ClientOutcome.Hung)} | {(_untilNotReady is { } time ? $"{time.TotalSeconds:0.0} s" : "-")} |");
+    public override string ToString() =>
+        string.Create(
+            CultureInfo.InvariantCulture,
+            $"| {_fault} | {_stack} | {Sent} | {Count(ClientOutcome.Correct)} | {Count(ClientOutcome.Different)} | "
+                + $"{Count(ClientOutcome.TypedError)} "
+                + $"| {Count(ClientOutcome.Broken)} | {Count(ClientOutcome.Hung)} | "
+                + $"{(_untilNotReady is { } time ? $"{time.TotalSeconds:0.0} s" : "-")} |"
+        );
 
     private int Count(ClientOutcome outcome) => _outcomes.GetValueOrDefault(outcome);
 
@@ -67,13 +74,17 @@ internal sealed class FaultRun
         var client = new StreamingClient(frontend, _options.Tokens);
         await client.LearnAsync();
         var started = Stopwatch.GetTimestamp();
-        var load = Task.WhenAll(Enumerable.Range(0, _options.Streams).Select(async stream =>
-        {
-            for (var i = stream; Stopwatch.GetElapsedTime(started) < _options.Load; i++)
-            {
-                _outcomes.AddOrUpdate(await client.TryAsync(i % StreamingClient.Prompts), 1, (_, count) => count + 1);
-            }
-        }));
+        var load = Task.WhenAll(
+            Enumerable
+                .Range(0, _options.Streams)
+                .Select(async stream =>
+                {
+                    for (var i = stream; Stopwatch.GetElapsedTime(started) < _options.Load; i++)
+                    {
+                        _outcomes.AddOrUpdate(await client.TryAsync(i % StreamingClient.Prompts), 1, (_, count) => count + 1);
+                    }
+                })
+        );
         await Task.Delay(_options.Load / 3);
         await DoAsync(_workers[0], variables);
         await load;

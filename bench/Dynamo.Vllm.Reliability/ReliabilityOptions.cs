@@ -7,4 +7,10 @@ namespace Dynamo.Vllm.Reliability;
 /// <param name="Load">How long clients begin requests.</param>
 /// <param name="Freeze">How long what is frozen stays so.</param>
 internal sealed record ReliabilityOptions(
-    IReadOnlyList<Stack> Stacks, IReadOnlyList<Fault> Faults, int Streams, int Tokens, TimeSpan Load, TimeSpan Freeze);
+    IReadOnlyList<Stack> Stacks,
+    IReadOnlyList<Fault> Faults,
+    int Streams,
+    int Tokens,
+    TimeSpan Load,
+    TimeSpan Freeze
+);

@@ -21,9 +21,10 @@ internal sealed class StreamingClient(Frontend frontend, int tokens)
         for (var prompt = 0; prompt < Prompts; prompt++)
         {
             var (outcome, text) = await AskAsync(prompt);
-            _expected[prompt] = outcome is ClientOutcome.Different
-                ? text
-                : throw new InvalidOperationException($"the healthy fleet answered with {outcome}: {text}");
+            _expected[prompt] =
+                outcome is ClientOutcome.Different
+                    ? text
+                    : throw new InvalidOperationException($"the healthy fleet answered with {outcome}: {text}");
         }
     }
 
@@ -38,7 +39,12 @@ internal sealed class StreamingClient(Frontend frontend, int tokens)
             if (response.StatusCode != HttpStatusCode.OK)
             {
                 var error = await response.Content.ReadAsStringAsync(patience.Token);
-                return ((int)response.StatusCode >= 500 && error.Contains("message", StringComparison.Ordinal) ? ClientOutcome.TypedError : ClientOutcome.Broken, error);
+                return (
+                    (int)response.StatusCode >= 500 && error.Contains("message", StringComparison.Ordinal)
+                        ? ClientOutcome.TypedError
+                        : ClientOutcome.Broken,
+                    error
+                );
             }
 
             return (await ReadAsync(response, text, patience), text.ToString());
@@ -90,15 +96,16 @@ internal sealed class StreamingClient(Frontend frontend, int tokens)
         return ClientOutcome.Broken;
     }
 
-    private JsonObject Body(int prompt) => new()
-    {
-        ["model"] = "tiny",
-        ["prompt"] = $"tell me about number {prompt}",
-        ["max_tokens"] = tokens,
-        ["min_tokens"] = tokens,
-        ["temperature"] = 0,
-        ["ignore_eos"] = true,
-        ["stream"] = true,
-        ["stream_options"] = new JsonObject { ["include_usage"] = true },
-    };
+    private JsonObject Body(int prompt) =>
+        new()
+        {
+            ["model"] = "tiny",
+            ["prompt"] = $"tell me about number {prompt}",
+            ["max_tokens"] = tokens,
+            ["min_tokens"] = tokens,
+            ["temperature"] = 0,
+            ["ignore_eos"] = true,
+            ["stream"] = true,
+            ["stream_options"] = new JsonObject { ["include_usage"] = true },
+        };
 }

@@ -27,7 +27,11 @@ internal sealed class TestedWorker : IAsyncDisposable
         var (file, arguments) = Command(stack);
         var worker = new TestedWorker(new ChildProcess(stack.ToString(), file, arguments, environment), port);
         await Polling.UntilAsync(
-            "the worker is not ready", StartLimit, async () => worker.Process.HasExited || await worker.IsReadyAsync() == true, () => worker.Process.Tail);
+            "the worker is not ready",
+            StartLimit,
+            async () => worker.Process.HasExited || await worker.IsReadyAsync() == true,
+            () => worker.Process.Tail
+        );
         return worker.Process.HasExited ? throw new InvalidOperationException(worker.Process.Tail) : worker;
     }
 
@@ -80,11 +84,23 @@ internal sealed class TestedWorker : IAsyncDisposable
         {
             Stack.Official => (Peers.Python, ["-m", "dynamo.vllm", .. model]),
             Stack.Ours => ("dotnet", [assembly, "--python", Peers.Python, .. model]),
-            _ => ("dotnet",
+            _ => (
+                "dotnet",
                 [
-                    assembly, "--simulated-engine", "--model", Path.Combine(SimulatedPaths.SimulatedEngine, "model"), "--served-model-name", "tiny",
-                    "--max-model-len", "1024", "--simulated-step-time-ms", "20", "--max-num-seqs", "64",
-                ]),
+                    assembly,
+                    "--simulated-engine",
+                    "--model",
+                    Path.Combine(SimulatedPaths.SimulatedEngine, "model"),
+                    "--served-model-name",
+                    "tiny",
+                    "--max-model-len",
+                    "1024",
+                    "--simulated-step-time-ms",
+                    "20",
+                    "--max-num-seqs",
+                    "64",
+                ]
+            ),
         };
     }
 }

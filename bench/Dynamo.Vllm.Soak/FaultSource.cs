@@ -44,14 +44,15 @@ internal sealed class FaultSource
         }
     }
 
-    private bool IsPossible(FaultKind kind) => kind switch
-    {
-        FaultKind.FlipRequest => _target.Nats is null,
-        FaultKind.RemoveRecord => _target.Etcd is null,
-        FaultKind.RestartEtcd => _target.Etcd is not null,
-        FaultKind.RestartNats => _target.Nats is not null,
-        _ => true,
-    };
+    private bool IsPossible(FaultKind kind) =>
+        kind switch
+        {
+            FaultKind.FlipRequest => _target.Nats is null,
+            FaultKind.RemoveRecord => _target.Etcd is null,
+            FaultKind.RestartEtcd => _target.Etcd is not null,
+            FaultKind.RestartNats => _target.Nats is not null,
+            _ => true,
+        };
 
     private async Task InjectAsync(FaultKind kind, SoakClient client)
     {

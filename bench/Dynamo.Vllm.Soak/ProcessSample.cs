@@ -14,7 +14,15 @@ namespace Dynamo.Vllm.Soak;
 /// <param name="Sent">Requests so far.</param>
 /// <param name="Answered">Of these, ended.</param>
 internal sealed record ProcessSample(
-    TimeSpan Time, double Rss, double Heap, double Children, int Descriptors, int Threads, long Sent, long Answered)
+    TimeSpan Time,
+    double Rss,
+    double Heap,
+    double Children,
+    int Descriptors,
+    int Threads,
+    long Sent,
+    long Answered
+)
 {
     public static string Header => "    time  RSS MiB  heap MiB  children MiB  descriptors  threads      sent  answered";
 
@@ -23,15 +31,22 @@ internal sealed record ProcessSample(
         var heap = await worker.MetricAsync("dynamo_vllm_managed_heap_bytes");
         var process = worker.Process.Id;
         return new(
-            time, Field(process, "VmRSS:") / 1024.0, heap / (1024 * 1024),
+            time,
+            Field(process, "VmRSS:") / 1024.0,
+            heap / (1024 * 1024),
             ChildProcesses.Descendants(process).Sum(child => Field(child, "VmRSS:")) / 1024.0,
-            Directory.EnumerateFileSystemEntries($"/proc/{process}/fd").Count(), (int)Field(process, "Threads:"),
-            tally.Sent, tally.Answered);
+            Directory.EnumerateFileSystemEntries($"/proc/{process}/fd").Count(),
+            (int)Field(process, "Threads:"),
+            tally.Sent,
+            tally.Answered
+        );
     }
 
-    public override string ToString() => string.Create(
-        CultureInfo.InvariantCulture,
-        $"{Time:hh\\:mm\\:ss}  {Rss,7:F1}  {Heap,8:F1}  {Children,12:F1}  {Descriptors,11}  {Threads,7}  {Sent,8}  {Answered,8}");
+    public override string ToString() =>
+        string.Create(
+            CultureInfo.InvariantCulture,
+            $"{Time:hh\\:mm\\:ss}  {Rss, 7:F1}  {Heap, 8:F1}  {Children, 12:F1}  {Descriptors, 11}  {Threads, 7}  {Sent, 8}  {Answered, 8}"
+        );
 
     /// <summary>A number of the status file; 0 for a process that is gone.</summary>
     private static long Field(int process, string name)

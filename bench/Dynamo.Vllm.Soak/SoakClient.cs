@@ -54,16 +54,42 @@ internal sealed class SoakClient : IAsyncDisposable
     }
 
     /// <summary>Makes the next request meet a fault at a byte of its connection.</summary>
-    public void Plan(FaultKind kind, int position) => _planned = kind switch
-    {
-        FaultKind.CutAnswer => new Planned { Answer = new FaultPlan { CutAt = position, IsForOne = true }, Breaks = true },
-        FaultKind.HalfCloseAnswer => new Planned { Answer = new FaultPlan { HalfCloseAt = position, IsForOne = true }, Breaks = true },
-        FaultKind.HalfCloseCaller => new Planned { Caller = new FaultPlan { HalfCloseAt = 0 }, Breaks = true },
-        FaultKind.FlipAnswer => new Planned { Answer = new FaultPlan { FlipAt = position }, Breaks = true, Silences = true },
-        FaultKind.FlipRequest => new Planned { Request = new FaultPlan { FlipAt = position % 900 }, Breaks = true, Silences = true },
-        FaultKind.SlowAnswer => new Planned { Answer = new FaultPlan { PieceBytesMax = 64, Delay = TimeSpan.FromMilliseconds(5) } },
-        _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "happens now, not to the next request"),
-    };
+    public void Plan(FaultKind kind, int position) =>
+        _planned = kind switch
+        {
+            FaultKind.CutAnswer => new Planned
+            {
+                Answer = new FaultPlan { CutAt = position, IsForOne = true },
+                Breaks = true,
+            },
+            FaultKind.HalfCloseAnswer => new Planned
+            {
+                Answer = new FaultPlan { HalfCloseAt = position, IsForOne = true },
+                Breaks = true,
+            },
+            FaultKind.HalfCloseCaller => new Planned
+            {
+                Caller = new FaultPlan { HalfCloseAt = 0 },
+                Breaks = true,
+            },
+            FaultKind.FlipAnswer => new Planned
+            {
+                Answer = new FaultPlan { FlipAt = position },
+                Breaks = true,
+                Silences = true,
+            },
+            FaultKind.FlipRequest => new Planned
+            {
+                Request = new FaultPlan { FlipAt = position % 900 },
+                Breaks = true,
+                Silences = true,
+            },
+            FaultKind.SlowAnswer => new Planned
+            {
+                Answer = new FaultPlan { PieceBytesMax = 64, Delay = TimeSpan.FromMilliseconds(5) },
+            },
+            _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "happens now, not to the next request"),
+        };
 
     public void CutAll()
     {
@@ -124,7 +150,11 @@ internal sealed class SoakClient : IAsyncDisposable
             _client = _target.Nats is { } nats
                 ? await WorkerClient.ConnectNatsAsync(nats.Url, address, PayloadCodec.MessagePack, limit.Token, StartAnswerProxy)
                 : await WorkerClient.ConnectAsync(
-                    ThroughProxy(address, requestPlan), PayloadCodec.MessagePack, limit.Token, StartAnswerProxy);
+                    ThroughProxy(address, requestPlan),
+                    PayloadCodec.MessagePack,
+                    limit.Token,
+                    StartAnswerProxy
+                );
             return _client;
         }
         catch (Exception exception)
@@ -215,7 +245,12 @@ internal sealed class SoakClient : IAsyncDisposable
     }
 
     private async Task<Outcome> CallAsync(
-        WorkerClient client, DateTime began, int tokens, int cancelAt, CancellationToken cancellationToken)
+        WorkerClient client,
+        DateTime began,
+        int tokens,
+        int cancelAt,
+        CancellationToken cancellationToken
+    )
     {
         await using var call = await client.CallAsync(Body(tokens), cancellationToken);
         _isAccepted = true;
@@ -246,15 +281,22 @@ internal sealed class SoakClient : IAsyncDisposable
             return Outcome.Cancelled;
         }
 
-        return hasError ? Outcome.Refused : call.IsComplete && received == tokens ? Outcome.Complete : Outcome.Unexplained;
+        return hasError ? Outcome.Refused
+            : call.IsComplete && received == tokens ? Outcome.Complete
+            : Outcome.Unexplained;
     }
 
-    private byte[] Body(int tokens) => Encoding.UTF8.GetBytes(new JsonObject
-    {
-        ["token_ids"] = new JsonArray([.. Enumerable.Range(0, _random.Next(4, 64)).Select(_ => JsonValue.Create(_random.Next(10, 200)))]),
-        ["stop_conditions"] = new JsonObject { ["max_tokens"] = tokens, ["ignore_eos"] = true },
-        ["sampling_options"] = new JsonObject { ["temperature"] = 0.0 },
-    }.ToJsonString());
+    private byte[] Body(int tokens) =>
+        Encoding.UTF8.GetBytes(
+            new JsonObject
+            {
+                ["token_ids"] = new JsonArray([
+                    .. Enumerable.Range(0, _random.Next(4, 64)).Select(_ => JsonValue.Create(_random.Next(10, 200))),
+                ]),
+                ["stop_conditions"] = new JsonObject { ["max_tokens"] = tokens, ["ignore_eos"] = true },
+                ["sampling_options"] = new JsonObject { ["temperature"] = 0.0 },
+            }.ToJsonString()
+        );
 
     /// <summary>Faults for the connections of one request.</summary>
     private sealed record Planned

@@ -12,6 +12,14 @@ namespace Dynamo.Vllm.Soak;
 /// <param name="DescriptorGrowthMax">Open descriptors likewise.</param>
 /// <param name="Seed">Of faults and requests.</param>
 internal sealed record SoakOptions(
-    TimeSpan Length, string Discovery, string Requests, int Clients, TimeSpan FaultEvery, TimeSpan SampleEvery, TimeSpan RequestLimit,
+    TimeSpan Length,
+    string Discovery,
+    string Requests,
+    int Clients,
+    TimeSpan FaultEvery,
+    TimeSpan SampleEvery,
+    TimeSpan RequestLimit,
     double RssGrowthMax,
-    int DescriptorGrowthMax, int Seed);
+    int DescriptorGrowthMax,
+    int Seed
+);

@@ -117,7 +117,8 @@ internal static class SoakRun
             tally.NoteProblem($"{tally.RecoveryMax.TotalSeconds:F1} s from a started broker to the first request");
         }
 
-        // Until its first collection the managed heap only grows, up to a budget that depends on the processor's cache: no leak shows in that.
+        // Until its first collection the managed heap only grows, up to a budget that depends on the processor's cache: no leak shows in
+        // that.
         var settled = samples.Where(sample => sample.Heap > 0).ToList();
         var counted = settled.Count >= 5 ? settled : samples;
         var early = counted.Take(Math.Max(1, counted.Count / 3)).ToList();
@@ -140,17 +141,24 @@ internal static class SoakRun
             tally.NoteProblem($"descriptors grew by more than {options.DescriptorGrowthMax}");
         }
 
-        return Report(options, target, tally, string.Create(
-            CultureInfo.InvariantCulture,
-            $"first third to end: RSS {rss.Early:F1} -> {rss.Late:F1} MiB (bound +{options.RssGrowthMax}), descriptors "
-            + $"{descriptors.Early} -> {descriptors.Late} (bound +{options.DescriptorGrowthMax})"));
+        return Report(
+            options,
+            target,
+            tally,
+            string.Create(
+                CultureInfo.InvariantCulture,
+                $"first third to end: RSS {rss.Early:F1} -> {rss.Late:F1} MiB (bound +{options.RssGrowthMax}), descriptors "
+                    + $"{descriptors.Early} -> {descriptors.Late} (bound +{options.DescriptorGrowthMax})"
+            )
+        );
     }
 
     private static int Report(SoakOptions options, SoakTarget target, SoakTally tally, string growth)
     {
         Console.WriteLine(
             $"{options.Length.TotalMinutes:F1} min, discovery {options.Discovery}, requests {options.Requests}, {options.Clients} clients, "
-            + $"a fault every {options.FaultEvery.TotalSeconds} s");
+                + $"a fault every {options.FaultEvery.TotalSeconds} s"
+        );
         var outcomes = Enum.GetValues<Outcome>().Select(outcome => $"{outcome.ToString().ToLowerInvariant()} {tally.Count(outcome)}");
         Console.WriteLine($"sent {tally.Sent} = answered {tally.Answered}: {string.Join(", ", outcomes)}");
         var faults = tally.Faults.OrderBy(fault => fault.Key).Select(fault => $"{fault.Key} {fault.Value}");

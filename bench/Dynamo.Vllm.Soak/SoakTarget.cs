@@ -45,7 +45,10 @@ internal sealed class SoakTarget : IAsyncDisposable
             }
 
             target.Worker = WorkerProcess.StartSimulated(
-                target._store.Path, ["--simulated-step-time-ms", "20", "--max-num-seqs", "256"], variables);
+                target._store.Path,
+                ["--simulated-step-time-ms", "20", "--max-num-seqs", "256"],
+                variables
+            );
             await target.Worker.ReadyAsync(StartLimit);
             return target;
         }
@@ -65,9 +68,13 @@ internal sealed class SoakTarget : IAsyncDisposable
         }
 
         var records = await Etcd.ReadAsync("v1/instances/");
-        return [.. records.Values.Select(value => JsonNode.Parse(value)!)
-            .Where(record => record["endpoint"]!.GetValue<string>() == "generate")
-            .Select(record => record["transport"]![Transport]!.GetValue<string>())];
+        return
+        [
+            .. records
+                .Values.Select(value => JsonNode.Parse(value)!)
+                .Where(record => record["endpoint"]!.GetValue<string>() == "generate")
+                .Select(record => record["transport"]![Transport]!.GetValue<string>()),
+        ];
     }
 
     /// <summary>Where to send a request: as discovery says, or what it said last while it is away. As routers do.</summary>
@@ -89,8 +96,11 @@ internal sealed class SoakTarget : IAsyncDisposable
     public void RemoveRecord()
     {
         var folder = Path.Combine(_store.Path, "v1", "instances");
-        foreach (var path in Directory.EnumerateFiles(folder)
-            .Where(path => Path.GetFileName(path).Contains("generate", StringComparison.Ordinal)))
+        foreach (
+            var path in Directory
+                .EnumerateFiles(folder)
+                .Where(path => Path.GetFileName(path).Contains("generate", StringComparison.Ordinal))
+        )
         {
             File.Delete(path);
         }

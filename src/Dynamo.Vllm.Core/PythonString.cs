@@ -35,20 +35,33 @@ public static class PythonString
                 result.Append("\\\\");
                 break;
             default:
-                _ = rune.Value == quote ? result.Append('\\').Append(quote)
-                    : IsPrintable(rune) ? result.Append(rune.ToString()) : AppendEscape(result, rune.Value);
+                _ =
+                    rune.Value == quote ? result.Append('\\').Append(quote)
+                    : IsPrintable(rune) ? result.Append(rune.ToString())
+                    : AppendEscape(result, rune.Value);
                 break;
         }
     }
 
-    private static bool IsPrintable(Rune rune) => rune.Value == ' ' || Rune.GetUnicodeCategory(rune) is not (
-        UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.Surrogate or UnicodeCategory.PrivateUse
-        or UnicodeCategory.OtherNotAssigned or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator or UnicodeCategory.SpaceSeparator);
+    private static bool IsPrintable(Rune rune) =>
+        rune.Value == ' '
+        || Rune.GetUnicodeCategory(rune)
+            is not (
+                UnicodeCategory.Control
+                or UnicodeCategory.Format
+                or UnicodeCategory.Surrogate
+                or UnicodeCategory.PrivateUse
+                or UnicodeCategory.OtherNotAssigned
+                or UnicodeCategory.LineSeparator
+                or UnicodeCategory.ParagraphSeparator
+                or UnicodeCategory.SpaceSeparator
+            );
 
-    private static StringBuilder AppendEscape(StringBuilder result, int value) => value switch
-    {
-        <= 0xff => result.Append(CultureInfo.InvariantCulture, $"\\x{value:x2}"),
-        <= 0xffff => result.Append(CultureInfo.InvariantCulture, $"\\u{value:x4}"),
-        _ => result.Append(CultureInfo.InvariantCulture, $"\\U{value:x8}"),
-    };
+    private static StringBuilder AppendEscape(StringBuilder result, int value) =>
+        value switch
+        {
+            <= 0xff => result.Append(CultureInfo.InvariantCulture, $"\\x{value:x2}"),
+            <= 0xffff => result.Append(CultureInfo.InvariantCulture, $"\\u{value:x4}"),
+            _ => result.Append(CultureInfo.InvariantCulture, $"\\U{value:x8}"),
+        };
 }

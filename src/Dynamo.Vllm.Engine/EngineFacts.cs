@@ -32,12 +32,18 @@ internal static class EngineFacts
             MaxLoras = (int?)Long(facts, "max_loras"),
             SpecDecode = SpecDecode(facts.GetProperty("speculative")),
             KvConnector = facts.GetProperty("kv_connector").GetString(),
-            KvConnectorExtraConfig = facts.GetProperty("kv_connector_extra_config") is { ValueKind: JsonValueKind.Object } extra ? JsonObject.Create(extra.Clone()) : null,
+            KvConnectorExtraConfig = facts.GetProperty("kv_connector_extra_config") is { ValueKind: JsonValueKind.Object } extra
+                ? JsonObject.Create(extra.Clone())
+                : null,
             KvEngineId = facts.GetProperty("kv_engine_id").GetString(),
             MooncakeBootstrapAddress = facts.GetProperty("mooncake_bootstrap").GetString(),
             KvEventsEndpoint = KvEventsEndpoint(facts, events),
             KvEventsTopic = events.ValueKind == JsonValueKind.Object ? events.GetProperty("topic").GetString() ?? "" : "",
-            DefaultMaxTokens = facts.GetProperty("default_sampling").TryGetProperty("max_tokens", out var tokens) && tokens.ValueKind == JsonValueKind.Number ? tokens.GetInt32() : null,
+            DefaultMaxTokens =
+                facts.GetProperty("default_sampling").TryGetProperty("max_tokens", out var tokens)
+                && tokens.ValueKind == JsonValueKind.Number
+                    ? tokens.GetInt32()
+                    : null,
             BosTokenId = (int?)Long(facts, "bos_token_id"),
             ShutdownTimeoutSeconds = facts.GetProperty("shutdown_timeout").GetDouble(),
         };
@@ -59,17 +65,23 @@ internal static class EngineFacts
 
     private static string? KvEventsEndpoint(JsonElement facts, JsonElement events)
     {
-        var isOn = events.ValueKind == JsonValueKind.Object && events.GetProperty("enabled").GetBoolean()
-            && events.GetProperty("publisher").GetString() == "zmq" && facts.GetProperty("prefix_caching").GetBoolean();
+        var isOn =
+            events.ValueKind == JsonValueKind.Object
+            && events.GetProperty("enabled").GetBoolean()
+            && events.GetProperty("publisher").GetString() == "zmq"
+            && facts.GetProperty("prefix_caching").GetBoolean();
         return isOn ? events.GetProperty("endpoint").GetString() : null;
     }
 
-    private static JsonObject? SpecDecode(JsonElement speculative) => speculative.ValueKind != JsonValueKind.Object ? null : new JsonObject
-    {
-        ["nextn"] = speculative.GetProperty("tokens").GetInt32(),
-        ["source"] = "backend_config",
-        ["method"] = speculative.GetProperty("method").GetString(),
-    };
+    private static JsonObject? SpecDecode(JsonElement speculative) =>
+        speculative.ValueKind != JsonValueKind.Object
+            ? null
+            : new JsonObject
+            {
+                ["nextn"] = speculative.GetProperty("tokens").GetInt32(),
+                ["source"] = "backend_config",
+                ["method"] = speculative.GetProperty("method").GetString(),
+            };
 
     private static long? Long(JsonElement facts, string name) =>
         facts.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Number ? value.GetInt64() : null;

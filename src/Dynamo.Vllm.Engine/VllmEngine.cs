@@ -28,7 +28,9 @@ public sealed partial class VllmEngine : IEngine
     private readonly ConcurrentDictionary<ulong, EngineStream> _streams = new();
     private readonly ConcurrentDictionary<ulong, TaskCompletionSource<JsonElement>> _calls = new();
     private readonly TokenTexts _texts = new();
-    private readonly TaskCompletionSource<string> _died = new(TaskCreationOptions.RunContinuationsAsynchronously); // the delivery loop goes on
+
+    // The delivery loop goes on.
+    private readonly TaskCompletionSource<string> _died = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly ConcurrentDictionary<string, ILogger> _pythonLoggers = new();
     private EngineDescription? _description;
     private ulong _nextId;
@@ -41,7 +43,12 @@ public sealed partial class VllmEngine : IEngine
         _time = time;
         _loggers = loggers;
         _logger = loggers.CreateLogger<VllmEngine>();
-        var settings = new JsonObject { ["drive"] = options.Drive, ["simulated_path"] = options.SimulatedPath, ["error_descriptor"] = options.ErrorDescriptor };
+        var settings = new JsonObject
+        {
+            ["drive"] = options.Drive,
+            ["simulated_path"] = options.SimulatedPath,
+            ["error_descriptor"] = options.ErrorDescriptor,
+        };
         _host = new PythonHost(python, new GuestProgram(GuestSources.Load(), GuestSources.EntryModule, settings.ToJsonString()));
     }
 
@@ -80,7 +87,8 @@ public sealed partial class VllmEngine : IEngine
     public async Task<string> HelpAsync(CancellationToken cancellationToken) =>
         (await AskAsync(GuestOperation.Help, null, cancellationToken).ConfigureAwait(false)).GetString() ?? "";
 
-    /// <summary>Loads the model and starts the engine's processes. Takes as long as it takes; the interpreter is busy all the while.</summary>
+    /// <summary>Loads the model and starts the engine's processes. Takes as long as it takes; the interpreter is busy all the
+    /// while.</summary>
     /// <param name="overrides">Engine arguments that the worker sets, over those parsed.</param>
     /// <param name="environment">Variables to set for vLLM and its children first; null removes.</param>
     /// <param name="cancellationToken">Stops the wait, not the load.</param>
@@ -104,7 +112,15 @@ public sealed partial class VllmEngine : IEngine
         var stream = new EngineStream(this, id);
         _streams[id] = stream;
         var ids = request.Options.PromptEmbeds is { Length: > 0 } ? [] : request.Options.TokenIds;
-        if (!Post(GuestOperation.Submit, id, json.WrittenSpan, System.Runtime.InteropServices.MemoryMarshal.AsBytes(ids.AsSpan()), isUrgent: false))
+        if (
+            !Post(
+                GuestOperation.Submit,
+                id,
+                json.WrittenSpan,
+                System.Runtime.InteropServices.MemoryMarshal.AsBytes(ids.AsSpan()),
+                isUrgent: false
+            )
+        )
         {
             _streams.TryRemove(id, out _);
             throw new RequestFailedException(DynamoError.WorkerOverloaded("the mailbox of the interpreter is full"));
@@ -156,7 +172,8 @@ public sealed partial class VllmEngine : IEngine
     private async Task<JsonElement> AskAsync(GuestOperation operation, JsonObject? body, CancellationToken cancellationToken)
     {
         var id = Interlocked.Increment(ref _nextId);
-        var completion = new TaskCompletionSource<JsonElement>(TaskCreationOptions.RunContinuationsAsynchronously); // the delivery loop goes on
+        // The delivery loop goes on.
+        var completion = new TaskCompletionSource<JsonElement>(TaskCreationOptions.RunContinuationsAsynchronously);
         _calls[id] = completion;
         try
         {
@@ -186,7 +203,6 @@ public sealed partial class VllmEngine : IEngine
         ArrayPool<byte>.Shared.Return(header, clearArray: true);
         return posted;
     }
-
 
     private void FailAll(DynamoError error)
     {

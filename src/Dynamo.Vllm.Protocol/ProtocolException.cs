@@ -5,12 +5,8 @@ namespace Dynamo.Vllm.Protocol;
 public sealed class ProtocolException : Exception
 {
     public ProtocolException(string message)
-        : base(message)
-    {
-    }
+        : base(message) { }
 
     public ProtocolException(string message, Exception innerException)
-        : base(message, innerException)
-    {
-    }
+        : base(message, innerException) { }
 }

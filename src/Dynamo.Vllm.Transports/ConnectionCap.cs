@@ -5,8 +5,10 @@ namespace Dynamo.Vllm.Transports;
 
 /// <summary>Bounds the accepted connections of one listener, so that callers cannot use up the descriptors of the process.</summary>
 /// <remarks>
-/// At the bound a new connection takes the place of the one that has been silent for longest, which is closed: whoever only holds connections
-/// cannot keep out those that use them. One that has a request under way is not silent; if all have, the new one is closed. Members are thread-safe.
+/// At the bound a new connection takes the place of the one that has been silent for longest, which is closed: whoever only holds
+/// connections
+/// cannot keep out those that use them. One that has a request under way is not silent; if all have, the new one is closed. Members are
+/// thread-safe.
 /// </remarks>
 public sealed partial class ConnectionCap
 {
@@ -86,8 +88,12 @@ public sealed partial class ConnectionCap
         LogFull(_logger, Max, Name, closed);
     }
 
-    [LoggerMessage(EventId = 3301, Level = LogLevel.Warning,
-        Message = "More than {Max} connections to the {Name}: the one that was silent for longest was closed ({Closed} so far). A higher limit of open files (ulimit -n) allows more")]
+    [LoggerMessage(
+        EventId = 3301,
+        Level = LogLevel.Warning,
+        Message = "More than {Max} connections to the {Name}: the one that was silent for longest was closed ({Closed} so far). A "
+            + "higher limit of open files (ulimit -n) allows more"
+    )]
     private static partial void LogFull(ILogger logger, int max, string name, long closed);
 
     /// <summary>The place of one connection.</summary>

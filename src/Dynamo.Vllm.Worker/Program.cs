@@ -10,7 +10,9 @@ if (ToolProgram.IsTool(args))
     return await ToolProgram.RunAsync(args);
 }
 
-var environment = Environment.GetEnvironmentVariables().Cast<DictionaryEntry>()
+var environment = Environment
+    .GetEnvironmentVariables()
+    .Cast<DictionaryEntry>()
     .ToDictionary(entry => (string)entry.Key, entry => (string?)entry.Value ?? "", StringComparer.Ordinal);
 var exitCode = await WorkerProgram.RunAsync(args, environment);
 

@@ -8,7 +8,12 @@ namespace Dynamo.Vllm.IntegrationTests;
 /// <summary>What takes requests from a plane under test and answers over TCP.</summary>
 internal static class Dispatchers
 {
-    public static RequestDispatcher Create(LogCapture log, IConnectionSecurity? security = null, AdmissionLimits? limits = null) => new(
-        new TcpCallHomeDialer(security ?? new PlainConnections(), TimeProvider.System, log.For<TcpCallHomeDialer>()), limits ?? new AdmissionLimits(),
-        new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1").Dispatcher, TimeProvider.System, log.For<RequestDispatcher>());
+    public static RequestDispatcher Create(LogCapture log, IConnectionSecurity? security = null, AdmissionLimits? limits = null) =>
+        new(
+            new TcpCallHomeDialer(security ?? new PlainConnections(), TimeProvider.System, log.For<TcpCallHomeDialer>()),
+            limits ?? new AdmissionLimits(),
+            new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1").Dispatcher,
+            TimeProvider.System,
+            log.For<RequestDispatcher>()
+        );
 }

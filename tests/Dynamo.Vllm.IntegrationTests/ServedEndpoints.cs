@@ -11,7 +11,8 @@ internal sealed class ServedEndpoints : IEndpointHandler
 
     private ServedEndpoints(Action<RequestContext> seen) => _seen = seen;
 
-    public static ServedEndpoint Create(EndpointId id, Action<RequestContext>? seen = null) => Create(id, new ServedEndpoints(seen ?? (_ => { })));
+    public static ServedEndpoint Create(EndpointId id, Action<RequestContext>? seen = null) =>
+        Create(id, new ServedEndpoints(seen ?? (_ => { })));
 
     public static ServedEndpoint Create(EndpointId id, IEndpointHandler handler)
     {

@@ -30,8 +30,10 @@ public sealed class AdapterDisaggregationTests : IClassFixture<AdapterFleet>
 
         (ulong Prefill, ulong Decode)[] pairs =
         [
-            (_fleet.OfficialPrefill, _fleet.OfficialDecode), (_fleet.OurPrefill, _fleet.OurDecode),
-            (_fleet.OurPrefill, _fleet.OfficialDecode), (_fleet.OfficialPrefill, _fleet.OurDecode),
+            (_fleet.OfficialPrefill, _fleet.OfficialDecode),
+            (_fleet.OurPrefill, _fleet.OurDecode),
+            (_fleet.OurPrefill, _fleet.OfficialDecode),
+            (_fleet.OfficialPrefill, _fleet.OurDecode),
         ];
         foreach (var (prefill, decode) in pairs)
         {
@@ -59,7 +61,11 @@ public sealed class AdapterDisaggregationTests : IClassFixture<AdapterFleet>
 
     private static async Task<(HttpStatusCode Status, string Message)> LoadAsync(HttpClient http, string name, string folder)
     {
-        var body = new JsonObject { ["lora_name"] = name, ["source"] = new JsonObject { ["uri"] = $"file://{folder}" } };
+        var body = new JsonObject
+        {
+            ["lora_name"] = name,
+            ["source"] = new JsonObject { ["uri"] = $"file://{folder}" },
+        };
         using var response = await http.PostAsync("/v1/loras", new StringContent(body.ToJsonString(), Encoding.UTF8, "application/json"));
         return (response.StatusCode, (string)JsonNode.Parse(await response.Content.ReadAsStringAsync())!["message"]!);
     }

@@ -10,7 +10,8 @@ public sealed class AdapterFleet : DisaggregatedFleet
 
     protected override IReadOnlyList<string> Flags => AdapterPairFixture.Flags;
 
-    protected override IReadOnlyDictionary<string, string> Environment { get; } = new Dictionary<string, string> { ["DYN_LORA_ENABLED"] = "true" };
+    protected override IReadOnlyDictionary<string, string> Environment { get; } =
+        new Dictionary<string, string> { ["DYN_LORA_ENABLED"] = "true" };
 
     /// <summary>An adapter that can be loaded, and one whose settings are missing.</summary>
     public string Good => Path.Combine(_folder.Path, "good");

@@ -30,11 +30,8 @@ public sealed class AdapterPairFixture : IAsyncLifetime
 
     public string Store => _store!.Path;
 
-    public static Dictionary<string, string> Variables(string store) => new(Peers.Variables(store))
-    {
-        ["DYN_LORA_ENABLED"] = "true",
-        ["DYN_LORA_HOTSWAP_ENABLED"] = "true",
-    };
+    public static Dictionary<string, string> Variables(string store) =>
+        new(Peers.Variables(store)) { ["DYN_LORA_ENABLED"] = "true", ["DYN_LORA_HOTSWAP_ENABLED"] = "true" };
 
     public async Task InitializeAsync()
     {
@@ -52,10 +49,18 @@ public sealed class AdapterPairFixture : IAsyncLifetime
         await Ours.ReadyAsync(StartLimit);
         var port = FreePorts.Next();
         _official = new ChildProcess(
-            "official", Peers.Python, ["-m", "dynamo.vllm", .. Peers.EngineArguments, .. Flags],
-            new Dictionary<string, string>(variables) { ["DYN_SYSTEM_PORT"] = port.ToString(CultureInfo.InvariantCulture) });
+            "official",
+            Peers.Python,
+            ["-m", "dynamo.vllm", .. Peers.EngineArguments, .. Flags],
+            new Dictionary<string, string>(variables) { ["DYN_SYSTEM_PORT"] = port.ToString(CultureInfo.InvariantCulture) }
+        );
         OfficialHttp = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
-        await Polling.UntilAsync("the official worker has not registered", StartLimit, () => Task.FromResult(Generates().Count == 2), () => _official.Tail);
+        await Polling.UntilAsync(
+            "the official worker has not registered",
+            StartLimit,
+            () => Task.FromResult(Generates().Count == 2),
+            () => _official.Tail
+        );
         OfficialInstance = Generates().Single(instance => instance != OurInstance);
         await Frontend.ServesAsync("tiny", StartLimit);
     }
@@ -78,9 +83,11 @@ public sealed class AdapterPairFixture : IAsyncLifetime
     public JsonObject? Card(ulong instance, string slug)
     {
         var hex = instance.ToString("x", CultureInfo.InvariantCulture);
-        return Directory.GetFiles(Path.Combine(Store, "v1", "mdc"))
+        return Directory
+            .GetFiles(Path.Combine(Store, "v1", "mdc"))
             .Where(path => Uri.UnescapeDataString(Path.GetFileName(path)).EndsWith($"/{hex}/{slug}", StringComparison.Ordinal))
-            .Select(path => JsonNode.Parse(File.ReadAllText(path))!.AsObject()).SingleOrDefault();
+            .Select(path => JsonNode.Parse(File.ReadAllText(path))!.AsObject())
+            .SingleOrDefault();
     }
 
     private async Task MakeAdaptersAsync()
@@ -104,8 +111,16 @@ public sealed class AdapterPairFixture : IAsyncLifetime
     private List<ulong> Generates()
     {
         var folder = Path.Combine(Store, "v1", "instances");
-        return !Directory.Exists(folder) ? [] : [.. Directory.GetFiles(folder).Where(path => !Path.GetFileName(path).StartsWith('.'))
-            .Select(path => JsonNode.Parse(File.ReadAllText(path))!)
-            .Where(record => (string?)record["endpoint"] == "generate").Select(record => record["instance_id"]!.GetValue<ulong>())];
+        return !Directory.Exists(folder)
+            ? []
+            :
+            [
+                .. Directory
+                    .GetFiles(folder)
+                    .Where(path => !Path.GetFileName(path).StartsWith('.'))
+                    .Select(path => JsonNode.Parse(File.ReadAllText(path))!)
+                    .Where(record => (string?)record["endpoint"] == "generate")
+                    .Select(record => record["instance_id"]!.GetValue<ulong>()),
+            ];
     }
 }

@@ -6,7 +6,8 @@ using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>LoRA adapters: the same answers, cards and tokens as the official worker's, straight at the status server and through the frontend.</summary>
+/// <summary>LoRA adapters: the same answers, cards and tokens as the official worker's, straight at the status server and through the
+/// frontend.</summary>
 [Trait("Category", "Peers")]
 public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
 {
@@ -45,7 +46,11 @@ public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
         {
             var card = _pair.Card(instance, "org_my-lora_v1");
             card?.Remove("instance_id");
-            return card is null ? null : JsonNode.Parse(System.Text.RegularExpressions.Regex.Replace(card.ToJsonString(), @"127\.0\.0\.1:\d+", "host"))!.AsObject();
+            return card is null
+                ? null
+                : JsonNode
+                    .Parse(System.Text.RegularExpressions.Regex.Replace(card.ToJsonString(), @"127\.0\.0\.1:\d+", "host"))!
+                    .AsObject();
         }
     }
 
@@ -78,8 +83,13 @@ public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
         Assert.Equal(answers["one hello there"], await CompleteAsync("one", "hello there", _pair.OurInstance));
         await UnloadAsync("one");
         await UnloadAsync("two");
-        await _pair.Frontend.WaitAsync("the adapter is still served", Limit, async () =>
-            (await _pair.Frontend.CompleteAsync(new JsonObject { ["model"] = "one", ["prompt"] = "a" })).Status == HttpStatusCode.NotFound);
+        await _pair.Frontend.WaitAsync(
+            "the adapter is still served",
+            Limit,
+            async () =>
+                (await _pair.Frontend.CompleteAsync(new JsonObject { ["model"] = "one", ["prompt"] = "a" })).Status
+                == HttpStatusCode.NotFound
+        );
     }
 
     [PeerFact]
@@ -99,9 +109,11 @@ public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
         Assert.False(busy.IsCompleted);
         var swapped = await CompleteAsync("busy", prompt, _pair.OurInstance);
         await ServesAsync("fresh");
-        Assert.Equal(await CompleteAsync("fresh", prompt, _pair.OurInstance), swapped); // the same weights under a name that has nothing cached
+        // The same weights under a name that has nothing cached.
+        Assert.Equal(await CompleteAsync("fresh", prompt, _pair.OurInstance), swapped);
         Assert.NotEqual(first, swapped);
-        Assert.NotEmpty(await busy); // which tokens is not compared: beside an adapter's requests vLLM's CPU kernels round the base model's differently
+        // Which tokens is not compared: beside an adapter's requests vLLM's CPU kernels round the base model's differently.
+        Assert.NotEmpty(await busy);
         await UnloadOursAsync("busy");
         await UnloadOursAsync("fresh");
     }
@@ -112,10 +124,17 @@ public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
         await LoadAsync("gone", "a1");
         await ServesAsync("gone");
         var whole = await CompleteAsync("gone", "on and on", _pair.OurInstance, 700);
-        foreach (var (http, instance) in ((HttpClient, ulong)[])[(_pair.Ours.Http, _pair.OurInstance), (_pair.OfficialHttp, _pair.OfficialInstance)])
+        foreach (
+            var (http, instance) in ((HttpClient, ulong)[])
+                [(_pair.Ours.Http, _pair.OurInstance), (_pair.OfficialHttp, _pair.OfficialInstance)]
+        )
         {
             var running = CompleteAsync("gone", "on and on", instance, 700);
-            await Polling.UntilAsync("nothing runs", Limit, async () => MetricSamples.Sum(await http.GetStringAsync("/metrics"), "vllm:num_requests_running") > 0);
+            await Polling.UntilAsync(
+                "nothing runs",
+                Limit,
+                async () => MetricSamples.Sum(await http.GetStringAsync("/metrics"), "vllm:num_requests_running") > 0
+            );
             var unload = http.DeleteAsync("/v1/loras/gone");
             var late = LateAsync(instance);
             Assert.Equal(whole, await running);
@@ -156,9 +175,16 @@ public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
 
     private async Task LoadAtAsync(HttpClient http, string name, string adapter, string done)
     {
-        var body = new JsonObject { ["lora_name"] = name, ["source"] = new JsonObject { ["uri"] = $"file://{_pair.Adapters.Path}/{adapter}" } };
+        var body = new JsonObject
+        {
+            ["lora_name"] = name,
+            ["source"] = new JsonObject { ["uri"] = $"file://{_pair.Adapters.Path}/{adapter}" },
+        };
         using var response = await http.PostAsync("/v1/loras", new StringContent(body.ToJsonString(), Encoding.UTF8, "application/json"));
-        Assert.Equal($"LoRA adapter '{name}' {done} successfully", (string?)JsonNode.Parse(await response.Content.ReadAsStringAsync())!["message"]);
+        Assert.Equal(
+            $"LoRA adapter '{name}' {done} successfully",
+            (string?)JsonNode.Parse(await response.Content.ReadAsStringAsync())!["message"]
+        );
     }
 
     private async Task UnloadAsync(string name)
@@ -177,7 +203,14 @@ public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
     private Task ServesAsync(string model) => _pair.Frontend.ServesAsync(model, Limit);
 
     private static JsonObject Body(string model, string prompt, int tokens) =>
-        new() { ["model"] = model, ["prompt"] = prompt, ["max_tokens"] = tokens, ["temperature"] = 0, ["ignore_eos"] = true };
+        new()
+        {
+            ["model"] = model,
+            ["prompt"] = prompt,
+            ["max_tokens"] = tokens,
+            ["temperature"] = 0,
+            ["ignore_eos"] = true,
+        };
 
     private async Task<string> CompleteAsync(string model, string prompt, ulong instance, int tokens = 16)
     {
@@ -196,6 +229,9 @@ public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
         using var response = await http.SendAsync(request);
         var text = await response.Content.ReadAsStringAsync();
         var allowed = string.Join(',', response.Content.Headers.Allow);
-        return string.Create(CultureInfo.InvariantCulture, $"{(int)response.StatusCode} {response.Content.Headers.ContentType} {allowed} {text}");
+        return string.Create(
+            CultureInfo.InvariantCulture,
+            $"{(int)response.StatusCode} {response.Content.Headers.ContentType} {allowed} {text}"
+        );
     }
 }

@@ -5,7 +5,8 @@ using Dynamo.Vllm.Testing.Adapters;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>Two of our workers with an adapter behind the official frontend with its KV router: whose cache a prompt is in, and what a drain costs.</summary>
+/// <summary>Two of our workers with an adapter behind the official frontend with its KV router: whose cache a prompt is in, and what a
+/// drain costs.</summary>
 [Trait("Category", "Peers")]
 public sealed class AdapterRoutingTests : IAsyncLifetime
 {
@@ -39,21 +40,33 @@ public sealed class AdapterRoutingTests : IAsyncLifetime
         for (var i = 0; i < 2; i++)
         {
             var worker = WorkerProcess.Start(
-                _store.Path, ["--python", Peers.Python, .. Peers.EngineArguments, .. AdapterPairFixture.Flags, .. KvEventFlags.OnFreePort()], variables);
+                _store.Path,
+                ["--python", Peers.Python, .. Peers.EngineArguments, .. AdapterPairFixture.Flags, .. KvEventFlags.OnFreePort()],
+                variables
+            );
             _workers.Add(worker);
             await worker.ReadyAsync(Limit);
             await LoadAsync(worker);
         }
 
         await _frontend.ServesAsync("ad", Limit);
-        await Polling.UntilAsync("the frontend does not know both", Limit, async () =>
-        {
-            await CompleteAsync("tiny", $"warm {Guid.NewGuid()}", 1);
-            return (await Task.WhenAll(_workers.Select(worker => worker.MetricAsync("vllm:request_success_total")))).All(count => count > 0);
-        });
+        await Polling.UntilAsync(
+            "the frontend does not know both",
+            Limit,
+            async () =>
+            {
+                await CompleteAsync("tiny", $"warm {Guid.NewGuid()}", 1);
+                return (await Task.WhenAll(_workers.Select(worker => worker.MetricAsync("vllm:request_success_total")))).All(count =>
+                    count > 0
+                );
+            }
+        );
 
         // Prompts of some blocks each, which the two share out among them; then each again, a part of it cached at one worker only.
-        string[] prompts = [.. Enumerable.Range(0, 12).Select(i => string.Join(' ', Enumerable.Range(0, 50).Select(n => $"p{i} w{n % 7}")))];
+        string[] prompts =
+        [
+            .. Enumerable.Range(0, 12).Select(i => string.Join(' ', Enumerable.Range(0, 50).Select(n => $"p{i} w{n % 7}"))),
+        ];
         foreach (var prompt in prompts)
         {
             Assert.Equal(0, (await CompleteAsync("ad", prompt, 4)).Cached);
@@ -78,14 +91,28 @@ public sealed class AdapterRoutingTests : IAsyncLifetime
 
     private async Task LoadAsync(WorkerProcess worker)
     {
-        var body = new JsonObject { ["lora_name"] = "ad", ["source"] = new JsonObject { ["uri"] = $"file://{_adapter.Path}" } };
-        using var response = await worker.Http.PostAsync("/v1/loras", new StringContent(body.ToJsonString(), Encoding.UTF8, "application/json"));
+        var body = new JsonObject
+        {
+            ["lora_name"] = "ad",
+            ["source"] = new JsonObject { ["uri"] = $"file://{_adapter.Path}" },
+        };
+        using var response = await worker.Http.PostAsync(
+            "/v1/loras",
+            new StringContent(body.ToJsonString(), Encoding.UTF8, "application/json")
+        );
         Assert.True(response.IsSuccessStatusCode, await response.Content.ReadAsStringAsync());
     }
 
     private async Task<(string Text, int Cached)> CompleteAsync(string model, string prompt, int tokens)
     {
-        var body = new JsonObject { ["model"] = model, ["prompt"] = prompt, ["max_tokens"] = tokens, ["temperature"] = 0, ["ignore_eos"] = true };
+        var body = new JsonObject
+        {
+            ["model"] = model,
+            ["prompt"] = prompt,
+            ["max_tokens"] = tokens,
+            ["temperature"] = 0,
+            ["ignore_eos"] = true,
+        };
         using var response = await _frontend!.PostAsync("/v1/completions", body);
         var answer = JsonNode.Parse(await response.Content.ReadAsStringAsync())!;
         Assert.True(response.IsSuccessStatusCode, answer.ToJsonString());

@@ -37,8 +37,13 @@ internal sealed class AnswerComparison
         foreach (var (body, text) in cases)
         {
             var (ours, official) = (await _ours.AskAsync(body), await _official.AskAsync(body));
-            if (ours is null || official is null || !isOfficialRight(official) || ClassOf(ours) != "InvalidRequest"
-                || !ours["error"]!["message"]!.GetValue<string>().Contains(text, StringComparison.Ordinal))
+            if (
+                ours is null
+                || official is null
+                || !isOfficialRight(official)
+                || ClassOf(ours) != "InvalidRequest"
+                || !ours["error"]!["message"]!.GetValue<string>().Contains(text, StringComparison.Ordinal)
+            )
             {
                 Report(body, ours, official);
             }
@@ -47,8 +52,11 @@ internal sealed class AnswerComparison
 
     public static string? ClassOf(JsonObject answer) => answer["error"]?["class"]?.GetValue<string>();
 
-    private void Report(string body, JsonObject? ours, JsonObject? official) => _differences.Add(
-        $"{Short(body)}\n  ours     {Short(ours?.ToJsonString() ?? "no answer")}\n  official {Short(official?.ToJsonString() ?? "no answer")}");
+    private void Report(string body, JsonObject? ours, JsonObject? official) =>
+        _differences.Add(
+            $"{Short(body)}\n  ours     {Short(ours?.ToJsonString() ?? "no answer")}\n  official "
+                + $"{Short(official?.ToJsonString() ?? "no answer")}"
+        );
 
     private static string Short(string text) => text.Length <= 600 ? text : $"{text[..400]} ... {text[^200..]}";
 }

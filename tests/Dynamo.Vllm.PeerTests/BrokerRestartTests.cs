@@ -58,7 +58,8 @@ public sealed class BrokerRestartTests : IAsyncLifetime
         Assert.All(await Task.WhenAll(streams).WaitAsync(Limit), received => Assert.Equal(Tokens, received));
         Assert.All(
             await Task.WhenAll(Enumerable.Range(0, Streams).Select(i => StreamAsync(client, i, 20, begun: null))).WaitAsync(Limit),
-            received => Assert.Equal(20, received));
+            received => Assert.Equal(20, received)
+        );
         Assert.Equal(0, await _worker.MetricAsync("dynamo_component_cancellation_total", "\"generate\""));
         await SettledAsync();
     }
@@ -135,7 +136,11 @@ public sealed class BrokerRestartTests : IAsyncLifetime
     {
         var body = new JsonObject
         {
-            ["model"] = "tiny", ["prompt"] = $"stream {number}", ["max_tokens"] = tokens, ["temperature"] = 0, ["ignore_eos"] = true,
+            ["model"] = "tiny",
+            ["prompt"] = $"stream {number}",
+            ["max_tokens"] = tokens,
+            ["temperature"] = 0,
+            ["ignore_eos"] = true,
             ["stream"] = true,
             ["stream_options"] = new JsonObject { ["include_usage"] = true },
         };
@@ -163,6 +168,10 @@ public sealed class BrokerRestartTests : IAsyncLifetime
         return received;
     }
 
-    private Task SettledAsync() => Polling.UntilAsync(
-        "requests are still in flight", Limit, async () => await _worker.MetricAsync("dynamo_component_inflight_requests", "\"generate\"") == 0);
+    private Task SettledAsync() =>
+        Polling.UntilAsync(
+            "requests are still in flight",
+            Limit,
+            async () => await _worker.MetricAsync("dynamo_component_inflight_requests", "\"generate\"") == 0
+        );
 }

@@ -20,6 +20,8 @@ internal sealed record ClientAnswer(HttpStatusCode Status, string Text, string? 
     public bool IsModelUnknown => Problem is null && Status == HttpStatusCode.NotFound;
 
     /// <summary>An error that says what it is: a status with a message, or an error event and the end of the stream.</summary>
-    public bool IsCleanError => Problem is null
-        && !IsModelUnknown && (Status == HttpStatusCode.OK ? HasErrorEvent && IsDone : (int)Status >= 500 && JsonNode.Parse(Text)?["message"] is not null);
+    public bool IsCleanError =>
+        Problem is null
+        && !IsModelUnknown
+        && (Status == HttpStatusCode.OK ? HasErrorEvent && IsDone : (int)Status >= 500 && JsonNode.Parse(Text)?["message"] is not null);
 }

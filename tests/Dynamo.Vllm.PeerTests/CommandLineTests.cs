@@ -18,7 +18,12 @@ public sealed class CommandLineTests
     {
         using var store = new TemporaryFolder();
         string[] arguments = ["--model", Peers.TinyModel, .. words];
-        await using var official = new ChildProcess("official", Peers.Python, ["-m", "dynamo.vllm", .. arguments], Peers.Variables(store.Path));
+        await using var official = new ChildProcess(
+            "official",
+            Peers.Python,
+            ["-m", "dynamo.vllm", .. arguments],
+            Peers.Variables(store.Path)
+        );
         await using var ours = WorkerProcess.Start(store.Path, ["--python", Peers.Python, .. arguments], Peers.Variables(store.Path));
         Assert.NotEqual(0, await official.ExitCodeAsync(Limit));
         Assert.NotEqual(0, await ours.Process.ExitCodeAsync(Limit));
@@ -38,10 +43,17 @@ public sealed class CommandLineTests
         Assert.Equal(0, await ours.Process.ExitCodeAsync(Limit));
         // Log lines carry a time; the texts do not. Ours has a group of its own at the end, and usage names the program.
         var known = ours.Process.Lines.Select(Sorted).ToHashSet();
-        Assert.All(official.Lines.Select(Sorted).Where(line => line.StartsWith("--", StringComparison.Ordinal) || line.Contains(",--", StringComparison.Ordinal)), line => Assert.Contains(line, known));
+        Assert.All(
+            official
+                .Lines.Select(Sorted)
+                .Where(line => line.StartsWith("--", StringComparison.Ordinal) || line.Contains(",--", StringComparison.Ordinal)),
+            line => Assert.Contains(line, known)
+        );
     }
 
     /// <summary>The names of parsers come in another order each time.</summary>
     private static string Sorted(string line) =>
-        line.Contains('{', StringComparison.Ordinal) ? string.Join(',', line.Trim().Split('{', '}', ',').Order(StringComparer.Ordinal)) : line.Trim();
+        line.Contains('{', StringComparison.Ordinal)
+            ? string.Join(',', line.Trim().Split('{', '}', ',').Order(StringComparer.Ordinal))
+            : line.Trim();
 }

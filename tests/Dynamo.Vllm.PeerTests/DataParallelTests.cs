@@ -18,11 +18,9 @@ public sealed class DataParallelTests
         await using var frontend = Frontend.Start(variables, "--router-mode", "kv");
         await using var worker = WorkerProcess.Start(
             store.Path,
-            [
-                "--python", Peers.Python, .. Peers.EngineArguments, "--data-parallel-size", "2",
-                .. KvEventFlags.OnFreePort(),
-            ],
-            variables);
+            ["--python", Peers.Python, .. Peers.EngineArguments, "--data-parallel-size", "2", .. KvEventFlags.OnFreePort()],
+            variables
+        );
         await worker.ReadyAsync(StartLimit);
         await frontend.ServesAsync("tiny", StartLimit);
 
@@ -35,7 +33,11 @@ public sealed class DataParallelTests
         Assert.Equal([0, 1], ranks.Values.Distinct().Order());
         for (var i = 0; i < 10; i++)
         {
-            await frontend.WaitAsync("the prompt is not known to be cached", Limit, async () => (await AskAsync(frontend, i)).HitRate > 0.5);
+            await frontend.WaitAsync(
+                "the prompt is not known to be cached",
+                Limit,
+                async () => (await AskAsync(frontend, i)).HitRate > 0.5
+            );
             Assert.Equal(ranks[i], (await AskAsync(frontend, i)).Rank);
         }
 

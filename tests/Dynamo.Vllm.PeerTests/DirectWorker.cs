@@ -6,14 +6,23 @@ using Dynamo.Vllm.Transports.Client;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>A worker, ours or the official one, called without a frontend, and its answer in a form that two workers can be compared by.</summary>
+/// <summary>A worker, ours or the official one, called without a frontend, and its answer in a form that two workers can be compared
+/// by.</summary>
 internal sealed class DirectWorker : IAsyncDisposable
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
 
     // Ids of a request and places of a worker: they differ between any two answers.
     private static readonly HashSet<string> OwnValues =
-        ["remote_engine_id", "remote_request_id", "remote_port", "remote_block_ids", "remote_blocks_expiry_time", "reused_tokens", "cached_tokens"];
+    [
+        "remote_engine_id",
+        "remote_request_id",
+        "remote_port",
+        "remote_block_ids",
+        "remote_blocks_expiry_time",
+        "reused_tokens",
+        "cached_tokens",
+    ];
 
     private readonly WorkerClient _client;
 
@@ -26,7 +35,8 @@ internal sealed class DirectWorker : IAsyncDisposable
     }
 
     /// <summary>
-    /// How many items the tokens came in is chance, so each choice is put together again: tokens, logprobs, and the last of everything else. Null if
+    /// How many items the tokens came in is chance, so each choice is put together again: tokens, logprobs, and the last of everything
+    /// else. Null if
     /// no answer came.
     /// </summary>
     public async Task<JsonObject?> AskAsync(string bodyJson)
@@ -86,10 +96,19 @@ internal sealed class DirectWorker : IAsyncDisposable
         }
     }
 
-    private static JsonNode? Comparable(JsonNode? node) => node switch
-    {
-        JsonObject map => new JsonObject(map.Select(pair => KeyValuePair.Create(
-            pair.Key, OwnValues.Contains(pair.Key) ? JsonValue.Create(pair.Value?.GetValueKind() == JsonValueKind.Null ? "null" : "...") : Comparable(pair.Value)))),
-        _ => node?.DeepClone(),
-    };
+    private static JsonNode? Comparable(JsonNode? node) =>
+        node switch
+        {
+            JsonObject map => new JsonObject(
+                map.Select(pair =>
+                    KeyValuePair.Create(
+                        pair.Key,
+                        OwnValues.Contains(pair.Key)
+                            ? JsonValue.Create(pair.Value?.GetValueKind() == JsonValueKind.Null ? "null" : "...")
+                            : Comparable(pair.Value)
+                    )
+                )
+            ),
+            _ => node?.DeepClone(),
+        };
 }

@@ -30,7 +30,7 @@ public class DisaggregatedFleet : IAsyncLifetime
 
     /// <summary>Two times thirty, of many lengths. Their first words differ, so that no engine has a part of one cached.</summary>
     public static IReadOnlyList<string> Prompts { get; } =
-        [.. Enumerable.Range(0, 60).Select(i => string.Join(' ', [$"{i}", .. Enumerable.Range(i, 3 + (i % 30 * 2)).Select(n => $"w{n % 7}")]))];
+    [.. Enumerable.Range(0, 60).Select(i => string.Join(' ', [$"{i}", .. Enumerable.Range(i, 3 + (i % 30 * 2)).Select(n => $"w{n % 7}")]))];
 
     public Frontend Frontend { get; private set; } = null!;
 
@@ -73,12 +73,16 @@ public class DisaggregatedFleet : IAsyncLifetime
         _officialPrefill = StartOfficial("prefill", OfficialPrefillPort);
         _officialDecode = StartOfficial("decode", OfficialDecodePort);
         await Task.WhenAll(Prefill.ReadyAsync(StartLimit), Decode.ReadyAsync(StartLimit));
-        await Frontend.WaitAsync("the official workers did not register", StartLimit, () =>
-        {
-            OfficialPrefill = FindOther("prefill", OurPrefill);
-            OfficialDecode = FindOther("backend", OurDecode);
-            return Task.FromResult(OfficialPrefill != 0 && OfficialDecode != 0);
-        });
+        await Frontend.WaitAsync(
+            "the official workers did not register",
+            StartLimit,
+            () =>
+            {
+                OfficialPrefill = FindOther("prefill", OurPrefill);
+                OfficialDecode = FindOther("backend", OurDecode);
+                return Task.FromResult(OfficialPrefill != 0 && OfficialDecode != 0);
+            }
+        );
         Aggregated = await aggregated;
         await ServesAsync(OurPrefill, OurDecode);
         await ServesAsync(OfficialPrefill, OfficialDecode);
@@ -108,8 +112,10 @@ public class DisaggregatedFleet : IAsyncLifetime
         _officialPrefill!.Signal("TERM");
         _officialDecode!.Signal("TERM");
         await Frontend.WaitAsync(
-            "the official workers did not leave", StartLimit,
-            () => Task.FromResult(FindOther("prefill", OurPrefill) == 0 && FindOther("backend", OurDecode) == 0));
+            "the official workers did not leave",
+            StartLimit,
+            () => Task.FromResult(FindOther("prefill", OurPrefill) == 0 && FindOther("backend", OurDecode) == 0)
+        );
         await _officialPrefill.DisposeAsync();
         await _officialDecode.DisposeAsync();
         (_officialPrefill, _officialDecode) = (null, null);
@@ -165,13 +171,24 @@ public class DisaggregatedFleet : IAsyncLifetime
         Frontend.PostAsync("/v1/completions", Body(prompt, tokens, model), decode, prefill);
 
     private static JsonObject Body(string prompt, int tokens, string model = "tiny") =>
-        new() { ["model"] = model, ["prompt"] = prompt, ["max_tokens"] = tokens, ["temperature"] = 0 };
+        new()
+        {
+            ["model"] = model,
+            ["prompt"] = prompt,
+            ["max_tokens"] = tokens,
+            ["temperature"] = 0,
+        };
 
-    public Task ServesAsync(ulong prefill, ulong decode, string model = "tiny") => Frontend.WaitAsync("a pair does not serve", StartLimit, async () =>
-    {
-        using var response = await PostAsync("are you there?", 1, decode, prefill, model);
-        return response.IsSuccessStatusCode;
-    });
+    public Task ServesAsync(ulong prefill, ulong decode, string model = "tiny") =>
+        Frontend.WaitAsync(
+            "a pair does not serve",
+            StartLimit,
+            async () =>
+            {
+                using var response = await PostAsync("are you there?", 1, decode, prefill, model);
+                return response.IsSuccessStatusCode;
+            }
+        );
 
     private WorkerProcess StartOurs(string mode) =>
         WorkerProcess.Start(_store!.Path, ["--python", Peers.Python, .. Arguments(mode)], OwnVariables());
@@ -191,11 +208,12 @@ public class DisaggregatedFleet : IAsyncLifetime
 
     protected virtual IReadOnlyDictionary<string, string> Environment => new Dictionary<string, string>();
 
-    private Dictionary<string, string> OwnVariables() => new(Variables(_store!.Path).Concat(Environment))
-    {
-        ["VLLM_NIXL_SIDE_CHANNEL_PORT"] = FreePorts.Next().ToString(CultureInfo.InvariantCulture),
-        ["VLLM_NIXL_SIDE_CHANNEL_HOST"] = "127.0.0.1",
-    };
+    private Dictionary<string, string> OwnVariables() =>
+        new(Variables(_store!.Path).Concat(Environment))
+        {
+            ["VLLM_NIXL_SIDE_CHANNEL_PORT"] = FreePorts.Next().ToString(CultureInfo.InvariantCulture),
+            ["VLLM_NIXL_SIDE_CHANNEL_HOST"] = "127.0.0.1",
+        };
 
     private static Dictionary<string, string> Variables(string store)
     {
@@ -205,10 +223,14 @@ public class DisaggregatedFleet : IAsyncLifetime
     }
 
     /// <summary>Where a caller without a frontend finds the generate endpoint of this instance.</summary>
-    public string AddressOf(ulong instance) => Directory.GetFiles(Path.Combine(_store!.Path, "v1", "instances"))
-        .Where(path => !Path.GetFileName(path).StartsWith('.'))
-        .Select(path => JsonNode.Parse(File.ReadAllText(path))!)
-        .Single(record => record["endpoint"]!.GetValue<string>() == "generate" && record["instance_id"]!.GetValue<ulong>() == instance)["transport"]!["tcp"]!.GetValue<string>();
+    public string AddressOf(ulong instance) =>
+        Directory
+            .GetFiles(Path.Combine(_store!.Path, "v1", "instances"))
+            .Where(path => !Path.GetFileName(path).StartsWith('.'))
+            .Select(path => JsonNode.Parse(File.ReadAllText(path))!)
+            .Single(record => record["endpoint"]!.GetValue<string>() == "generate" && record["instance_id"]!.GetValue<ulong>() == instance)[
+            "transport"
+        ]!["tcp"]!.GetValue<string>();
 
     /// <summary>Instance of that component in the store that is not the given one; 0 if there is none.</summary>
     private ulong FindOther(string component, ulong ours)
@@ -216,9 +238,11 @@ public class DisaggregatedFleet : IAsyncLifetime
         var folder = Path.Combine(_store!.Path, "v1", "mdc");
         string[] files = Directory.Exists(folder) ? Directory.GetFiles(folder) : [];
         // Names are namespace, component, endpoint and id, parted by escaped slashes.
-        return files.Select(path => Uri.UnescapeDataString(Path.GetFileName(path)).Split('/'))
+        return files
+            .Select(path => Uri.UnescapeDataString(Path.GetFileName(path)).Split('/'))
             .Where(key => key.Length >= 4 && key[1] == component)
-            .Select(key => ulong.Parse(key[3], NumberStyles.HexNumber, CultureInfo.InvariantCulture)).FirstOrDefault(id => id != ours);
+            .Select(key => ulong.Parse(key[3], NumberStyles.HexNumber, CultureInfo.InvariantCulture))
+            .FirstOrDefault(id => id != ours);
     }
 
     private static ulong IdOf(WorkerProcess worker) => ulong.Parse(worker.Instance, NumberStyles.HexNumber, CultureInfo.InvariantCulture);

@@ -12,7 +12,8 @@ public sealed class DisaggregationTests : IClassFixture<DisaggregatedFleet>
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(5);
 
     /// <summary>
-    /// So many that the answer is never over before the news of a client that left in its middle has come through the frontend to the worker.
+    /// So many that the answer is never over before the news of a client that left in its middle has come through the frontend to the
+    /// worker.
     /// </summary>
     private const int LeaversTokens = 800;
 
@@ -22,26 +23,35 @@ public sealed class DisaggregationTests : IClassFixture<DisaggregatedFleet>
 
     // Two pairs at a time, but never two requests in one engine: a batch may round differently.
     [PeerFact]
-    public Task Ours_with_ours_and_official_with_official_answer_as_one_aggregated_worker() => Task.WhenAll(
-        AssertSameAnswersAsync(_fleet.OurPrefill, _fleet.OurDecode, first: 0),
-        AssertSameAnswersAsync(_fleet.OfficialPrefill, _fleet.OfficialDecode, first: 0));
+    public Task Ours_with_ours_and_official_with_official_answer_as_one_aggregated_worker() =>
+        Task.WhenAll(
+            AssertSameAnswersAsync(_fleet.OurPrefill, _fleet.OurDecode, first: 0),
+            AssertSameAnswersAsync(_fleet.OfficialPrefill, _fleet.OfficialDecode, first: 0)
+        );
 
     [PeerFact]
-    public Task Ours_with_official_on_either_side_answer_as_one_aggregated_worker() => Task.WhenAll(
-        AssertSameAnswersAsync(_fleet.OurPrefill, _fleet.OfficialDecode, first: 30),
-        AssertSameAnswersAsync(_fleet.OfficialPrefill, _fleet.OurDecode, first: 30));
+    public Task Ours_with_official_on_either_side_answer_as_one_aggregated_worker() =>
+        Task.WhenAll(
+            AssertSameAnswersAsync(_fleet.OurPrefill, _fleet.OfficialDecode, first: 30),
+            AssertSameAnswersAsync(_fleet.OfficialPrefill, _fleet.OurDecode, first: 30)
+        );
 
     [PeerFact]
     public async Task Requests_to_either_role_are_answered_as_by_the_official_worker()
     {
-        foreach (var (ours, official, isDecode) in ((ulong, ulong, bool)[])[(_fleet.OurPrefill, _fleet.OfficialPrefill, false), (_fleet.OurDecode, _fleet.OfficialDecode, true)])
+        foreach (
+            var (ours, official, isDecode) in ((ulong, ulong, bool)[])
+                [(_fleet.OurPrefill, _fleet.OfficialPrefill, false), (_fleet.OurDecode, _fleet.OfficialDecode, true)]
+        )
         {
             await using var ourWorker = await DirectWorker.ConnectAsync(_fleet.AddressOf(ours));
             await using var officialWorker = await DirectWorker.ConnectAsync(_fleet.AddressOf(official));
             var comparison = new AnswerComparison(ourWorker, officialWorker);
             await comparison.ExpectEqualAsync([.. DirectCatalogue.Equal, .. isDecode ? DirectCatalogue.EqualWhereDecoded : []]);
             await comparison.ExpectRefusedAsync(
-                [.. DirectCatalogue.RefusedByBoth, .. isDecode ? DirectCatalogue.RefusedByBothWhereDecoded : []], answer => AnswerComparison.ClassOf(answer) == "InvalidRequest");
+                [.. DirectCatalogue.RefusedByBoth, .. isDecode ? DirectCatalogue.RefusedByBothWhereDecoded : []],
+                answer => AnswerComparison.ClassOf(answer) == "InvalidRequest"
+            );
             comparison.AssertNone();
         }
 
@@ -57,15 +67,24 @@ public sealed class DisaggregationTests : IClassFixture<DisaggregatedFleet>
         var random = new Random(5);
         // Every other client leaves after a time, mostly a short one; the rest in the middle of its answer, however slow the machine is.
         // Few items, since a busy engine puts many tokens into one.
-        var plans = Enumerable.Range(0, 500).Select(i => i % 2 == 0
-            ? (Delay: TimeSpan.FromMilliseconds(1 + (1000 * Math.Pow(random.NextDouble(), 2))), Tokens: int.MaxValue)
-            : (Delay: Limit, Tokens: random.Next(1, 15))).ToArray();
+        var plans = Enumerable
+            .Range(0, 500)
+            .Select(i =>
+                i % 2 == 0
+                    ? (Delay: TimeSpan.FromMilliseconds(1 + (1000 * Math.Pow(random.NextDouble(), 2))), Tokens: int.MaxValue)
+                    : (Delay: Limit, Tokens: random.Next(1, 15))
+            )
+            .ToArray();
         var twelve = new ParallelOptions { MaxDegreeOfParallelism = 12 };
-        await Parallel.ForEachAsync(Enumerable.Range(0, plans.Length), twelve, async (i, _) =>
-        {
-            var prompt = $"{i} leave me alone {string.Join(' ', Enumerable.Repeat("word", i % 50))}";
-            ends.Enqueue(await LeaveAsync(prompt, plans[i].Delay, plans[i].Tokens));
-        });
+        await Parallel.ForEachAsync(
+            Enumerable.Range(0, plans.Length),
+            twelve,
+            async (i, _) =>
+            {
+                var prompt = $"{i} leave me alone {string.Join(' ', Enumerable.Repeat("word", i % 50))}";
+                ends.Enqueue(await LeaveAsync(prompt, plans[i].Delay, plans[i].Tokens));
+            }
+        );
 
         var counts = string.Join(", ", ends.CountBy(end => end));
         Assert.True(ends.Count(end => end == ClientEnd.LeftBeforeTheFirstToken) >= 50, counts);
@@ -105,8 +124,13 @@ public sealed class DisaggregationTests : IClassFixture<DisaggregatedFleet>
         streams = await DecodingStreamsAsync("before the prefill worker dies");
         _fleet.Prefill.Process.Signal("KILL");
         Assert.Contains(streams, stream => !stream.IsCompleted); // else the next but one line would show nothing
-        await Polling.UntilAsync("nobody noticed the loss of the prefill worker", Limit, () => Task.FromResult(answers.Count(answer => !answer.IsSuccess) > failures));
-        Assert.All(await Task.WhenAll(streams).WaitAsync(Limit), answer => Assert.True(answer.IsSuccess, answer.ToString())); // what is decoded needs no prefill worker
+        await Polling.UntilAsync(
+            "nobody noticed the loss of the prefill worker",
+            Limit,
+            () => Task.FromResult(answers.Count(answer => !answer.IsSuccess) > failures)
+        );
+        // What is decoded needs no prefill worker.
+        Assert.All(await Task.WhenAll(streams).WaitAsync(Limit), answer => Assert.True(answer.IsSuccess, answer.ToString()));
         Assert.Equal(unknown, answers.Count(answer => answer.IsModelUnknown));
         await _fleet.ReplacePrefillAsync();
         await ServesAsync("the service does not recover with a new prefill worker");
@@ -129,7 +153,10 @@ public sealed class DisaggregationTests : IClassFixture<DisaggregatedFleet>
     /// <summary>Four answers of 900 tokens, some seconds each, that all have begun when this returns.</summary>
     private async Task<Task<ClientAnswer>[]> DecodingStreamsAsync(string when)
     {
-        var begun = Enumerable.Range(0, 4).Select(_ => new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).ToArray();
+        var begun = Enumerable
+            .Range(0, 4)
+            .Select(_ => new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously))
+            .ToArray();
         var streams = begun.Select((first, i) => SendAsync($"{when} {i}", 900, first)).ToArray();
         await Task.WhenAll(begun.Select((first, i) => Task.WhenAny(first.Task, streams[i]))).WaitAsync(Limit);
         return streams;
@@ -157,8 +184,12 @@ public sealed class DisaggregationTests : IClassFixture<DisaggregatedFleet>
     {
         string[] families =
         [
-            "vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc", "dynamo_component_inflight_requests",
-            "dynamo_component_gpu_cache_usage_percent", "dynamo_vllm_prefill_handovers_pending",
+            "vllm:num_requests_running",
+            "vllm:num_requests_waiting",
+            "vllm:kv_cache_usage_perc",
+            "dynamo_component_inflight_requests",
+            "dynamo_component_gpu_cache_usage_percent",
+            "dynamo_vllm_prefill_handovers_pending",
         ];
         var scrape = "";
         using var waiting = new CancellationTokenSource(limit);
@@ -168,8 +199,7 @@ public sealed class DisaggregationTests : IClassFixture<DisaggregatedFleet>
             {
                 await Task.Delay(200, waiting.Token); // scraped, as an operator would
                 scrape = await worker.Http.GetStringAsync("/metrics", waiting.Token);
-            }
-            while (families.Any(family => MetricSamples.Sum(scrape, family) != 0));
+            } while (families.Any(family => MetricSamples.Sum(scrape, family) != 0));
         }
         catch (OperationCanceledException)
         {
@@ -186,7 +216,12 @@ public sealed class DisaggregationTests : IClassFixture<DisaggregatedFleet>
         try
         {
             using var response = await _fleet.Frontend.PostAsync(
-                "/v1/completions", Body(prompt, LeaversTokens), _fleet.OurDecode, _fleet.OurPrefill, cancel.Token);
+                "/v1/completions",
+                Body(prompt, LeaversTokens),
+                _fleet.OurDecode,
+                _fleet.OurPrefill,
+                cancel.Token
+            );
             using var reader = new StreamReader(await response.Content.ReadAsStreamAsync(cancel.Token));
             while (await reader.ReadLineAsync(cancel.Token) is { } line)
             {
@@ -242,13 +277,14 @@ public sealed class DisaggregationTests : IClassFixture<DisaggregatedFleet>
         }
     }
 
-    private static JsonObject Body(string prompt, int tokens) => new()
-    {
-        ["model"] = "tiny",
-        ["prompt"] = prompt,
-        ["max_tokens"] = tokens,
-        ["temperature"] = 0,
-        ["ignore_eos"] = true,
-        ["stream"] = true,
-    };
+    private static JsonObject Body(string prompt, int tokens) =>
+        new()
+        {
+            ["model"] = "tiny",
+            ["prompt"] = prompt,
+            ["max_tokens"] = tokens,
+            ["temperature"] = 0,
+            ["ignore_eos"] = true,
+            ["stream"] = true,
+        };
 }

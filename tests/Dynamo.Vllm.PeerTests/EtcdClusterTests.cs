@@ -80,7 +80,11 @@ public sealed class EtcdClusterTests
         {
             var body = new JsonObject
             {
-                ["model"] = "tiny", ["prompt"] = $"caller {caller} request {answered}", ["max_tokens"] = 30, ["temperature"] = 0, ["ignore_eos"] = true,
+                ["model"] = "tiny",
+                ["prompt"] = $"caller {caller} request {answered}",
+                ["max_tokens"] = 30,
+                ["temperature"] = 0,
+                ["ignore_eos"] = true,
             };
             var (status, answer) = await frontend.CompleteAsync(body);
             Assert.True(status == System.Net.HttpStatusCode.OK, $"{status} {answer.ToJsonString()}\n{frontend.Process.Tail}");

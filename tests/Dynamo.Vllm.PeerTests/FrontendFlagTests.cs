@@ -17,15 +17,25 @@ public sealed class FrontendFlagTests : IDisposable
         var variables = Peers.Variables(_store.Path);
         await using var frontend = Frontend.Start(variables, "--router-mode", "round-robin");
         await using var suffixed = WorkerProcess.StartSimulated(
-            _store.Path, ["--namespace", "blue", "--served-model-name", "first", "alias"], new Dictionary<string, string>(variables) { ["DYN_NAMESPACE_WORKER_SUFFIX"] = "v2" });
-        await using var renamed = WorkerProcess.StartSimulated(_store.Path, ["--endpoint", "dyn://green.workers.answer", "--served-model-name", "second"], variables);
+            _store.Path,
+            ["--namespace", "blue", "--served-model-name", "first", "alias"],
+            new Dictionary<string, string>(variables) { ["DYN_NAMESPACE_WORKER_SUFFIX"] = "v2" }
+        );
+        await using var renamed = WorkerProcess.StartSimulated(
+            _store.Path,
+            ["--endpoint", "dyn://green.workers.answer", "--served-model-name", "second"],
+            variables
+        );
         await Task.WhenAll(suffixed.ReadyAsync(Limit), renamed.ReadyAsync(Limit));
         foreach (var model in (string[])["first", "alias", "second"])
         {
             await frontend.ServesAsync(model, Limit);
         }
 
-        var names = Directory.GetFiles(Path.Combine(_store.Path, "v1", "mdc")).Select(path => Uri.UnescapeDataString(Path.GetFileName(path))).ToList();
+        var names = Directory
+            .GetFiles(Path.Combine(_store.Path, "v1", "mdc"))
+            .Select(path => Uri.UnescapeDataString(Path.GetFileName(path)))
+            .ToList();
         Assert.Contains(names, name => name.StartsWith("blue-v2/backend/generate/", StringComparison.Ordinal));
         Assert.Contains(names, name => name.StartsWith("green/workers/answer/", StringComparison.Ordinal));
     }
@@ -39,7 +49,11 @@ public sealed class FrontendFlagTests : IDisposable
         var answers = new List<string>();
         foreach (var packs in (string[])["0", "1"])
         {
-            await using var frontend = Frontend.Start(new Dictionary<string, string>(variables) { ["DYN_TOKEN_IDS_AS_BYTES"] = packs }, "--router-mode", "round-robin");
+            await using var frontend = Frontend.Start(
+                new Dictionary<string, string>(variables) { ["DYN_TOKEN_IDS_AS_BYTES"] = packs },
+                "--router-mode",
+                "round-robin"
+            );
             await frontend.ServesAsync("tiny", Limit);
             var (_, body) = await frontend.CompleteAsync(Completion(8));
             answers.Add($"{body["choices"]![0]!["text"]} {body["usage"]!["prompt_tokens"]}");
@@ -54,11 +68,15 @@ public sealed class FrontendFlagTests : IDisposable
         var variables = Peers.Variables(_store.Path);
         await using var frontend = Frontend.Start(variables, "--router-mode", "round-robin");
         await using var worker = WorkerProcess.StartSimulated(
-            _store.Path, ["--engine-request-limit", "1", "--simulated-step-time-ms", "100"],
-            new Dictionary<string, string>(variables) { ["DYN_DYNAMO_REQUEST_QUEUE_LIMIT"] = "2" });
+            _store.Path,
+            ["--engine-request-limit", "1", "--simulated-step-time-ms", "100"],
+            new Dictionary<string, string>(variables) { ["DYN_DYNAMO_REQUEST_QUEUE_LIMIT"] = "2" }
+        );
         await worker.ReadyAsync(Limit);
         await frontend.ServesAsync("tiny", Limit);
-        var statuses = await Task.WhenAll(Enumerable.Range(0, 8).Select(async _ => (int)(await frontend.CompleteAsync(Completion(20))).Status));
+        var statuses = await Task.WhenAll(
+            Enumerable.Range(0, 8).Select(async _ => (int)(await frontend.CompleteAsync(Completion(20))).Status)
+        );
         Assert.Contains(200, statuses);
         Assert.Contains(statuses, status => status is 529 or 503);
         Assert.All(statuses, status => Assert.True(status is 200 or 529 or 503, $"{status}"));
@@ -68,5 +86,12 @@ public sealed class FrontendFlagTests : IDisposable
     public void Dispose() => _store.Dispose();
 
     private static JsonObject Completion(int tokens) =>
-        new() { ["model"] = "tiny", ["prompt"] = "hello world, how long is this?", ["max_tokens"] = tokens, ["min_tokens"] = tokens, ["temperature"] = 0 };
+        new()
+        {
+            ["model"] = "tiny",
+            ["prompt"] = "hello world, how long is this?",
+            ["max_tokens"] = tokens,
+            ["min_tokens"] = tokens,
+            ["temperature"] = 0,
+        };
 }

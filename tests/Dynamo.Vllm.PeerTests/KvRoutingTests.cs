@@ -45,12 +45,12 @@ public sealed class KvRoutingTests
         }
     }
 
-    private static WorkerProcess StartWorker(string store, Dictionary<string, string> variables) => WorkerProcess.StartSimulated(
-        store,
-        [
-            "--block-size", "16", "--simulated-step-time-ms", "5", .. KvEventFlags.OnFreePort(),
-        ],
-        variables);
+    private static WorkerProcess StartWorker(string store, Dictionary<string, string> variables) =>
+        WorkerProcess.StartSimulated(
+            store,
+            ["--block-size", "16", "--simulated-step-time-ms", "5", .. KvEventFlags.OnFreePort()],
+            variables
+        );
 
     private static async Task BothServeAsync(Frontend frontend)
     {
@@ -66,10 +66,20 @@ public sealed class KvRoutingTests
     private static async Task StoredAsync(WorkerProcess first, WorkerProcess second, int batches)
     {
         const string family = "dynamo_component_kv_publisher_zmq_events_total";
-        await Polling.UntilAsync("the events do not arrive", Limit, async () =>
-            await first.MetricAsync(family, "stage=\"accepted\"") + await second.MetricAsync(family, "stage=\"accepted\"") >= batches);
+        await Polling.UntilAsync(
+            "the events do not arrive",
+            Limit,
+            async () =>
+                await first.MetricAsync(family, "stage=\"accepted\"") + await second.MetricAsync(family, "stage=\"accepted\"") >= batches
+        );
     }
 
-    private static async Task<ulong> WorkerOfAsync(Frontend frontend, int number) => (await RoutedAnswer.AskAsync(
-        frontend, string.Join(' ', Enumerable.Repeat(number.ToString(CultureInfo.InvariantCulture), 60)), tokens: 2)).Worker;
+    private static async Task<ulong> WorkerOfAsync(Frontend frontend, int number) =>
+        (
+            await RoutedAnswer.AskAsync(
+                frontend,
+                string.Join(' ', Enumerable.Repeat(number.ToString(CultureInfo.InvariantCulture), 60)),
+                tokens: 2
+            )
+        ).Worker;
 }

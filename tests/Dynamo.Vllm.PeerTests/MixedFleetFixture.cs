@@ -5,7 +5,8 @@ using Dynamo.Vllm.Testing;
 namespace Dynamo.Vllm.PeerTests;
 
 /// <summary>
-/// Two of our workers and one official worker on real vLLM, all publishing KV events, behind two official frontends (round robin and KV-aware), in one store.
+/// Two of our workers and one official worker on real vLLM, all publishing KV events, behind two official frontends (round robin and
+/// KV-aware), in one store.
 /// The second of ours runs the instrumented scheduler and relays forward-pass metrics.
 /// </summary>
 public sealed class MixedFleetFixture : IAsyncLifetime
@@ -44,8 +45,11 @@ public sealed class MixedFleetFixture : IAsyncLifetime
         await First.ReadyAsync(StartLimit);
         var port = FreePorts.Next();
         Official = new ChildProcess(
-            "official", Peers.Python, ["-m", "dynamo.vllm", .. Peers.EngineArguments, .. KvEventFlags.OnFreePort(), "--dump-config-to", DumpPath("official")],
-            new Dictionary<string, string>(variables) { ["DYN_SYSTEM_PORT"] = port.ToString(CultureInfo.InvariantCulture) });
+            "official",
+            Peers.Python,
+            ["-m", "dynamo.vllm", .. Peers.EngineArguments, .. KvEventFlags.OnFreePort(), "--dump-config-to", DumpPath("official")],
+            new Dictionary<string, string>(variables) { ["DYN_SYSTEM_PORT"] = port.ToString(CultureInfo.InvariantCulture) }
+        );
         OfficialHttp = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
         await WaitForRecordsAsync("v1/mdc", 2);
         variables["DYN_FORWARDPASS_METRIC_PORT"] = FreePorts.Next().ToString(CultureInfo.InvariantCulture);
@@ -77,8 +81,11 @@ public sealed class MixedFleetFixture : IAsyncLifetime
     private string DumpPath(string worker) => Path.Combine(Store, "dumps", worker + ".json");
 
     /// <summary>Where a caller without a frontend finds this endpoint of this instance.</summary>
-    public string AddressOf(ulong instance, string endpoint = "generate") => Records("v1/instances")
-        .Single(record => record["endpoint"]!.GetValue<string>() == endpoint && record["instance_id"]!.GetValue<ulong>() == instance)["transport"]!["tcp"]!.GetValue<string>();
+    public string AddressOf(ulong instance, string endpoint = "generate") =>
+        Records("v1/instances")
+            .Single(record => record["endpoint"]!.GetValue<string>() == endpoint && record["instance_id"]!.GetValue<ulong>() == instance)[
+            "transport"
+        ]!["tcp"]!.GetValue<string>();
 
     /// <summary>What <c>--dump-config-to</c> made: path of each value that is no object, and its text.</summary>
     public IReadOnlyDictionary<string, string> DumpOf(string worker)
@@ -106,14 +113,22 @@ public sealed class MixedFleetFixture : IAsyncLifetime
     {
         var folder = Path.Combine(Store, bucket);
         return Directory.Exists(folder)
-            ? [.. Directory.GetFiles(folder).Where(path => !Path.GetFileName(path).StartsWith('.')).Select(path => JsonNode.Parse(File.ReadAllText(path))!.AsObject())]
+            ?
+            [
+                .. Directory
+                    .GetFiles(folder)
+                    .Where(path => !Path.GetFileName(path).StartsWith('.'))
+                    .Select(path => JsonNode.Parse(File.ReadAllText(path))!.AsObject()),
+            ]
             : [];
     }
 
     public ulong InstanceOf(WorkerProcess worker) => ulong.Parse(worker.Instance, NumberStyles.HexNumber, CultureInfo.InvariantCulture);
 
     public ulong OfficialInstance =>
-        Records("v1/mdc").Select(record => record["instance_id"]!.GetValue<ulong>()).First(id => id != InstanceOf(First) && id != InstanceOf(Second));
+        Records("v1/mdc")
+            .Select(record => record["instance_id"]!.GetValue<ulong>())
+            .First(id => id != InstanceOf(First) && id != InstanceOf(Second));
 
     private async Task WaitForRecordsAsync(string bucket, int count)
     {

@@ -44,7 +44,11 @@ public sealed class MixedFleetKvRoutingTests
         }
 
         var next = 0; // each prompt can be asked for once, since that caches it again
-        await _fleet.KvRouted.WaitAsync("cleared prompts still count as cached", Limit, async () => (await AskAsync(Prompt("home", next++ % 20))).HitRate == 0);
+        await _fleet.KvRouted.WaitAsync(
+            "cleared prompts still count as cached",
+            Limit,
+            async () => (await AskAsync(Prompt("home", next++ % 20))).HitRate == 0
+        );
     }
 
     [PeerFact]
@@ -78,37 +82,61 @@ public sealed class MixedFleetKvRoutingTests
         using var folder = new TemporaryFolder();
         var output = Path.Combine(folder.Path, "metrics.jsonl");
         await using var planner = new ChildProcess(
-            "planner", Peers.Python, ["-m", "dynamo.common.recv_forward_pass_metrics", "--output", output, "--flush-interval", "0.2"],
-            Peers.Variables(_fleet.Store));
+            "planner",
+            Peers.Python,
+            ["-m", "dynamo.common.recv_forward_pass_metrics", "--output", output, "--flush-interval", "0.2"],
+            Peers.Variables(_fleet.Store)
+        );
         await Polling.UntilAsync(
-            "no forward-pass metrics arrive", Limit, () => Task.FromResult(File.Exists(output) && new FileInfo(output).Length > 0), () => planner.Tail);
+            "no forward-pass metrics arrive",
+            Limit,
+            () => Task.FromResult(File.Exists(output) && new FileInfo(output).Length > 0),
+            () => planner.Tail
+        );
         Assert.Equal(_fleet.InstanceOf(_fleet.Second), (await AskAsync(Prompt("pass", 0), _fleet.InstanceOf(_fleet.Second))).Worker);
-        await Polling.UntilAsync("no pass with a prefill is reported", Limit, () => Task.FromResult(Passes(output).Any(HasPrefill)), () => planner.Tail);
-        Assert.All(Passes(output), pass => Assert.Equal(
-            _fleet.InstanceOf(_fleet.Second).ToString(CultureInfo.InvariantCulture), Find(pass, "worker_id")!.GetValue<string>()));
+        await Polling.UntilAsync(
+            "no pass with a prefill is reported",
+            Limit,
+            () => Task.FromResult(Passes(output).Any(HasPrefill)),
+            () => planner.Tail
+        );
+        Assert.All(
+            Passes(output),
+            pass =>
+                Assert.Equal(
+                    _fleet.InstanceOf(_fleet.Second).ToString(CultureInfo.InvariantCulture),
+                    Find(pass, "worker_id")!.GetValue<string>()
+                )
+        );
     }
 
     private static IReadOnlyList<JsonObject> Passes(string path) =>
-        [.. File.ReadAllText(path).Split('\n').SkipLast(1).Select(line => JsonNode.Parse(line)!.AsObject())]; // the last line may be half written
+        // The last line may be half written.
+        [.. File.ReadAllText(path).Split('\n').SkipLast(1).Select(line => JsonNode.Parse(line)!.AsObject())];
 
     private static bool HasPrefill(JsonObject pass) => Find(pass, "num_prefill_requests")?.GetValue<int>() > 0;
 
     /// <summary>First value of that name at any depth: the tool wraps the metrics.</summary>
-    private static JsonNode? Find(JsonNode? node, string name) => node switch
-    {
-        JsonObject map when map.TryGetPropertyValue(name, out var value) => value,
-        JsonObject map => map.Select(pair => Find(pair.Value, name)).FirstOrDefault(found => found is not null),
-        _ => null,
-    };
+    private static JsonNode? Find(JsonNode? node, string name) =>
+        node switch
+        {
+            JsonObject map when map.TryGetPropertyValue(name, out var value) => value,
+            JsonObject map => map.Select(pair => Find(pair.Value, name)).FirstOrDefault(found => found is not null),
+            _ => null,
+        };
 
-    private static string Prompt(string name, int number, int words = 60) => string.Join(' ', Enumerable.Range(0, words).Select(i => $"{name}{number} {i}"));
+    private static string Prompt(string name, int number, int words = 60) =>
+        string.Join(' ', Enumerable.Range(0, words).Select(i => $"{name}{number} {i}"));
 
     private async Task AllServeAsync()
     {
         foreach (var instance in (ulong[])[_fleet.InstanceOf(_fleet.First), _fleet.InstanceOf(_fleet.Second), _fleet.OfficialInstance])
         {
             await _fleet.KvRouted.WaitAsync(
-                $"the router does not know {instance}", Limit, async () => (await AskAsync(Prompt("warm", 0), instance)).Worker == instance);
+                $"the router does not know {instance}",
+                Limit,
+                async () => (await AskAsync(Prompt("warm", 0), instance)).Worker == instance
+            );
         }
     }
 
@@ -126,5 +154,6 @@ public sealed class MixedFleetKvRoutingTests
         }
     }
 
-    private Task<RoutedAnswer> AskAsync(string prompt, ulong? instance = null) => RoutedAnswer.AskAsync(_fleet.KvRouted, prompt, instance: instance);
+    private Task<RoutedAnswer> AskAsync(string prompt, ulong? instance = null) =>
+        RoutedAnswer.AskAsync(_fleet.KvRouted, prompt, instance: instance);
 }

@@ -16,7 +16,9 @@ public sealed class MixedFleetTests
     [PeerFact]
     public void Our_card_equals_the_official_one_field_for_field()
     {
-        var cards = _fleet.Records("v1/mdc").ToDictionary(record => record["instance_id"]!.GetValue<ulong>(), record => record["card_json"]!.AsObject());
+        var cards = _fleet
+            .Records("v1/mdc")
+            .ToDictionary(record => record["instance_id"]!.GetValue<ulong>(), record => record["card_json"]!.AsObject());
         var ours = cards[_fleet.InstanceOf(_fleet.First)];
         var official = cards[_fleet.OfficialInstance];
         Assert.Equal(3, cards.Count);
@@ -45,18 +47,28 @@ public sealed class MixedFleetTests
     [PeerFact]
     public async Task Sixty_four_streams_at_once_all_end()
     {
-        var counts = await Task.WhenAll(Enumerable.Range(0, 64).Select(async i =>
-        {
-            using var response = await _fleet.RoundRobin.PostAsync("/v1/completions", Stream($"stream {i}", 24));
-            return (await response.Content.ReadAsStringAsync()).Split('\n').Count(line => line.StartsWith("data: [DONE]", StringComparison.Ordinal));
-        }));
+        var counts = await Task.WhenAll(
+            Enumerable
+                .Range(0, 64)
+                .Select(async i =>
+                {
+                    using var response = await _fleet.RoundRobin.PostAsync("/v1/completions", Stream($"stream {i}", 24));
+                    return (await response.Content.ReadAsStringAsync())
+                        .Split('\n')
+                        .Count(line => line.StartsWith("data: [DONE]", StringComparison.Ordinal));
+                })
+        );
         Assert.All(counts, count => Assert.Equal(1, count));
     }
 
     [PeerFact]
     public async Task All_three_workers_get_traffic()
     {
-        await Task.WhenAll(Enumerable.Range(0, 12).Select(async i => (await _fleet.RoundRobin.PostAsync("/v1/completions", Stream($"traffic {i}", 2))).Dispose()));
+        await Task.WhenAll(
+            Enumerable
+                .Range(0, 12)
+                .Select(async i => (await _fleet.RoundRobin.PostAsync("/v1/completions", Stream($"traffic {i}", 2))).Dispose())
+        );
         Assert.True(await _fleet.First.MetricAsync("dynamo_component_requests_total", "\"generate\"") >= 4);
         Assert.True(await _fleet.Second.MetricAsync("dynamo_component_requests_total", "\"generate\"") >= 4);
         Assert.Contains("dynamo_component_requests_total{", await _fleet.OfficialHttp.GetStringAsync("/metrics"), StringComparison.Ordinal);
@@ -66,19 +78,33 @@ public sealed class MixedFleetTests
     public async Task Two_thousand_requests_with_random_cancels_all_end_and_leave_the_engines_idle()
     {
         var random = new Random(11);
-        var plans = Enumerable.Range(0, 2000).Select(i => (Prompt: $"request {i % 50}", Tokens: random.Next(1, 12), CancelAfter: random.Next(3) == 0 ? random.Next(1, 60) : 0)).ToArray();
+        var plans = Enumerable
+            .Range(0, 2000)
+            .Select(i =>
+                (Prompt: $"request {i % 50}", Tokens: random.Next(1, 12), CancelAfter: random.Next(3) == 0 ? random.Next(1, 60) : 0)
+            )
+            .ToArray();
         var outcomes = new System.Collections.Concurrent.ConcurrentDictionary<string, int>();
-        await Parallel.ForEachAsync(plans, new ParallelOptions { MaxDegreeOfParallelism = 64 }, async (plan, _) =>
-        {
-            var outcome = await RunAsync(plan.Prompt, plan.Tokens, plan.CancelAfter);
-            outcomes.AddOrUpdate(outcome, 1, (_, count) => count + 1);
-        });
+        await Parallel.ForEachAsync(
+            plans,
+            new ParallelOptions { MaxDegreeOfParallelism = 64 },
+            async (plan, _) =>
+            {
+                var outcome = await RunAsync(plan.Prompt, plan.Tokens, plan.CancelAfter);
+                outcomes.AddOrUpdate(outcome, 1, (_, count) => count + 1);
+            }
+        );
         Assert.Equal(2000, outcomes.Values.Sum());
         Assert.True(outcomes.Keys.All(outcome => outcome is "done" or "cancelled"), string.Join(", ", outcomes));
         foreach (var worker in new[] { _fleet.First, _fleet.Second })
         {
-            await Polling.UntilAsync("the worker is not idle", TimeSpan.FromSeconds(30), async () =>
-                await worker.MetricAsync("vllm:num_requests_running") + await worker.MetricAsync("dynamo_component_inflight_requests") == 0);
+            await Polling.UntilAsync(
+                "the worker is not idle",
+                TimeSpan.FromSeconds(30),
+                async () =>
+                    await worker.MetricAsync("vllm:num_requests_running") + await worker.MetricAsync("dynamo_component_inflight_requests")
+                    == 0
+            );
         }
     }
 
@@ -97,9 +123,15 @@ public sealed class MixedFleetTests
         using var cancel = cancelAfter > 0 ? new CancellationTokenSource(cancelAfter) : new CancellationTokenSource();
         try
         {
-            using var response = await _fleet.RoundRobin.PostAsync("/v1/completions", Stream(prompt, tokens), cancellationToken: cancel.Token);
+            using var response = await _fleet.RoundRobin.PostAsync(
+                "/v1/completions",
+                Stream(prompt, tokens),
+                cancellationToken: cancel.Token
+            );
             var text = await response.Content.ReadAsStringAsync(cancel.Token);
-            return response.IsSuccessStatusCode && text.Contains("data: [DONE]", StringComparison.Ordinal) ? "done" : $"{(int)response.StatusCode} {text}";
+            return response.IsSuccessStatusCode && text.Contains("data: [DONE]", StringComparison.Ordinal)
+                ? "done"
+                : $"{(int)response.StatusCode} {text}";
         }
         catch (OperationCanceledException) when (cancel.IsCancellationRequested)
         {
@@ -108,7 +140,15 @@ public sealed class MixedFleetTests
     }
 
     private static JsonObject Stream(string prompt, int tokens) =>
-        new() { ["model"] = "tiny", ["prompt"] = prompt, ["max_tokens"] = tokens, ["temperature"] = 0, ["stream"] = true, ["ignore_eos"] = true };
+        new()
+        {
+            ["model"] = "tiny",
+            ["prompt"] = prompt,
+            ["max_tokens"] = tokens,
+            ["temperature"] = 0,
+            ["stream"] = true,
+            ["ignore_eos"] = true,
+        };
 
     private async Task<string> AnswerAsync(string path, JsonObject body, ulong instance)
     {
@@ -131,12 +171,20 @@ public sealed class MixedFleetTests
         return $"{(int)response.StatusCode} {answer.ToJsonString()}";
     }
 
-    private static string Canonical(JsonNode? node) => node switch
-    {
-        JsonObject map => "{" + string.Join(',', map.OrderBy(pair => pair.Key, StringComparer.Ordinal).Select(pair => $"\"{pair.Key}\":{Canonical(pair.Value)}")) + "}",
-        JsonArray list => "[" + string.Join(',', list.Select(Canonical)) + "]",
-        JsonValue value when value.TryGetValue<string>(out var text) && text.StartsWith("http://", StringComparison.Ordinal) => new Uri(text).AbsolutePath,
-        null => "null",
-        _ => node.ToJsonString(),
-    };
+    private static string Canonical(JsonNode? node) =>
+        node switch
+        {
+            JsonObject map => "{"
+                + string.Join(
+                    ',',
+                    map.OrderBy(pair => pair.Key, StringComparer.Ordinal).Select(pair => $"\"{pair.Key}\":{Canonical(pair.Value)}")
+                )
+                + "}",
+            JsonArray list => "[" + string.Join(',', list.Select(Canonical)) + "]",
+            JsonValue value when value.TryGetValue<string>(out var text) && text.StartsWith("http://", StringComparison.Ordinal) => new Uri(
+                text
+            ).AbsolutePath,
+            null => "null",
+            _ => node.ToJsonString(),
+        };
 }

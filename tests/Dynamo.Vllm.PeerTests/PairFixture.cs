@@ -4,7 +4,8 @@ using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>One of our workers and one official worker on real vLLM behind one official frontend, with flags that the mixed fleet does without.</summary>
+/// <summary>One of our workers and one official worker on real vLLM behind one official frontend, with flags that the mixed fleet does
+/// without.</summary>
 public sealed class PairFixture : IAsyncLifetime
 {
     private static readonly TimeSpan StartLimit = TimeSpan.FromMinutes(5);
@@ -45,10 +46,18 @@ public sealed class PairFixture : IAsyncLifetime
         OurInstance = ulong.Parse(Ours.Instance, NumberStyles.HexNumber, CultureInfo.InvariantCulture);
         var port = FreePorts.Next();
         Official = new ChildProcess(
-            "official", Peers.Python, ["-m", "dynamo.vllm", .. Peers.EngineArguments, .. Flags],
-            new Dictionary<string, string>(variables) { ["DYN_SYSTEM_PORT"] = port.ToString(CultureInfo.InvariantCulture) });
+            "official",
+            Peers.Python,
+            ["-m", "dynamo.vllm", .. Peers.EngineArguments, .. Flags],
+            new Dictionary<string, string>(variables) { ["DYN_SYSTEM_PORT"] = port.ToString(CultureInfo.InvariantCulture) }
+        );
         OfficialHttp = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
-        await Polling.UntilAsync("the official worker has not registered", StartLimit, () => Task.FromResult(Instances("v1/mdc").Count == 2), () => Official.Tail);
+        await Polling.UntilAsync(
+            "the official worker has not registered",
+            StartLimit,
+            () => Task.FromResult(Instances("v1/mdc").Count == 2),
+            () => Official.Tail
+        );
         OfficialInstance = Instances("v1/mdc").Keys.Single(instance => instance != OurInstance);
         await Frontend.ServesAsync("tiny", StartLimit);
     }
@@ -77,7 +86,8 @@ public sealed class PairFixture : IAsyncLifetime
         var folder = Path.Combine(_store!.Path, bucket);
         return !Directory.Exists(folder)
             ? []
-            : Directory.GetFiles(folder)
+            : Directory
+                .GetFiles(folder)
                 .Where(path => !Path.GetFileName(path).StartsWith('.'))
                 .Select(path => JsonNode.Parse(File.ReadAllText(path))!.AsObject())
                 .Where(record => endpoint is null || record["endpoint"]!.GetValue<string>() == endpoint)

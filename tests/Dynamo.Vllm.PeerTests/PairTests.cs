@@ -6,13 +6,19 @@ using Dynamo.Vllm.Transports.Client;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>Prompt embeddings and switched-off statistics: the same as the official worker's, through the frontend and straight at the worker.</summary>
+/// <summary>Prompt embeddings and switched-off statistics: the same as the official worker's, through the frontend and straight at the
+/// worker.</summary>
 [Trait("Category", "Peers")]
 public sealed class PairTests : IClassFixture<PairFixture>
 {
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(2);
 
-    private static readonly JsonObject?[] Lengths = [new() { ["max_tokens"] = 12, ["ignore_eos"] = true }, new() { ["max_tokens"] = 1 }, null];
+    private static readonly JsonObject?[] Lengths =
+    [
+        new() { ["max_tokens"] = 12, ["ignore_eos"] = true },
+        new() { ["max_tokens"] = 1 },
+        null,
+    ];
 
     private readonly PairFixture _pair;
 
@@ -36,11 +42,21 @@ public sealed class PairTests : IClassFixture<PairFixture>
     public async Task Embeddings_are_answered_as_by_the_official_worker_without_a_frontend()
     {
         await using var toOurs = await WorkerClient.ConnectAsync(_pair.AddressOf(_pair.OurInstance), PayloadCodec.MessagePack, default);
-        await using var toOfficial = await WorkerClient.ConnectAsync(_pair.AddressOf(_pair.OfficialInstance), PayloadCodec.MessagePack, default);
+        await using var toOfficial = await WorkerClient.ConnectAsync(
+            _pair.AddressOf(_pair.OfficialInstance),
+            PayloadCodec.MessagePack,
+            default
+        );
         var differences = new List<string>();
         foreach (var (name, length) in Cases())
         {
-            Compare(differences, name, length, await AskAsync(toOurs, Request(name, length)), await AskAsync(toOfficial, Request(name, length)));
+            Compare(
+                differences,
+                name,
+                length,
+                await AskAsync(toOurs, Request(name, length)),
+                await AskAsync(toOfficial, Request(name, length))
+            );
         }
 
         Assert.True(differences.Count == 0, string.Join('\n', differences));
@@ -73,7 +89,13 @@ public sealed class PairTests : IClassFixture<PairFixture>
         }
 
         var hits = await _pair.Ours.MetricAsync("vllm:prefix_cache_hits_total");
-        var together = await Task.WhenAll(Enumerable.Range(0, 42).Select(async i => (Name: names[i % names.Length], Answer: await AskAsync(client, Request(names[i % names.Length], Lengths[0])))));
+        var together = await Task.WhenAll(
+            Enumerable
+                .Range(0, 42)
+                .Select(async i =>
+                    (Name: names[i % names.Length], Answer: await AskAsync(client, Request(names[i % names.Length], Lengths[0])))
+                )
+        );
         Assert.All(together, answer => Assert.Equal(alone[answer.Name], answer.Answer));
         Assert.True(await _pair.Ours.MetricAsync("vllm:prefix_cache_hits_total") > hits);
         Assert.Equal(0, await _pair.Ours.MetricAsync("vllm:num_requests_running"));
@@ -98,14 +120,25 @@ public sealed class PairTests : IClassFixture<PairFixture>
         await _pair.OfficialLineAsync("Avg generation throughput", Limit);
     }
 
-    private IEnumerable<(string Name, JsonObject? Length)> Cases() => _pair.Embeddings.SelectMany(pair => Lengths
-        // Without a limit the answer is as long as the context allows, which takes a while from a short prompt.
-        .Where(length => length is not null || pair.Key is not ("rows-float64" or "rows-with-a-batch-dimension" or "one-row" or "two-blocks"))
-        .Select(length => (pair.Key, length)));
+    private IEnumerable<(string Name, JsonObject? Length)> Cases() =>
+        _pair.Embeddings.SelectMany(pair =>
+            Lengths
+                // Without a limit the answer is as long as the context allows, which takes a while from a short prompt.
+                .Where(length =>
+                    length is not null || pair.Key is not ("rows-float64" or "rows-with-a-batch-dimension" or "one-row" or "two-blocks")
+                )
+                .Select(length => (pair.Key, length))
+        );
 
     private JsonObject Body(string name, JsonObject? length)
     {
-        var body = new JsonObject { ["model"] = "tiny", ["prompt"] = "", ["prompt_embeds"] = _pair.Embeddings[name]!.DeepClone(), ["temperature"] = 0 };
+        var body = new JsonObject
+        {
+            ["model"] = "tiny",
+            ["prompt"] = "",
+            ["prompt_embeds"] = _pair.Embeddings[name]!.DeepClone(),
+            ["temperature"] = 0,
+        };
         foreach (var (field, value) in length ?? [])
         {
             body[field] = value!.DeepClone();
@@ -114,13 +147,14 @@ public sealed class PairTests : IClassFixture<PairFixture>
         return body;
     }
 
-    private JsonObject Request(string name, JsonObject? length) => new()
-    {
-        ["token_ids"] = new JsonArray(),
-        ["prompt_embeds"] = _pair.Embeddings[name]!.DeepClone(),
-        ["sampling_options"] = new JsonObject { ["temperature"] = 0 },
-        ["stop_conditions"] = length?.DeepClone() ?? new JsonObject(),
-    };
+    private JsonObject Request(string name, JsonObject? length) =>
+        new()
+        {
+            ["token_ids"] = new JsonArray(),
+            ["prompt_embeds"] = _pair.Embeddings[name]!.DeepClone(),
+            ["sampling_options"] = new JsonObject { ["temperature"] = 0 },
+            ["stop_conditions"] = length?.DeepClone() ?? new JsonObject(),
+        };
 
     private async Task<string> CompleteAsync(JsonObject body, ulong instance)
     {
@@ -170,6 +204,11 @@ public sealed class PairTests : IClassFixture<PairFixture>
         }
     }
 
-    private static IEnumerable<string> Families(string scrape, string prefix) => scrape.Split('\n')
-        .Where(line => line.StartsWith("# TYPE " + prefix, StringComparison.Ordinal)).Select(line => line.Split(' ')[2]).Distinct().Order(StringComparer.Ordinal);
+    private static IEnumerable<string> Families(string scrape, string prefix) =>
+        scrape
+            .Split('\n')
+            .Where(line => line.StartsWith("# TYPE " + prefix, StringComparison.Ordinal))
+            .Select(line => line.Split(' ')[2])
+            .Distinct()
+            .Order(StringComparer.Ordinal);
 }

@@ -4,7 +4,8 @@ using Dynamo.Vllm.Testing.Servers;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>Every combination of planes behind the official frontend: streaming, cancel, withdraw, kill -9. On the simulated engine, which is up in a second.</summary>
+/// <summary>Every combination of planes behind the official frontend: streaming, cancel, withdraw, kill -9. On the simulated engine, which
+/// is up in a second.</summary>
 [Trait("Category", "Peers")]
 public sealed class PlaneMatrixTests
 {
@@ -72,10 +73,8 @@ public sealed class PlaneMatrixTests
         Assert.Equal(0, await second.Process.ExitCodeAsync(Limit));
     }
 
-    private static WorkerProcess StartWorker(string store, Dictionary<string, string> variables) => WorkerProcess.StartSimulated(
-        store,
-        ["--simulated-step-time-ms", "20", .. KvEventFlags.OnFreePort()],
-        variables);
+    private static WorkerProcess StartWorker(string store, Dictionary<string, string> variables) =>
+        WorkerProcess.StartSimulated(store, ["--simulated-step-time-ms", "20", .. KvEventFlags.OnFreePort()], variables);
 
     private static async Task StreamAsync(Frontend frontend)
     {
@@ -91,7 +90,11 @@ public sealed class PlaneMatrixTests
         {
             try
             {
-                using var response = await frontend.PostAsync("/v1/completions", Body("cancel", 900, isStream: true), cancellationToken: cancel.Token);
+                using var response = await frontend.PostAsync(
+                    "/v1/completions",
+                    Body("cancel", 900, isStream: true),
+                    cancellationToken: cancel.Token
+                );
                 await response.Content.ReadAsStringAsync(cancel.Token);
             }
             catch (OperationCanceledException)
@@ -100,8 +103,13 @@ public sealed class PlaneMatrixTests
             }
         }
 
-        await Polling.UntilAsync("the request still runs", Limit, async () =>
-            await worker.MetricAsync("dynamo_component_cancellation_total", "\"generate\"") >= 1 && await worker.MetricAsync("vllm:num_requests_running") == 0);
+        await Polling.UntilAsync(
+            "the request still runs",
+            Limit,
+            async () =>
+                await worker.MetricAsync("dynamo_component_cancellation_total", "\"generate\"") >= 1
+                && await worker.MetricAsync("vllm:num_requests_running") == 0
+        );
     }
 
     private static async Task<string> CompleteAsync(Frontend frontend, string prompt, int tokens)
@@ -112,13 +120,14 @@ public sealed class PlaneMatrixTests
         return JsonNode.Parse(text)!["choices"]![0]!["text"]!.GetValue<string>();
     }
 
-    private static JsonObject Body(string prompt, int tokens, bool isStream) => new()
-    {
-        ["model"] = "tiny",
-        ["prompt"] = prompt,
-        ["max_tokens"] = tokens,
-        ["temperature"] = 0,
-        ["ignore_eos"] = true,
-        ["stream"] = isStream,
-    };
+    private static JsonObject Body(string prompt, int tokens, bool isStream) =>
+        new()
+        {
+            ["model"] = "tiny",
+            ["prompt"] = prompt,
+            ["max_tokens"] = tokens,
+            ["temperature"] = 0,
+            ["ignore_eos"] = true,
+            ["stream"] = isStream,
+        };
 }

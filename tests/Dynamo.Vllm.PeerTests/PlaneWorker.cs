@@ -10,6 +10,7 @@ using Dynamo.Vllm.Testing.Servers;
 using Dynamo.Vllm.Transports.Tcp;
 
 namespace Dynamo.Vllm.PeerTests;
+
 using Dynamo.Vllm.Testing;
 
 /// <summary>The planes of a worker without an engine: every request is answered with two tokens.</summary>
@@ -31,20 +32,44 @@ internal sealed class PlaneWorker : IEndpointHandler, IAsyncDisposable
     public InstanceId Instance => _registration.Instance;
 
     public static async Task<PlaneWorker> StartAsync(
-        IDiscovery discovery, Func<RequestDispatcher, IRequestPlane> createPlane, IConnectionSecurity security, LogCapture log)
+        IDiscovery discovery,
+        Func<RequestDispatcher, IRequestPlane> createPlane,
+        IConnectionSecurity security,
+        LogCapture log
+    )
     {
-        var worker = Create(discovery, createPlane, new TcpCallHomeDialer(security, TimeProvider.System, log.For<TcpCallHomeDialer>()), log);
+        var worker = Create(
+            discovery,
+            createPlane,
+            new TcpCallHomeDialer(security, TimeProvider.System, log.For<TcpCallHomeDialer>()),
+            log
+        );
         await worker.JoinAsync(Generate, Card(), worker);
         return worker;
     }
 
     /// <summary>Planes for a double that brings its own endpoint, card and handler to <see cref="JoinAsync"/>.</summary>
-    public static PlaneWorker Create(IDiscovery discovery, Func<RequestDispatcher, IRequestPlane> createPlane, ICallHomeDialer dialer, LogCapture log)
+    public static PlaneWorker Create(
+        IDiscovery discovery,
+        Func<RequestDispatcher, IRequestPlane> createPlane,
+        ICallHomeDialer dialer,
+        LogCapture log
+    )
     {
         var metrics = new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1");
-        var dispatcher = new RequestDispatcher(dialer, new AdmissionLimits(), metrics.Dispatcher, TimeProvider.System, log.For<RequestDispatcher>());
+        var dispatcher = new RequestDispatcher(
+            dialer,
+            new AdmissionLimits(),
+            metrics.Dispatcher,
+            TimeProvider.System,
+            log.For<RequestDispatcher>()
+        );
         var plane = createPlane(dispatcher);
-        return new PlaneWorker(new WorkerRegistration(discovery, plane, "cpu", PayloadCodec.MessagePack, log.For<WorkerRegistration>()), plane, metrics);
+        return new PlaneWorker(
+            new WorkerRegistration(discovery, plane, "cpu", PayloadCodec.MessagePack, log.For<WorkerRegistration>()),
+            plane,
+            metrics
+        );
     }
 
     public async Task JoinAsync(EndpointId endpoint, JsonObject card, IEndpointHandler handler)

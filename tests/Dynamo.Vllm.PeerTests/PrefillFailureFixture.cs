@@ -41,14 +41,19 @@ public sealed class PrefillFailureFixture : IAsyncLifetime
         Decode = WorkerProcess.StartSimulated(
             _store.Path,
             ["--disaggregation-mode", "decode", "--kv-transfer-config", """{"kv_connector":"NixlConnector","kv_role":"kv_consumer"}"""],
-            new Dictionary<string, string>(variables) { ["VLLM_NIXL_SIDE_CHANNEL_HOST"] = "127.0.0.1" });
+            new Dictionary<string, string>(variables) { ["VLLM_NIXL_SIDE_CHANNEL_HOST"] = "127.0.0.1" }
+        );
         await Decode.ReadyAsync(Limit);
-        await Frontend.WaitAsync("the frontend did not find the decode worker", Limit, async () =>
-        {
-            var (status, body) = await AskAsync("is there a decode worker?");
-            BeforePrefill = (status, body, await DecodeCallsAsync());
-            return status == HttpStatusCode.ServiceUnavailable; // 404 until it has read the card
-        });
+        await Frontend.WaitAsync(
+            "the frontend did not find the decode worker",
+            Limit,
+            async () =>
+            {
+                var (status, body) = await AskAsync("is there a decode worker?");
+                BeforePrefill = (status, body, await DecodeCallsAsync());
+                return status == HttpStatusCode.ServiceUnavailable; // 404 until it has read the card
+            }
+        );
         var card = Directory.GetFiles(Path.Combine(_store.Path, "v1", "mdc")).Single(path => !Path.GetFileName(path).StartsWith('.'));
         _decodeCard = JsonNode.Parse(await File.ReadAllTextAsync(card))!["card_json"]!.AsObject();
     }
@@ -59,7 +64,10 @@ public sealed class PrefillFailureFixture : IAsyncLifetime
         _prefill ??= await ScriptedPrefill.StartAsync(_store!.Path, _decodeCard!, _log);
         Prefill.Behaviour = PrefillBehaviour.HandsOver;
         await Frontend.WaitAsync(
-            "a hand-over does not work", Limit, async () => (await AskAsync("does a hand-over work?")).Status == HttpStatusCode.OK);
+            "a hand-over does not work",
+            Limit,
+            async () => (await AskAsync("does a hand-over work?")).Status == HttpStatusCode.OK
+        );
     }
 
     internal async Task StopPrefillAsync()
@@ -73,7 +81,14 @@ public sealed class PrefillFailureFixture : IAsyncLifetime
 
     internal async Task<(HttpStatusCode Status, string Body)> AskAsync(string prompt)
     {
-        var body = new JsonObject { ["model"] = "tiny", ["prompt"] = prompt, ["max_tokens"] = 4, ["min_tokens"] = 4, ["temperature"] = 0 };
+        var body = new JsonObject
+        {
+            ["model"] = "tiny",
+            ["prompt"] = prompt,
+            ["max_tokens"] = 4,
+            ["min_tokens"] = 4,
+            ["temperature"] = 0,
+        };
         using var response = await Frontend.PostAsync("/v1/completions", body);
         return (response.StatusCode, await response.Content.ReadAsStringAsync());
     }

@@ -4,7 +4,8 @@ using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>The failure matrix of the prefill stage, row by row: our decode worker and the official frontend (disaggregation.md, 7).</summary>
+/// <summary>The failure matrix of the prefill stage, row by row: our decode worker and the official frontend (disaggregation.md,
+/// 7).</summary>
 [Trait("Category", "Peers")]
 public sealed class PrefillFailureTests : IClassFixture<PrefillFailureFixture>
 {
@@ -83,11 +84,16 @@ public sealed class PrefillFailureTests : IClassFixture<PrefillFailureFixture>
         await _fleet.RecoverAsync();
         await _fleet.StopPrefillAsync();
         var before = await _fleet.DecodeCallsAsync();
-        await _fleet.Frontend.WaitAsync("requests are not refused", TimeSpan.FromSeconds(30), async () =>
-        {
-            var (status, body) = await _fleet.AskAsync("is there a prefill worker?");
-            return status == HttpStatusCode.ServiceUnavailable && body.Contains("not ready to serve requests", StringComparison.Ordinal);
-        });
+        await _fleet.Frontend.WaitAsync(
+            "requests are not refused",
+            TimeSpan.FromSeconds(30),
+            async () =>
+            {
+                var (status, body) = await _fleet.AskAsync("is there a prefill worker?");
+                return status == HttpStatusCode.ServiceUnavailable
+                    && body.Contains("not ready to serve requests", StringComparison.Ordinal);
+            }
+        );
         Assert.Equal(before, await _fleet.DecodeCallsAsync());
     }
 

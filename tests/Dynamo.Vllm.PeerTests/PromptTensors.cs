@@ -4,7 +4,8 @@ using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>Prompt embeddings as a client makes them, with the peers' torch: rows of the tiny model's own embedding table, and what no engine can use.</summary>
+/// <summary>Prompt embeddings as a client makes them, with the peers' torch: rows of the tiny model's own embedding table, and what no
+/// engine can use.</summary>
 internal static class PromptTensors
 {
     /// <summary>Tokens whose rows are the tensors named <c>rows-*</c>.</summary>
@@ -27,8 +28,10 @@ internal static class PromptTensors
             return base64.b64encode(file.getvalue()).decode()
 
         prompts = {
-            "rows-bfloat16": rows.bfloat16(), "rows-float32": rows.float(), "rows-float64": rows.double(), "rows-with-a-batch-dimension": rows.float()[None],
-            "one-row": noise[:1].clone(), "two-blocks": noise[:70].clone(), "float16": noise[:20].half(), "nearly-the-context": noise[:1010].bfloat16(),
+            "rows-bfloat16": rows.bfloat16(), "rows-float32": rows.float(), "rows-float64": rows.double(),
+            "rows-with-a-batch-dimension": rows.float()[None],
+            "one-row": noise[:1].clone(), "two-blocks": noise[:70].clone(), "float16": noise[:20].half(),
+            "nearly-the-context": noise[:1010].bfloat16(),
             "the-whole-context": noise[:1024].bfloat16(), "above-the-context": noise[:1025].bfloat16(), "one-dimension": noise[0].clone(),
             "three-dimensions": noise[:6].reshape(2, 3, -1).clone(), "wrong-width": noise[:9, :64].clone(), "no-rows": noise[:0].clone(),
             "integers": torch.zeros(9, table.shape[1], dtype=torch.int32), "a-dictionary": {"rows": rows},
@@ -44,10 +47,15 @@ internal static class PromptTensors
 
     public static async Task<JsonObject> MakeAsync()
     {
-        var start = new ProcessStartInfo(Peers.Python, ["-c", Script, Peers.TinyModel, $"[{string.Join(',', Tokens)}]"]) { RedirectStandardOutput = true };
+        var start = new ProcessStartInfo(Peers.Python, ["-c", Script, Peers.TinyModel, $"[{string.Join(',', Tokens)}]"])
+        {
+            RedirectStandardOutput = true,
+        };
         using var process = Process.Start(start)!;
         var text = await process.StandardOutput.ReadToEndAsync();
         await process.WaitForExitAsync();
-        return process.ExitCode == 0 ? JsonNode.Parse(text)!.AsObject() : throw new InvalidOperationException($"the tensors cannot be made: exit code {process.ExitCode}");
+        return process.ExitCode == 0
+            ? JsonNode.Parse(text)!.AsObject()
+            : throw new InvalidOperationException($"the tensors cannot be made: exit code {process.ExitCode}");
     }
 }

@@ -4,7 +4,8 @@ using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>The same inputs to our worker and to the official one, without a frontend in between: requests, control calls, probes and the dump.</summary>
+/// <summary>The same inputs to our worker and to the official one, without a frontend in between: requests, control calls, probes and the
+/// dump.</summary>
 [Collection(MixedFleet.Name)]
 [Trait("Category", "Peers")]
 public sealed class ReferenceAnswersTests
@@ -21,7 +22,9 @@ public sealed class ReferenceAnswersTests
         var comparison = new AnswerComparison(ours, official);
         await comparison.ExpectEqualAsync([.. DirectCatalogue.Equal, .. DirectCatalogue.EqualWhereDecoded]);
         await comparison.ExpectRefusedAsync(
-            [.. DirectCatalogue.RefusedByBoth, .. DirectCatalogue.RefusedByBothWhereDecoded], answer => AnswerComparison.ClassOf(answer) == "InvalidRequest");
+            [.. DirectCatalogue.RefusedByBoth, .. DirectCatalogue.RefusedByBothWhereDecoded],
+            answer => AnswerComparison.ClassOf(answer) == "InvalidRequest"
+        );
         await comparison.ExpectRefusedAsync(DirectCatalogue.FaultsThere, answer => AnswerComparison.ClassOf(answer) == "Internal");
         comparison.AssertNone();
     }
@@ -64,8 +67,10 @@ public sealed class ReferenceAnswersTests
             Assert.Equal(TaintsOf(_fleet.OfficialInstance), TaintsOf(_fleet.InstanceOf(_fleet.First)));
         }
 
-        string? TaintsOf(ulong instance) => _fleet.Records("v1/mdc").Single(record => record["instance_id"]!.GetValue<ulong>() == instance)
-            ["card_json"]!["runtime_config"]!["taints"]?.ToJsonString();
+        string? TaintsOf(ulong instance) =>
+            _fleet.Records("v1/mdc").Single(record => record["instance_id"]!.GetValue<ulong>() == instance)["card_json"]!["runtime_config"]!
+                ["taints"]
+                ?.ToJsonString();
     }
 
     [PeerFact]
@@ -108,13 +113,21 @@ public sealed class ReferenceAnswersTests
         Assert.Equal([], Except(official, ours));
         Assert.Equal(
             [
-                "config.drain_timeout", "config.engine_busy_timeout", "config.engine_drive", "config.engine_frozen_timeout", "config.engine_stall_timeout",
-                "config.live_is_ready", "config.python", "config.simulated_engine",
+                "config.drain_timeout",
+                "config.engine_busy_timeout",
+                "config.engine_drive",
+                "config.engine_frozen_timeout",
+                "config.engine_stall_timeout",
+                "config.live_is_ready",
+                "config.python",
+                "config.simulated_engine",
             ],
-            Except(ours, official));
+            Except(ours, official)
+        );
         Assert.Equal(
             ["config.dump_config_to", "config.engine_args.kv_events_config.endpoint", "runtime_info.command_line_args"],
-            ours.Keys.Intersect(official.Keys).Where(key => ours[key] != official[key] && !IsEnvironment(key)).Order(StringComparer.Ordinal));
+            ours.Keys.Intersect(official.Keys).Where(key => ours[key] != official[key] && !IsEnvironment(key)).Order(StringComparer.Ordinal)
+        );
 
         static IEnumerable<string> Except(IReadOnlyDictionary<string, string> some, IReadOnlyDictionary<string, string> others) =>
             some.Keys.Except(others.Keys).Where(key => !IsEnvironment(key)).Order(StringComparer.Ordinal);
@@ -138,10 +151,16 @@ public sealed class ReferenceAnswersTests
     private static async Task<IEnumerable<string>> RecoverySeriesAsync(HttpClient http)
     {
         var lines = (await http.GetStringAsync("/metrics")).Split('\n');
-        return lines.Where(line => line.Contains("worker_kv_query", StringComparison.Ordinal) && !line.Contains("_bucket", StringComparison.Ordinal))
-            .Select(line => string.Join(',', line[..line.IndexOf('}', StringComparison.Ordinal)].Split('{', ',').Select(part => part.Split('=')[0])))
+        return lines
+            .Where(line =>
+                line.Contains("worker_kv_query", StringComparison.Ordinal) && !line.Contains("_bucket", StringComparison.Ordinal)
+            )
+            .Select(line =>
+                string.Join(',', line[..line.IndexOf('}', StringComparison.Ordinal)].Split('{', ',').Select(part => part.Split('=')[0]))
+            )
             .Order(StringComparer.Ordinal);
     }
 
-    private static string WithoutId(string name) => name.StartsWith("worker_kv_query_source_", StringComparison.Ordinal) ? "worker_kv_query_source_" : name;
+    private static string WithoutId(string name) =>
+        name.StartsWith("worker_kv_query_source_", StringComparison.Ordinal) ? "worker_kv_query_source_" : name;
 }

@@ -25,7 +25,9 @@ internal readonly record struct RoutedAnswer(ulong Worker, int Rank, double HitR
         var details = JsonNode.Parse(text)!["nvext"]!;
         var worker = details["worker_id"]!;
         return new(
-            worker["decode_worker_id"]!.GetValue<ulong>(), worker["decode_dp_rank"]!.GetValue<int>(),
-            details["timing"]?["kv_hit_rate"]?.GetValue<double>() ?? 0);
+            worker["decode_worker_id"]!.GetValue<ulong>(),
+            worker["decode_dp_rank"]!.GetValue<int>(),
+            details["timing"]?["kv_hit_rate"]?.GetValue<double>() ?? 0
+        );
     }
 }

@@ -29,7 +29,9 @@ internal sealed class ScriptedPrefill : IEndpointHandler, ICallHomeDialer, IAsyn
         _planes = PlaneWorker.Create(
             new FileDiscovery(store, TimeProvider.System, log.For<FileDiscovery>()),
             dispatcher => new TcpRequestPlane(new TcpPlaneOptions(), dispatcher, new PlainConnections(), log.For<TcpRequestPlane>()),
-            this, log);
+            this,
+            log
+        );
     }
 
     public PrefillBehaviour Behaviour { get; set; }
@@ -120,19 +122,20 @@ internal sealed class ScriptedPrefill : IEndpointHandler, ICallHomeDialer, IAsyn
         return item;
     }
 
-    private static JsonObject Transfer(int promptTokens) => new()
-    {
-        ["do_remote_prefill"] = true,
-        ["do_remote_decode"] = false,
-        ["remote_block_ids"] = new JsonArray(new JsonArray(1)),
-        ["remote_engine_id"] = "scripted",
-        ["remote_request_id"] = "scripted-1",
-        ["remote_host"] = "127.0.0.1",
-        ["remote_port"] = 1,
-        ["tp_size"] = 1,
-        ["remote_num_tokens"] = promptTokens,
-        ["remote_blocks_expiry_time"] = null,
-    };
+    private static JsonObject Transfer(int promptTokens) =>
+        new()
+        {
+            ["do_remote_prefill"] = true,
+            ["do_remote_decode"] = false,
+            ["remote_block_ids"] = new JsonArray(new JsonArray(1)),
+            ["remote_engine_id"] = "scripted",
+            ["remote_request_id"] = "scripted-1",
+            ["remote_host"] = "127.0.0.1",
+            ["remote_port"] = 1,
+            ["tp_size"] = 1,
+            ["remote_num_tokens"] = promptTokens,
+            ["remote_blocks_expiry_time"] = null,
+        };
 
     /// <summary>The response stream of the double: true to the wire except where the row is about the stream itself.</summary>
     private sealed class ScriptedCallHome(ScriptedPrefill owner, ICallHome home) : ICallHome
@@ -167,9 +170,10 @@ internal sealed class ScriptedPrefill : IEndpointHandler, ICallHomeDialer, IAsyn
 
         public ValueTask WriteErrorAsync(DynamoError error) => home.WriteErrorAsync(error);
 
-        public ValueTask CompleteAsync() => owner.Behaviour == PrefillBehaviour.DropsTheConnection
-            ? throw new IOException("scripted: the connection ends in the middle of the stream")
-            : home.CompleteAsync();
+        public ValueTask CompleteAsync() =>
+            owner.Behaviour == PrefillBehaviour.DropsTheConnection
+                ? throw new IOException("scripted: the connection ends in the middle of the stream")
+                : home.CompleteAsync();
 
         public ValueTask DisposeAsync() => home.DisposeAsync();
     }

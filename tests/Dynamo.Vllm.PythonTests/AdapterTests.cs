@@ -20,12 +20,21 @@ public sealed class AdapterTests : SimulatedWorkerTests
         Assert.Equal("""{"status":"success","loras":{},"count":0}""", await worker.Http.GetStringAsync("/v1/loras"));
         var reply = await LoadAsync(worker, "one");
         Assert.Equal((HttpStatusCode.OK, "application/json"), (reply.Status, reply.Type));
-        Assert.Equal("""{"status":"success","message":"LoRA adapter 'one' loaded successfully","lora_name":"one","lora_id":900595494}""", reply.Text);
+        Assert.Equal(
+            """{"status":"success","message":"LoRA adapter 'one' loaded successfully","lora_name":"one","lora_id":900595494}""",
+            reply.Text
+        );
         await LoadAsync(worker, "two");
         Assert.Equal(["one", "two"], Cards());
-        var card = JsonNode.Parse(await File.ReadAllTextAsync(Records().Single(path => path.EndsWith("%2Fone", StringComparison.Ordinal))))!["card_json"]!;
+        var card = JsonNode.Parse(
+            await File.ReadAllTextAsync(Records().Single(path => path.EndsWith("%2Fone", StringComparison.Ordinal)))
+        )!["card_json"]!;
         Assert.Equal("""{"name":"one","max_gpu_lora_count":2}""", card["lora"]!.ToJsonString());
-        Assert.Contains("hidden_size", await worker.Http.GetStringAsync(new Uri((string)card["model_info"]!["hf_config_json"]!["path"]!)), StringComparison.Ordinal);
+        Assert.Contains(
+            "hidden_size",
+            await worker.Http.GetStringAsync(new Uri((string)card["model_info"]!["hf_config_json"]!["path"]!)),
+            StringComparison.Ordinal
+        );
 
         await using var client = await ConnectAsync();
         string[] models = ["tiny", "one", "two", ""];
@@ -58,13 +67,18 @@ public sealed class AdapterTests : SimulatedWorkerTests
         var body = Load("one").ToJsonString();
         Assert.Equal(
             """{"status":"success","message":"LoRA adapter 'one' loaded successfully","lora_name":"one","lora_id":900595494,"hot_swap":false}""",
-            await CallAsync("load_lora", body));
+            await CallAsync("load_lora", body)
+        );
         Assert.Equal("""{"status":"success","loras":{"one":900595494},"count":1}""", await CallAsync("list_loras", "{}"));
         Assert.Equal("LoRA adapter 'one' already loaded", (string?)JsonNode.Parse(await CallAsync("load_lora", body))!["message"]);
-        Assert.Equal("""{"status":"error","message":"Request is required with 'lora_name' field"}""", await CallAsync("unload_lora", "null"));
+        Assert.Equal(
+            """{"status":"error","message":"Request is required with 'lora_name' field"}""",
+            await CallAsync("unload_lora", "null")
+        );
         Assert.Equal(
             """{"status":"success","message":"LoRA adapter 'one' unloaded successfully","lora_name":"one","lora_id":900595494}""",
-            await CallAsync("unload_lora", """{"lora_name":"one"}"""));
+            await CallAsync("unload_lora", """{"lora_name":"one"}""")
+        );
         Assert.Empty(Cards());
     }
 
@@ -75,11 +89,25 @@ public sealed class AdapterTests : SimulatedWorkerTests
     public async Task What_is_no_adapter_is_refused_and_leaves_nothing_behind(string defect, string message)
     {
         var folder = await AdapterAsync("bad", 1, defect == "rank" ? 64 : 8);
-        File.Delete(Path.Combine(folder, defect switch { "noconfig" => "adapter_config.json", "noweights" => "adapter_model.safetensors", _ => "none" }));
+        File.Delete(
+            Path.Combine(
+                folder,
+                defect switch
+                {
+                    "noconfig" => "adapter_config.json",
+                    "noweights" => "adapter_model.safetensors",
+                    _ => "none",
+                }
+            )
+        );
         await using var worker = await StartAsync(folder);
         var reply = await LoadAsync(worker, "bad");
         Assert.Equal(HttpStatusCode.InternalServerError, reply.Status);
-        Assert.Contains($"Failed to add LoRA 'bad': Call to add_lora method failed: Worker failed with error '", reply.Text, StringComparison.Ordinal);
+        Assert.Contains(
+            $"Failed to add LoRA 'bad': Call to add_lora method failed: Worker failed with error '",
+            reply.Text,
+            StringComparison.Ordinal
+        );
         Assert.Contains(message, reply.Text, StringComparison.Ordinal);
         Assert.Empty(Cards());
         await using var client = await ConnectAsync();
@@ -96,12 +124,16 @@ public sealed class AdapterTests : SimulatedWorkerTests
         var reading = CountAsync(running);
         await UsageAsync(worker, usage => usage > 0);
         var unload = worker.Http.DeleteAsync("/v1/loras/one");
-        await Polling.UntilAsync("the change does not begin", Limit, async () =>
-        {
-            await using var late = await client.CallAsync(Request("one", 2), default);
-            var items = await ItemsAsync(late);
-            return items.Exists(item => (string?)item["error"]?["message"] == "ValueError: unknown model or LoRA adapter: 'one'");
-        });
+        await Polling.UntilAsync(
+            "the change does not begin",
+            Limit,
+            async () =>
+            {
+                await using var late = await client.CallAsync(Request("one", 2), default);
+                var items = await ItemsAsync(late);
+                return items.Exists(item => (string?)item["error"]?["message"] == "ValueError: unknown model or LoRA adapter: 'one'");
+            }
+        );
         Assert.Equal(300, await reading);
         using var response = await unload.WaitAsync(Limit);
         Assert.Equal(HttpStatusCode.OK, response.StatusCode);
@@ -118,9 +150,19 @@ public sealed class AdapterTests : SimulatedWorkerTests
         var old = await TokensAsync(client, "one");
         await using var running = await client.CallAsync(Request("one", 200), default);
         var reading = CountAsync(running);
-        var (_, _, text) = await PostAsync(worker, "/engine/load_lora", new JsonObject { ["lora_name"] = "one", ["source"] = new JsonObject { ["uri"] = $"file://{second}" } });
+        var (_, _, text) = await PostAsync(
+            worker,
+            "/engine/load_lora",
+            new JsonObject
+            {
+                ["lora_name"] = "one",
+                ["source"] = new JsonObject { ["uri"] = $"file://{second}" },
+            }
+        );
         Assert.Equal(
-            """{"status":"success","message":"LoRA adapter 'one' hot-swapped successfully","lora_name":"one","lora_id":900595494,"hot_swap":true}""", text);
+            """{"status":"success","message":"LoRA adapter 'one' hot-swapped successfully","lora_name":"one","lora_id":900595494,"hot_swap":true}""",
+            text
+        );
         Assert.Equal(200, await reading);
         Assert.NotEqual(old, await TokensAsync(client, "one"));
         Assert.Equal(["one"], Cards());
@@ -156,7 +198,14 @@ public sealed class AdapterTests : SimulatedWorkerTests
         var reply = await LoadAsync(worker, "two");
         Assert.Equal(
             (HttpStatusCode.InternalServerError, true),
-            (reply.Status, reply.Text.Contains("Failed to register LoRA 'two' in discovery registry: the worker is shutting down", StringComparison.Ordinal)));
+            (
+                reply.Status,
+                reply.Text.Contains(
+                    "Failed to register LoRA 'two' in discovery registry: the worker is shutting down",
+                    StringComparison.Ordinal
+                )
+            )
+        );
         Assert.Empty(Cards());
         Assert.Equal(300, await reading.WaitAsync(Limit));
         Assert.Equal(0, await worker.Process.ExitCodeAsync(Limit));
@@ -183,7 +232,12 @@ public sealed class AdapterTests : SimulatedWorkerTests
         Assert.Equal(404, await worker.StatusAsync("/v1/loras"));
         var (status, _, text) = await PostAsync(worker, "/engine/load_lora", Load("one"));
         Assert.Equal(
-            (HttpStatusCode.OK, """{"status":"error","message":"LoRAManager not initialized. Set DYN_LORA_ENABLED=true to enable URI-based LoRA loading."}"""), (status, text));
+            (
+                HttpStatusCode.OK,
+                """{"status":"error","message":"LoRAManager not initialized. Set DYN_LORA_ENABLED=true to enable URI-based LoRA loading."}"""
+            ),
+            (status, text)
+        );
         await using var client = await ConnectAsync();
         Assert.Equal(await TokensAsync(client, "tiny"), await TokensAsync(client, "one"));
     }
@@ -195,7 +249,8 @@ public sealed class AdapterTests : SimulatedWorkerTests
         var reply = await LoadAsync(worker, "one");
         Assert.Equal(
             """{"status":"error","message":"LoRA management not available: no 'load_lora' handler is registered (neither a local LoRA endpoint nor an engine update). This worker either has LoRA disabled or its backend does not support LoRA management.","lora_name":"one"}""",
-            reply.Text);
+            reply.Text
+        );
         Assert.Equal(500, await worker.StatusAsync("/v1/loras"));
         Assert.Empty(FileDirectoryReader.FindTcp(Store, "load_lora"));
     }
@@ -205,7 +260,8 @@ public sealed class AdapterTests : SimulatedWorkerTests
     {
         await using var worker = await StartAsync(await AdapterAsync("one", 1));
         await LoadAsync(worker, "one");
-        Assert.Equal(0, await worker.MetricAsync("dynamo_component_requests_total", "dynamo_endpoint=\"load_lora\"")); // over HTTP it is no request
+        // Over HTTP it is no request.
+        Assert.Equal(0, await worker.MetricAsync("dynamo_component_requests_total", "dynamo_endpoint=\"load_lora\""));
         await CallAsync("list_loras", "{}");
         Assert.Equal(1, await worker.MetricAsync("dynamo_component_requests_total", "dynamo_endpoint=\"list_loras\""));
     }
@@ -228,11 +284,21 @@ public sealed class AdapterTests : SimulatedWorkerTests
     private Task<string> AdapterAsync(string name, int seed, int rank = 8) =>
         TestAdapter.MakeAsync(Path.Combine(SimulatedPaths.SimulatedEngine, "model"), Path.Combine(_folder.Path, name), seed, rank);
 
-    private JsonObject Load(string name) => new() { ["lora_name"] = name, ["source"] = new JsonObject { ["uri"] = $"file://{Path.Combine(_folder.Path, name)}" } };
+    private JsonObject Load(string name) =>
+        new()
+        {
+            ["lora_name"] = name,
+            ["source"] = new JsonObject { ["uri"] = $"file://{Path.Combine(_folder.Path, name)}" },
+        };
 
-    private Task<(HttpStatusCode Status, string? Type, string Text)> LoadAsync(WorkerProcess worker, string name) => PostAsync(worker, "/v1/loras", Load(name));
+    private Task<(HttpStatusCode Status, string? Type, string Text)> LoadAsync(WorkerProcess worker, string name) =>
+        PostAsync(worker, "/v1/loras", Load(name));
 
-    private static async Task<(HttpStatusCode Status, string? Type, string Text)> PostAsync(WorkerProcess worker, string path, JsonObject body)
+    private static async Task<(HttpStatusCode Status, string? Type, string Text)> PostAsync(
+        WorkerProcess worker,
+        string path,
+        JsonObject body
+    )
     {
         using var response = await worker.Http.PostAsync(path, new StringContent(body.ToJsonString(), Encoding.UTF8, "application/json"));
         return (response.StatusCode, response.Content.Headers.ContentType?.MediaType, await response.Content.ReadAsStringAsync());
@@ -240,23 +306,40 @@ public sealed class AdapterTests : SimulatedWorkerTests
 
     /// <summary>Suffixes of the adapter cards in discovery.</summary>
     private List<string> Cards() =>
-        [.. Records().Where(path => path.Contains("/v1/mdc/", StringComparison.Ordinal))
-            .Select(path => Uri.UnescapeDataString(Path.GetFileName(path)).Split('/')).Where(key => key.Length == 5).Select(key => key[4]).Order(StringComparer.Ordinal)];
+        [
+            .. Records()
+                .Where(path => path.Contains("/v1/mdc/", StringComparison.Ordinal))
+                .Select(path => Uri.UnescapeDataString(Path.GetFileName(path)).Split('/'))
+                .Where(key => key.Length == 5)
+                .Select(key => key[4])
+                .Order(StringComparer.Ordinal),
+        ];
 
     private async Task<string> CallAsync(string endpoint, string body)
     {
-        await using var client = await WorkerClient.ConnectAsync(FileDirectoryReader.FindTcp(Store, endpoint)[0], PayloadCodec.MessagePack, default);
+        await using var client = await WorkerClient.ConnectAsync(
+            FileDirectoryReader.FindTcp(Store, endpoint)[0],
+            PayloadCodec.MessagePack,
+            default
+        );
         await using var call = await client.CallAsync(Encoding.UTF8.GetBytes(body), default);
-        return (await SingleAsync(call))["data"]!.ToJsonString(new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
+        return (await SingleAsync(call))["data"]!.ToJsonString(
+            new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping }
+        );
     }
 
-    private static byte[] Request(string model, int maxTokens) => Encoding.UTF8.GetBytes(
-        $$$"""{"model":"{{{model}}}","token_ids":[7,2,3],"stop_conditions":{"max_tokens":{{{maxTokens}}},"ignore_eos":true},"sampling_options":{"temperature":0}}""");
+    private static byte[] Request(string model, int maxTokens) =>
+        Encoding.UTF8.GetBytes(
+            $$$"""{"model":"{{{model}}}","token_ids":[7,2,3],"stop_conditions":{"max_tokens":{{{maxTokens}}},"ignore_eos":true},"sampling_options":{"temperature":0}}"""
+        );
 
     private static async Task<string> TokensAsync(WorkerClient client, string model)
     {
         await using var call = await client.CallAsync(Request(model, 12), default);
-        return string.Join(',', (await ItemsAsync(call)).SelectMany(item => item["data"]!["token_ids"]!.AsArray()).Select(token => token!.ToJsonString()));
+        return string.Join(
+            ',',
+            (await ItemsAsync(call)).SelectMany(item => item["data"]!["token_ids"]!.AsArray()).Select(token => token!.ToJsonString())
+        );
     }
 
     private static async Task<string?> ErrorAsync(WorkerClient client, string model)

@@ -23,15 +23,32 @@ public sealed class EngineFixture : IAsyncLifetime
     public async Task InitializeAsync()
     {
         Python = PythonLocator.Locate(null, Environment.GetEnvironmentVariable);
-        Engine = new VllmEngine(Python, new VllmEngineOptions { SimulatedPath = SimulatedPaths.SimulatedEngine }, TimeProvider.System, _log);
+        Engine = new VllmEngine(
+            Python,
+            new VllmEngineOptions { SimulatedPath = SimulatedPaths.SimulatedEngine },
+            TimeProvider.System,
+            _log
+        );
         Engine.StartInterpreter();
         using var limit = new CancellationTokenSource(TimeLimit);
         EngineArguments = await Engine.ParseAsync(
             [
-                "--model", Path.Combine(SimulatedPaths.SimulatedEngine, "model"), "--max-model-len", "1k", "--block-size", "16", "--num-gpu-blocks-override", "256",
-                "--simulated-step-time-ms", "2", "--max-num-seqs", "64", "--enable-prompt-embeds",
+                "--model",
+                Path.Combine(SimulatedPaths.SimulatedEngine, "model"),
+                "--max-model-len",
+                "1k",
+                "--block-size",
+                "16",
+                "--num-gpu-blocks-override",
+                "256",
+                "--simulated-step-time-ms",
+                "2",
+                "--max-num-seqs",
+                "64",
+                "--enable-prompt-embeds",
             ],
-            limit.Token);
+            limit.Token
+        );
         try
         {
             await Engine.BuildAsync(new JsonObject { ["skip_tokenizer_init"] = false }, [], limit.Token);

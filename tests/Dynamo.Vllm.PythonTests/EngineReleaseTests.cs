@@ -39,7 +39,12 @@ public sealed class EngineReleaseTests : SimulatedWorkerTests, IDisposable
     public async Task A_release_without_the_short_ways_is_served_and_says_so()
     {
         await using var worker = StartDoctored(
-            "v1/engine/async_llm.py", "self._add_request(", "self._add_one(", "async def _add_request(", "async def _add_one(");
+            "v1/engine/async_llm.py",
+            "self._add_request(",
+            "self._add_one(",
+            "async def _add_request(",
+            "async def _add_one("
+        );
         await worker.ReadyAsync(Limit);
         const string expected = "request goes vLLM's own way into the engine: it lacks vllm.v1.engine.async_llm.AsyncLLM._add_request";
         Assert.Single(worker.Process.Lines, line => line.Contains(expected, StringComparison.Ordinal));
@@ -52,8 +57,10 @@ public sealed class EngineReleaseTests : SimulatedWorkerTests, IDisposable
     {
         await using var worker = StartDoctored("__init__.py", "\"0.31.0+simulated\"", "\"0.32.0\"");
         await worker.ReadyAsync(Limit);
-        Assert.Single(worker.Process.Lines, line => line.Contains(
-            "vLLM 0.32.0 is not the release that this worker is run with (0.31)", StringComparison.Ordinal));
+        Assert.Single(
+            worker.Process.Lines,
+            line => line.Contains("vLLM 0.32.0 is not the release that this worker is run with (0.31)", StringComparison.Ordinal)
+        );
     }
 
     /// <param name="file">Of the simulated package.</param>
@@ -81,6 +88,7 @@ public sealed class EngineReleaseTests : SimulatedWorkerTests, IDisposable
         return WorkerProcess.Start(
             Store,
             ["--model", model, "--served-model-name", "tiny", "--max-model-len", "1024"],
-            new Dictionary<string, string> { ["PYTHONPATH"] = _folder.Path });
+            new Dictionary<string, string> { ["PYTHONPATH"] = _folder.Path }
+        );
     }
 }

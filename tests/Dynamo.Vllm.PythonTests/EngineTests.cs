@@ -98,8 +98,7 @@ public sealed class EngineTests
             Assert.Equal(output.Tokens.Length, output.Logprobs!.Count);
             Assert.All(output.Logprobs, entry => Assert.True(entry.Top.Count >= 2 && entry.Selected <= 0));
             Assert.All(output.Logprobs, entry => Assert.Contains(entry.Top, candidate => !candidate.TokenUtf8.IsEmpty));
-        }
-        while (!output.IsLast);
+        } while (!output.IsLast);
         Assert.Equal(3, tokens);
     }
 
@@ -151,7 +150,11 @@ public sealed class EngineTests
     {
         var failure = await Assert.ThrowsAsync<RequestFailedException>(() => RunAsync(Embeddings(Golden.Text($"embeds/{name}.b64"))));
         Assert.Equal("backend.invalid_argument", failure.Error.Reason);
-        Assert.Contains("Failed to decode prompt_embeds as PyTorch tensor: `prompt_embeds`", failure.Error.Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "Failed to decode prompt_embeds as PyTorch tensor: `prompt_embeds`",
+            failure.Error.Message,
+            StringComparison.Ordinal
+        );
         Assert.Contains(words, failure.Error.Message, StringComparison.Ordinal);
     }
 
@@ -171,8 +174,14 @@ public sealed class EngineTests
         using var limit = new CancellationTokenSource(EngineFixture.TimeLimit);
         await Engine.CallAsync("check_health", null, limit.Token);
         Assert.False((await Engine.CallAsync("round_trip", null, limit.Token)).GetBoolean());
-        Assert.True((await Engine.CallAsync("reset_prefix_cache", new JsonObject { ["reset_connector"] = true }, limit.Token)).GetBoolean());
-        Assert.Contains("vllm:num_requests_running", (await Engine.CallAsync("metrics", null, limit.Token)).GetString(), StringComparison.Ordinal);
+        Assert.True(
+            (await Engine.CallAsync("reset_prefix_cache", new JsonObject { ["reset_connector"] = true }, limit.Token)).GetBoolean()
+        );
+        Assert.Contains(
+            "vllm:num_requests_running",
+            (await Engine.CallAsync("metrics", null, limit.Token)).GetString(),
+            StringComparison.Ordinal
+        );
         var refusal = await Assert.ThrowsAsync<EngineCallException>(() => Engine.CallAsync("__init__", null, limit.Token));
         Assert.Contains("unknown engine call", refusal.Message, StringComparison.Ordinal);
     }
@@ -181,24 +190,30 @@ public sealed class EngineTests
     public async Task A_thousand_requests_with_random_aborts_leave_nothing_behind()
     {
         var random = new Random(7);
-        var plans = Enumerable.Range(0, 1000).Select(_ => (Tokens: random.Next(1, 30), AbortAfter: random.Next(3) == 0 ? random.Next(1, 10) : int.MaxValue)).ToArray();
-        await Parallel.ForEachAsync(plans, new ParallelOptions { MaxDegreeOfParallelism = 100 }, async (plan, _) =>
-        {
-            var stream = Engine.Submit(Request([1, plan.Tokens], plan.Tokens));
-            var seen = 0;
-            EngineOutput output;
-            do
+        var plans = Enumerable
+            .Range(0, 1000)
+            .Select(_ => (Tokens: random.Next(1, 30), AbortAfter: random.Next(3) == 0 ? random.Next(1, 10) : int.MaxValue))
+            .ToArray();
+        await Parallel.ForEachAsync(
+            plans,
+            new ParallelOptions { MaxDegreeOfParallelism = 100 },
+            async (plan, _) =>
             {
-                output = await NextAsync(stream);
-                seen += output.Tokens.Length;
-                if (seen >= plan.AbortAfter)
+                var stream = Engine.Submit(Request([1, plan.Tokens], plan.Tokens));
+                var seen = 0;
+                EngineOutput output;
+                do
                 {
-                    stream.Abort();
-                }
+                    output = await NextAsync(stream);
+                    seen += output.Tokens.Length;
+                    if (seen >= plan.AbortAfter)
+                    {
+                        stream.Abort();
+                    }
+                } while (!output.IsLast);
+                Assert.True(seen == plan.Tokens || plan.AbortAfter < int.MaxValue);
             }
-            while (!output.IsLast);
-            Assert.True(seen == plan.Tokens || plan.AbortAfter < int.MaxValue);
-        });
+        );
         Assert.Equal(0, Engine.RunningRequests);
     }
 
@@ -207,7 +222,12 @@ public sealed class EngineTests
         var options = new PreprocessedRequest { TokenIds = prompt, HasTokenIds = true };
         options.SamplingOptions.Temperature = 0;
         options.StopConditions.IgnoreEos = true;
-        return new EngineRequest { RequestId = Guid.NewGuid().ToString(), Options = options, MaxTokens = maxTokens };
+        return new EngineRequest
+        {
+            RequestId = Guid.NewGuid().ToString(),
+            Options = options,
+            MaxTokens = maxTokens,
+        };
     }
 
     private static EngineRequest Embeddings(string text)
@@ -245,8 +265,7 @@ public sealed class EngineTests
                 result.Finish = output.Finish;
                 result.Ends++;
             }
-        }
-        while (!output.IsLast);
+        } while (!output.IsLast);
         return result;
     }
 

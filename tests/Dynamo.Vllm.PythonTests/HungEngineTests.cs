@@ -21,7 +21,11 @@ public sealed class HungEngineTests : SimulatedWorkerTests
 
         await Polling.UntilAsync("the worker calls itself ready", Limit, async () => await worker.StatusAsync("/health") == 503);
         Assert.Equal(200, await worker.StatusAsync("/live"));
-        await Polling.UntilAsync("still in discovery", Limit, () => Task.FromResult(FileDirectoryReader.FindTcp(Store, "generate").Count == 0));
+        await Polling.UntilAsync(
+            "still in discovery",
+            Limit,
+            () => Task.FromResult(FileDirectoryReader.FindTcp(Store, "generate").Count == 0)
+        );
         await using (var refused = await client.CallAsync(Body(2, 5), default))
         {
             Assert.Equal("backend.worker_unavailable", (string?)(await SingleAsync(refused))["error"]!["reason"]);
@@ -32,11 +36,18 @@ public sealed class HungEngineTests : SimulatedWorkerTests
 
         worker.Process.Signal("CONT", core);
         await Polling.UntilAsync("the worker does not come back", Limit, async () => await worker.StatusAsync("/health") == 200);
-        await Polling.UntilAsync("not in discovery", Limit, () => Task.FromResult(FileDirectoryReader.FindTcp(Store, "generate").Count == 1));
+        await Polling.UntilAsync(
+            "not in discovery",
+            Limit,
+            () => Task.FromResult(FileDirectoryReader.FindTcp(Store, "generate").Count == 1)
+        );
         await using var again = await client.CallAsync(Body(3, 20), default);
         Assert.Equal(20, await CountAsync(again));
         await Polling.UntilAsync(
-            "the engine still works for a caller that was led away", Limit, async () => await worker.MetricAsync("vllm:num_requests_running") == 0);
+            "the engine still works for a caller that was led away",
+            Limit,
+            async () => await worker.MetricAsync("vllm:num_requests_running") == 0
+        );
         worker.Process.Signal("TERM");
         Assert.Equal(0, await worker.Process.ExitCodeAsync(Limit));
     }

@@ -3,7 +3,8 @@ using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PythonTests;
 
-/// <summary>Environments and model folders that nobody would think of, and that exist: what the reference serves is served, the rest is refused by name.</summary>
+/// <summary>Environments and model folders that nobody would think of, and that exist: what the reference serves is served, the rest is
+/// refused by name.</summary>
 public sealed class OddEnvironmentTests : SimulatedWorkerTests, IDisposable
 {
     private readonly TemporaryFolder _folder = new();
@@ -32,7 +33,10 @@ public sealed class OddEnvironmentTests : SimulatedWorkerTests, IDisposable
         var model = CopyModel();
         var config = Path.Combine(model, "config.json");
         var text = await File.ReadAllTextAsync(config);
-        await File.WriteAllTextAsync(config, text[..text.LastIndexOf('}')] + ", \"a\": Infinity, \"b\": [-Infinity, NaN], \"c\": \"NaN, \\\"Infinity\"}");
+        await File.WriteAllTextAsync(
+            config,
+            text[..text.LastIndexOf('}')] + ", \"a\": Infinity, \"b\": [-Infinity, NaN], \"c\": \"NaN, \\\"Infinity\"}"
+        );
         File.CreateSymbolicLink(Path.Combine(model, "vocab.txt"), "/nonexistent/blob");
         using (var large = File.Create(Path.Combine(model, "weights.tar")))
         {
@@ -67,7 +71,11 @@ public sealed class OddEnvironmentTests : SimulatedWorkerTests, IDisposable
     [Fact]
     public async Task The_status_server_listens_where_a_host_name_leads()
     {
-        await using var worker = WorkerProcess.StartSimulated(Store, [], new Dictionary<string, string> { ["DYN_SYSTEM_HOST"] = Dns.GetHostName() });
+        await using var worker = WorkerProcess.StartSimulated(
+            Store,
+            [],
+            new Dictionary<string, string> { ["DYN_SYSTEM_HOST"] = Dns.GetHostName() }
+        );
         await worker.ReadyAsync(Limit);
         var address = (await Dns.GetHostAddressesAsync(Dns.GetHostName()))[0];
         var line = await worker.Process.LineAsync("System status server listens on", Limit);
@@ -77,7 +85,11 @@ public sealed class OddEnvironmentTests : SimulatedWorkerTests, IDisposable
     [Fact]
     public async Task A_host_name_that_leads_nowhere_is_named()
     {
-        await using var worker = WorkerProcess.StartSimulated(Store, [], new Dictionary<string, string> { ["DYN_SYSTEM_HOST"] = "no-such-host.invalid" });
+        await using var worker = WorkerProcess.StartSimulated(
+            Store,
+            [],
+            new Dictionary<string, string> { ["DYN_SYSTEM_HOST"] = "no-such-host.invalid" }
+        );
         await worker.Process.LineAsync("System status server cannot listen on no-such-host.invalid:", Limit);
         await worker.ReadyAsync(Limit); // as in the reference
     }
@@ -104,7 +116,10 @@ public sealed class OddEnvironmentTests : SimulatedWorkerTests, IDisposable
 
     private static void AssertOneLine(WorkerProcess worker, string text)
     {
-        Assert.Single(worker.Process.Lines, line => line.Contains(text, StringComparison.Ordinal) && line.Contains("error:", StringComparison.Ordinal));
+        Assert.Single(
+            worker.Process.Lines,
+            line => line.Contains(text, StringComparison.Ordinal) && line.Contains("error:", StringComparison.Ordinal)
+        );
         Assert.DoesNotContain(worker.Process.Lines, line => line.Contains(" at Dynamo.", StringComparison.Ordinal));
     }
 

@@ -32,11 +32,14 @@ public sealed class ScarceDescriptorTests : SimulatedWorkerTests
             await AnsweredAsync(worker, async () => Assert.Equal(200, await worker.StatusAsync("/live")));
             await using var client = await ConnectAsync();
             Assert.Equal(50, await CountAsync(await client.CallAsync(Body(1, 50), default)).WaitAsync(Limit));
-            await AnsweredAsync(worker, async () =>
-            {
-                Assert.True(await worker.MetricAsync("dynamo_vllm_connections_closed_total", "requests") > 0);
-                Assert.True(await worker.MetricAsync("dynamo_vllm_connections_closed_total", "status") > 0);
-            });
+            await AnsweredAsync(
+                worker,
+                async () =>
+                {
+                    Assert.True(await worker.MetricAsync("dynamo_vllm_connections_closed_total", "requests") > 0);
+                    Assert.True(await worker.MetricAsync("dynamo_vllm_connections_closed_total", "status") > 0);
+                }
+            );
             Assert.InRange(worker.Process.Lines.Count(line => line.Contains("silent for longest", StringComparison.Ordinal)), 2, 20);
         }
         finally
@@ -62,39 +65,60 @@ public sealed class ScarceDescriptorTests : SimulatedWorkerTests
         // A private mount needs root; it goes with the worker's namespace.
         var store = Path.Combine(Store, "full");
         Directory.CreateDirectory(store);
-        string[] launcher = ["unshare", "-m", "sh", "-c", $"mount -t tmpfs -o size=4k none {store} && head -c 4096 /dev/zero > {store}/fill; exec \"$@\"", "sh"];
+        string[] launcher =
+        [
+            "unshare",
+            "-m",
+            "sh",
+            "-c",
+            $"mount -t tmpfs -o size=4k none {store} && head -c 4096 /dev/zero > {store}/fill; exec \"$@\"",
+            "sh",
+        ];
         await using var worker = WorkerProcess.StartSimulated(store, ["--simulated-load-time-ms", "50000"], launcher: launcher);
         Assert.Equal(1, await worker.Process.ExitCodeAsync(TimeSpan.FromSeconds(40)));
-        Assert.Single(worker.Process.Lines, line => line.Contains("error: file discovery cannot use", StringComparison.Ordinal) && line.Contains(store, StringComparison.Ordinal));
+        Assert.Single(
+            worker.Process.Lines,
+            line =>
+                line.Contains("error: file discovery cannot use", StringComparison.Ordinal)
+                && line.Contains(store, StringComparison.Ordinal)
+        );
     }
 
     [Fact]
     public async Task A_soft_limit_is_raised_to_the_hard_one()
     {
         await using var worker = await StartAsync(launcher: ["prlimit", "--nofile=64:4096"]);
-        var line = (await File.ReadAllLinesAsync($"/proc/{worker.Process.Id}/limits")).Single(line => line.StartsWith("Max open files", StringComparison.Ordinal));
+        var line = (await File.ReadAllLinesAsync($"/proc/{worker.Process.Id}/limits")).Single(line =>
+            line.StartsWith("Max open files", StringComparison.Ordinal)
+        );
         Assert.Equal(["4096", "4096"], line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[3..5]);
     }
 
     /// <summary>
-    /// The listener still works off the flood of connections that came before, so one that has not said anything yet can be the longest silent one:
+    /// The listener still works off the flood of connections that came before, so one that has not said anything yet can be the longest
+    /// silent one:
     /// a supervisor probes again, and so does this.
     /// </summary>
     private static async Task AnsweredAsync(WorkerProcess worker, Func<Task> probe)
     {
         var last = "";
-        await Polling.UntilAsync("no answer", Limit, async () =>
-        {
-            try
+        await Polling.UntilAsync(
+            "no answer",
+            Limit,
+            async () =>
             {
-                await probe();
-                return true;
-            }
-            catch (HttpRequestException exception)
-            {
-                last = exception.ToString();
-                return false;
-            }
-        }, () => $"{last}\n{worker.Process.Tail}");
+                try
+                {
+                    await probe();
+                    return true;
+                }
+                catch (HttpRequestException exception)
+                {
+                    last = exception.ToString();
+                    return false;
+                }
+            },
+            () => $"{last}\n{worker.Process.Tail}"
+        );
     }
 }

@@ -6,7 +6,8 @@ using Dynamo.Vllm.Transports.Client;
 
 namespace Dynamo.Vllm.PythonTests;
 
-/// <summary>What tests share that run the whole worker as a process on the simulated engine: one file store, its workers, its callers.</summary>
+/// <summary>What tests share that run the whole worker as a process on the simulated engine: one file store, its workers, its
+/// callers.</summary>
 public abstract class SimulatedWorkerTests : IDisposable
 {
     protected static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
@@ -29,7 +30,11 @@ public abstract class SimulatedWorkerTests : IDisposable
     /// <param name="grace">Grace period of the stop, in seconds.</param>
     /// <param name="environment">Beside that.</param>
     protected async Task<WorkerProcess> StartAsync(
-        string[]? arguments = null, IEnumerable<string>? launcher = null, double grace = 0.2, IReadOnlyDictionary<string, string>? environment = null)
+        string[]? arguments = null,
+        IEnumerable<string>? launcher = null,
+        double grace = 0.2,
+        IReadOnlyDictionary<string, string>? environment = null
+    )
     {
         var variables = new Dictionary<string, string>(environment ?? new Dictionary<string, string>())
         {
@@ -41,7 +46,11 @@ public abstract class SimulatedWorkerTests : IDisposable
     }
 
     protected static Task UsageAsync(WorkerProcess worker, Predicate<double> condition) =>
-        Polling.UntilAsync("the cache is not used as expected", Limit, async () => condition(await worker.MetricAsync("vllm:kv_cache_usage_perc")));
+        Polling.UntilAsync(
+            "the cache is not used as expected",
+            Limit,
+            async () => condition(await worker.MetricAsync("vllm:kv_cache_usage_perc"))
+        );
 
     protected static async Task<JsonObject> SingleAsync(WorkerCall call)
     {
@@ -63,8 +72,10 @@ public abstract class SimulatedWorkerTests : IDisposable
         return Directory.Exists(root) ? Directory.GetFiles(root, "*", SearchOption.AllDirectories) : [];
     }
 
-    protected static byte[] Body(int seed, int maxTokens) => System.Text.Encoding.UTF8.GetBytes(
-        $$$"""{"token_ids":[{{{seed}}},2,3],"stop_conditions":{"max_tokens":{{{maxTokens}}},"ignore_eos":true},"sampling_options":{"temperature":0}}""");
+    protected static byte[] Body(int seed, int maxTokens) =>
+        System.Text.Encoding.UTF8.GetBytes(
+            $$$"""{"token_ids":[{{{seed}}},2,3],"stop_conditions":{"max_tokens":{{{maxTokens}}},"ignore_eos":true},"sampling_options":{"temperature":0}}"""
+        );
 
     protected static async Task<int> CountAsync(WorkerCall call)
     {

@@ -20,7 +20,10 @@ public sealed class WorkerProcessTests : SimulatedWorkerTests
         Assert.NotEmpty(Records());
         worker.Process.Signal("TERM");
         Assert.Equal(0, await worker.Process.ExitCodeAsync(Limit));
-        Assert.DoesNotContain(worker.Process.Lines, line => line.Contains(" WARN ", StringComparison.Ordinal) && line.Contains("Killed", StringComparison.Ordinal));
+        Assert.DoesNotContain(
+            worker.Process.Lines,
+            line => line.Contains(" WARN ", StringComparison.Ordinal) && line.Contains("Killed", StringComparison.Ordinal)
+        );
         Assert.Empty(Records());
         Assert.All(children, AssertGone);
     }
@@ -146,8 +149,13 @@ public sealed class WorkerProcessTests : SimulatedWorkerTests
         await FirstAsync(broken);
         await killed.KillAsync(default);
         await broken.DisposeAsync();
-        await Polling.UntilAsync("the requests still run", Limit, async () =>
-            await worker.MetricAsync("dynamo_component_inflight_requests", "generate") == 0 && await worker.MetricAsync("vllm:num_requests_running") == 0);
+        await Polling.UntilAsync(
+            "the requests still run",
+            Limit,
+            async () =>
+                await worker.MetricAsync("dynamo_component_inflight_requests", "generate") == 0
+                && await worker.MetricAsync("vllm:num_requests_running") == 0
+        );
 
         Assert.Equal(2, await worker.MetricAsync("dynamo_component_cancellation_total", "generate"));
         await client.DisposeAsync();
@@ -181,7 +189,11 @@ public sealed class WorkerProcessTests : SimulatedWorkerTests
         await using var worker = await StartAsync();
         foreach (var codec in new[] { PayloadCodec.Json, PayloadCodec.MessagePack })
         {
-            await using var client = await WorkerClient.ConnectAsync(FileDirectoryReader.FindTcp(Store, "clear_kv_blocks")[0], codec, default);
+            await using var client = await WorkerClient.ConnectAsync(
+                FileDirectoryReader.FindTcp(Store, "clear_kv_blocks")[0],
+                codec,
+                default
+            );
             await using var call = await client.CallAsync("{}"u8.ToArray(), default);
             await foreach (var item in call.ReadAsync(default))
             {
@@ -195,11 +207,11 @@ public sealed class WorkerProcessTests : SimulatedWorkerTests
     [Fact]
     public async Task The_canary_proves_the_endpoint_before_it_is_ready()
     {
-        await using var worker = WorkerProcess.StartSimulated(Store, [], new Dictionary<string, string>
-        {
-            ["DYN_HEALTH_CHECK_ENABLED"] = "true",
-            ["DYN_CANARY_WAIT_TIME"] = "1",
-        });
+        await using var worker = WorkerProcess.StartSimulated(
+            Store,
+            [],
+            new Dictionary<string, string> { ["DYN_HEALTH_CHECK_ENABLED"] = "true", ["DYN_CANARY_WAIT_TIME"] = "1" }
+        );
         await worker.ReadyAsync(Limit);
         Assert.Equal(503, await worker.StatusAsync("/health"));
         await Polling.UntilAsync("the canary proves nothing", Limit, async () => await worker.StatusAsync("/health") == 200);
@@ -226,7 +238,9 @@ public sealed class WorkerProcessTests : SimulatedWorkerTests
         var handOver = await SingleAsync(await toPrefill.CallAsync(Body(1, 1), default));
         await UsageAsync(prefill, usage => usage > 0);
         await using var decode = await StartAsync(["--disaggregation-mode", "decode", "--kv-transfer-config", Transfer]);
-        var address = FileDirectoryReader.FindTcp(Store, "generate").Single(address => address.Contains("/backend/", StringComparison.Ordinal));
+        var address = FileDirectoryReader
+            .FindTcp(Store, "generate")
+            .Single(address => address.Contains("/backend/", StringComparison.Ordinal));
         await using var toDecode = await WorkerClient.ConnectAsync(address, PayloadCodec.MessagePack, default);
         var request = JsonNode.Parse(Body(1, 2))!;
         request["stop_conditions"]!["min_tokens"] = 9; // more than max_tokens: prefill workers run one token and do not see it
@@ -247,11 +261,22 @@ public sealed class WorkerProcessTests : SimulatedWorkerTests
     public async Task A_mistake_on_the_command_line_is_one_clear_line_and_its_exit_code(string[] arguments, int code, string message)
     {
         // Nobody listens there, and it is not waited for.
-        var away = new Dictionary<string, string> { ["DYN_DISCOVERY_BACKEND"] = "etcd", ["ETCD_ENDPOINTS"] = $"http://127.0.0.1:{FreePorts.Next()}" };
+        var away = new Dictionary<string, string>
+        {
+            ["DYN_DISCOVERY_BACKEND"] = "etcd",
+            ["ETCD_ENDPOINTS"] = $"http://127.0.0.1:{FreePorts.Next()}",
+        };
         await using var worker = WorkerProcess.StartSimulated(Store, arguments, away);
         Assert.Equal(code, await worker.Process.ExitCodeAsync(Limit));
         Assert.Contains(worker.Process.Lines, line => line.Contains(message, StringComparison.Ordinal));
-        Assert.DoesNotContain(worker.Process.Lines, line => line.Contains("shutdown was asked for", StringComparison.Ordinal) || line.Contains("exit code 0", StringComparison.Ordinal));
-        Assert.DoesNotContain(worker.Process.Lines, line => line.Contains(away["ETCD_ENDPOINTS"], StringComparison.Ordinal) || line.Contains("EngineDead", StringComparison.Ordinal));
+        Assert.DoesNotContain(
+            worker.Process.Lines,
+            line =>
+                line.Contains("shutdown was asked for", StringComparison.Ordinal) || line.Contains("exit code 0", StringComparison.Ordinal)
+        );
+        Assert.DoesNotContain(
+            worker.Process.Lines,
+            line => line.Contains(away["ETCD_ENDPOINTS"], StringComparison.Ordinal) || line.Contains("EngineDead", StringComparison.Ordinal)
+        );
     }
 }

@@ -17,10 +17,21 @@ public sealed class ChildProcess : IAsyncDisposable
     /// <param name="arguments">Its arguments.</param>
     /// <param name="environment">Beside that of this process.</param>
     /// <param name="isRead">False: nobody reads what it writes until <see cref="Read"/>.</param>
-    public ChildProcess(string name, string file, IEnumerable<string> arguments, IReadOnlyDictionary<string, string> environment, bool isRead = true)
+    public ChildProcess(
+        string name,
+        string file,
+        IEnumerable<string> arguments,
+        IReadOnlyDictionary<string, string> environment,
+        bool isRead = true
+    )
     {
         Name = name;
-        var start = new ProcessStartInfo(file, arguments) { UseShellExecute = false, RedirectStandardError = true, RedirectStandardOutput = true };
+        var start = new ProcessStartInfo(file, arguments)
+        {
+            UseShellExecute = false,
+            RedirectStandardError = true,
+            RedirectStandardOutput = true,
+        };
         foreach (var (key, value) in environment)
         {
             start.Environment[key] = value;
@@ -93,7 +104,9 @@ public sealed class ChildProcess : IAsyncDisposable
         }
         catch (Exception exception) when (exception is TimeoutException or InvalidOperationException)
         {
-            throw new InvalidOperationException($"{Name}: no line with '{text}' within {limit.TotalSeconds} s ({exception.Message})\n{Tail}");
+            throw new InvalidOperationException(
+                $"{Name}: no line with '{text}' within {limit.TotalSeconds} s ({exception.Message})\n{Tail}"
+            );
         }
     }
 

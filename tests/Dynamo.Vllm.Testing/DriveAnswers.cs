@@ -7,7 +7,8 @@ using Xunit;
 
 namespace Dynamo.Vllm.Testing;
 
-/// <summary>What a worker answers to one of each kind of request, and what its metrics say of them then: the same with every drive.</summary>
+/// <summary>What a worker answers to one of each kind of request, and what its metrics say of them then: the same with every
+/// drive.</summary>
 public static class DriveAnswers
 {
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(2);
@@ -15,9 +16,16 @@ public static class DriveAnswers
     /// <summary>Counts that do not depend on time. The one of latencies has a value for every token but the first.</summary>
     private static readonly string[] Counts =
     [
-        "vllm:generation_tokens_total", "vllm:prompt_tokens_total", "vllm:request_success_total", "vllm:time_to_first_token_seconds_count",
-        "vllm:inter_token_latency_seconds_count", "vllm:inter_token_latency_seconds_bucket", "vllm:request_generation_tokens_sum",
-        "vllm:e2e_request_latency_seconds_count", "vllm:request_decode_time_seconds_count", "vllm:prefix_cache_queries_total",
+        "vllm:generation_tokens_total",
+        "vllm:prompt_tokens_total",
+        "vllm:request_success_total",
+        "vllm:time_to_first_token_seconds_count",
+        "vllm:inter_token_latency_seconds_count",
+        "vllm:inter_token_latency_seconds_bucket",
+        "vllm:request_generation_tokens_sum",
+        "vllm:e2e_request_latency_seconds_count",
+        "vllm:request_decode_time_seconds_count",
+        "vllm:prefix_cache_queries_total",
     ];
 
     private static readonly string[] Kinds =
@@ -56,7 +64,11 @@ public static class DriveAnswers
 
     private static async Task<IReadOnlyList<string>> CollectAsync(string store, WorkerProcess worker)
     {
-        await using var client = await WorkerClient.ConnectAsync(FileDirectoryReader.FindTcp(store, "generate")[0], PayloadCodec.MessagePack, default);
+        await using var client = await WorkerClient.ConnectAsync(
+            FileDirectoryReader.FindTcp(store, "generate")[0],
+            PayloadCodec.MessagePack,
+            default
+        );
         var answers = new List<string>();
         foreach (var (kind, number) in Kinds.Select((kind, number) => (kind, number)))
         {
@@ -64,11 +76,24 @@ public static class DriveAnswers
         }
 
         // Many in each step, of all kinds, that come and go.
-        var together = Enumerable.Range(0, 48).Select(i => AskAsync(client, Body(Kinds[i % 10], Enumerable.Range(100 + i, 3 + (i % 7))))).ToList();
+        var together = Enumerable
+            .Range(0, 48)
+            .Select(i => AskAsync(client, Body(Kinds[i % 10], Enumerable.Range(100 + i, 3 + (i % 7)))))
+            .ToList();
         answers.AddRange((await Task.WhenAll(together)).Select((answer, i) => $"{i} of many, {Kinds[i % 10]}: {answer}"));
-        await Polling.UntilAsync("requests are still counted as running", Limit, async () => await worker.MetricAsync("vllm:num_requests_running") == 0);
+        await Polling.UntilAsync(
+            "requests are still counted as running",
+            Limit,
+            async () => await worker.MetricAsync("vllm:num_requests_running") == 0
+        );
         var metrics = await worker.Http.GetStringAsync("/metrics");
-        answers.AddRange(Counts.Select(family => $"{family} {MetricSamples.Sum(metrics, family, family.EndsWith("bucket", StringComparison.Ordinal) ? "+Inf" : "").ToString(CultureInfo.InvariantCulture)}"));
+        answers.AddRange(
+            Counts.Select(family =>
+            {
+                var sum = MetricSamples.Sum(metrics, family, family.EndsWith("bucket", StringComparison.Ordinal) ? "+Inf" : "");
+                return string.Create(CultureInfo.InvariantCulture, $"{family} {sum}");
+            })
+        );
         return answers;
     }
 
@@ -114,6 +139,7 @@ public static class DriveAnswers
             choice.Remove("completion_usage"); // counts all choices up to then, so it depends on which of them ends first
         }
 
-        return $"{(call.IsComplete ? "complete" : "incomplete")} {string.Join(' ', choices.Values.Select(choice => choice.ToJsonString()))}";
+        return $"{(call.IsComplete ? "complete" : "incomplete")} "
+            + $"{string.Join(' ', choices.Values.Select(choice => choice.ToJsonString()))}";
     }
 }

@@ -3,8 +3,7 @@ namespace Dynamo.Vllm.Testing;
 /// <summary>Starts a program with its outputs full: nobody reads them, and not a byte more fits.</summary>
 public static class FullPipes
 {
-    private const string Script =
-        """
+    private const string Script = """
         import os, sys
         for descriptor in (1, 2):
             os.set_blocking(descriptor, False)
@@ -18,6 +17,7 @@ public static class FullPipes
         """;
 
     /// <summary>Put in front of the program and its arguments.</summary>
-    /// <remarks>Without <c>site</c>: code that the test has for the worker's Python must not print here, once nothing fits any more.</remarks>
+    /// <remarks>Without <c>site</c>: code that the test has for the worker's Python must not print here, once nothing fits any
+    /// more.</remarks>
     public static IReadOnlyList<string> Launcher { get; } = ["python3", "-S", "-c", Script];
 }

@@ -2,13 +2,15 @@ using Xunit;
 
 namespace Dynamo.Vllm.Testing;
 
-/// <summary>Needs real peers or servers (frontend, vLLM, etcd, nats-server). Without them it is skipped on a developer's machine and fails in CI.</summary>
+/// <summary>Needs real peers or servers (frontend, vLLM, etcd, nats-server). Without them it is skipped on a developer's machine and fails
+/// in CI.</summary>
 [AttributeUsage(AttributeTargets.Method)]
 public sealed class PeerFactAttribute : FactAttribute
 {
     public PeerFactAttribute() => Skip = SkipReason;
 
-    public static string? SkipReason => Peers.Folder is null && Environment.GetEnvironmentVariable("CI") != "true"
-        ? "needs the real peers: run setup-peers and source its env.sh"
-        : null;
+    public static string? SkipReason =>
+        Peers.Folder is null && Environment.GetEnvironmentVariable("CI") != "true"
+            ? "needs the real peers: run setup-peers and source its env.sh"
+            : null;
 }

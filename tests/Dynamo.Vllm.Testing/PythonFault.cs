@@ -1,11 +1,12 @@
 namespace Dynamo.Vllm.Testing;
 
-/// <summary>Code that runs in every Python of a worker, before anything else: what a library may do to the processes that load it.</summary>
+/// <summary>Code that runs in every Python of a worker, before anything else: what a library may do to the processes that load
+/// it.</summary>
 public static class PythonFault
 {
-    /// <summary>Prints 4,000 characters to both outputs for each message between the engine's processes, as a library in debug mode might.</summary>
-    public const string PrintsForEachMessage =
-        """
+    /// <summary>Prints 4,000 characters to both outputs for each message between the engine's processes, as a library in debug mode
+    /// might.</summary>
+    public const string PrintsForEachMessage = """
         import marshal, sys
         def _talk(real):
             def talking(*arguments):
@@ -18,8 +19,7 @@ public static class PythonFault
         """;
 
     /// <summary>Ends the worker's own process the way a broken native library does, once the engine exists.</summary>
-    public const string Crashes =
-        """
+    public const string Crashes = """
         import marshal, ctypes, os
         if b'--multiprocessing-fork' not in open('/proc/self/cmdline', 'rb').read():
             _loads = marshal.loads
@@ -33,8 +33,7 @@ public static class PythonFault
         """;
 
     /// <summary>The worker's own Python holds its lock for half a minute once a file <c>hold</c> is beside this code.</summary>
-    public const string HoldsTheLockWhenTold =
-        """
+    public const string HoldsTheLockWhenTold = """
         import ctypes, logging, os, threading, time
         def _hold():
             while not os.path.exists(os.path.join(os.path.dirname(__file__), 'hold')):

@@ -22,11 +22,16 @@ public sealed partial class WorkerProcess : IAsyncDisposable
     /// <param name="store">Folder of the file discovery store.</param>
     /// <param name="arguments">Beside those that every worker here gets.</param>
     /// <param name="environment">Beside what keeps it on loopback.</param>
-    /// <param name="launcher">A program, with its arguments, that becomes the worker by exec: <c>setsid</c>, <c>prlimit</c>, a shell.</param>
+    /// <param name="launcher">A program, with its arguments, that becomes the worker by exec: <c>setsid</c>, <c>prlimit</c>, a
+    /// shell.</param>
     /// <param name="isRead">False: nobody reads its outputs until <see cref="ChildProcess.Read"/>.</param>
     public static WorkerProcess Start(
-        string store, IEnumerable<string> arguments, IReadOnlyDictionary<string, string>? environment = null, IEnumerable<string>? launcher = null,
-        bool isRead = true)
+        string store,
+        IEnumerable<string> arguments,
+        IReadOnlyDictionary<string, string>? environment = null,
+        IEnumerable<string>? launcher = null,
+        bool isRead = true
+    )
     {
         var port = FreePorts.Next();
         var variables = new Dictionary<string, string>(environment ?? new Dictionary<string, string>())
@@ -45,19 +50,34 @@ public sealed partial class WorkerProcess : IAsyncDisposable
 
     /// <summary>On the simulated engine, which is up in a second.</summary>
     public static WorkerProcess StartSimulated(
-        string store, IEnumerable<string>? arguments = null, IReadOnlyDictionary<string, string>? environment = null,
-        IEnumerable<string>? launcher = null, bool isRead = true) =>
+        string store,
+        IEnumerable<string>? arguments = null,
+        IReadOnlyDictionary<string, string>? environment = null,
+        IEnumerable<string>? launcher = null,
+        bool isRead = true
+    ) =>
         Start(
             store,
             [
-                "--simulated-engine", "--model", Path.Combine(SimulatedPaths.SimulatedEngine, "model"), "--served-model-name", "tiny",
-                "--max-model-len", "1024", .. arguments ?? [],
+                "--simulated-engine",
+                "--model",
+                Path.Combine(SimulatedPaths.SimulatedEngine, "model"),
+                "--served-model-name",
+                "tiny",
+                "--max-model-len",
+                "1024",
+                .. arguments ?? [],
             ],
-            environment, launcher, isRead);
+            environment,
+            launcher,
+            isRead
+        );
 
     /// <summary>Process id of the engine's core, which runs the model.</summary>
-    public int FindEngineCore() => ChildProcesses.Descendants(Process.Id)
-        .First(id => File.ReadAllText($"/proc/{id}/comm").StartsWith("VLLM::EngineCor", StringComparison.Ordinal));
+    public int FindEngineCore() =>
+        ChildProcesses
+            .Descendants(Process.Id)
+            .First(id => File.ReadAllText($"/proc/{id}/comm").StartsWith("VLLM::EngineCor", StringComparison.Ordinal));
 
     public async Task ReadyAsync(TimeSpan limit)
     {
@@ -73,7 +93,8 @@ public sealed partial class WorkerProcess : IAsyncDisposable
     }
 
     /// <summary>Sum over the samples of a family whose labels hold the text.</summary>
-    public async Task<double> MetricAsync(string family, string labels = "") => MetricSamples.Sum(await Http.GetStringAsync("/metrics"), family, labels);
+    public async Task<double> MetricAsync(string family, string labels = "") =>
+        MetricSamples.Sum(await Http.GetStringAsync("/metrics"), family, labels);
 
     /// <exception cref="InvalidOperationException">The worker closed its books and they do not balance: it lost a request.</exception>
     public async ValueTask DisposeAsync()
@@ -82,7 +103,10 @@ public sealed partial class WorkerProcess : IAsyncDisposable
         await Process.DisposeAsync();
         foreach (var books in Process.Lines.Select(line => Books().Match(line)).Where(match => match.Success))
         {
-            long[] numbers = [.. books.Groups.Values.Skip(1).Select(group => long.Parse(group.Value, System.Globalization.CultureInfo.InvariantCulture))];
+            long[] numbers =
+            [
+                .. books.Groups.Values.Skip(1).Select(group => long.Parse(group.Value, System.Globalization.CultureInfo.InvariantCulture)),
+            ];
             if (numbers[0] != numbers[1..].Sum() || numbers[^1] != 0)
             {
                 throw new InvalidOperationException($"a request was lost: {books.Value}\n{Process.Tail}");
@@ -91,6 +115,8 @@ public sealed partial class WorkerProcess : IAsyncDisposable
     }
 
     [GeneratedRegex(
-        @"Requests to \S+: (\d+) accepted = (\d+) finished \+ (\d+) failed \+ (\d+) cancelled \+ (\d+) handed back \+ (\d+) unanswered \+ (\d+) open")]
+        @"Requests to \S+: (\d+) accepted = (\d+) finished \+ (\d+) failed \+ (\d+) cancelled"
+            + @" \+ (\d+) handed back \+ (\d+) unanswered \+ (\d+) open"
+    )]
     private static partial Regex Books();
 }

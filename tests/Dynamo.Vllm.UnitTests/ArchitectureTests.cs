@@ -22,7 +22,9 @@ public sealed class ArchitectureTests
         foreach (var (project, allowed) in Allowed)
         {
             var file = Path.Combine(SimulatedPaths.Root, "src", $"Dynamo.Vllm.{project}", $"Dynamo.Vllm.{project}.csproj");
-            var references = XDocument.Load(file).Descendants("ProjectReference")
+            var references = XDocument
+                .Load(file)
+                .Descendants("ProjectReference")
                 .Select(reference => Path.GetFileNameWithoutExtension(reference.Attribute("Include")!.Value)["Dynamo.Vllm.".Length..]);
             Assert.Equal(allowed.Order(), references.Order());
         }
@@ -35,7 +37,8 @@ public sealed class ArchitectureTests
     {
         foreach (var project in Allowed.Keys.Where(name => name != "Python"))
         {
-            var sources = Directory.EnumerateFiles(Path.Combine(SimulatedPaths.Root, "src", $"Dynamo.Vllm.{project}"), "*.cs", SearchOption.AllDirectories)
+            var sources = Directory
+                .EnumerateFiles(Path.Combine(SimulatedPaths.Root, "src", $"Dynamo.Vllm.{project}"), "*.cs", SearchOption.AllDirectories)
                 .Where(path => !path.Contains("/obj/", StringComparison.Ordinal));
             Assert.All(sources, path => Assert.DoesNotContain("Python.Runtime", File.ReadAllText(path), StringComparison.Ordinal));
         }

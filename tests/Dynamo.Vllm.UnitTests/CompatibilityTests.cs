@@ -7,13 +7,30 @@ namespace Dynamo.Vllm.UnitTests;
 public sealed partial class CompatibilityTests
 {
     private static readonly string[] States =
-        ["done", "different", "done, not shown", "different, not shown", "partly", "not yet", "not run", "out of scope"];
+    [
+        "done",
+        "different",
+        "done, not shown",
+        "different, not shown",
+        "partly",
+        "not yet",
+        "not run",
+        "out of scope",
+    ];
 
     private static readonly string[] Pages = File.ReadAllLines(Path.Combine(SimulatedPaths.Root, "docs", "compatibility.md"));
 
     /// <summary>Class and method of every test that runs only where the real peers are.</summary>
-    private static readonly HashSet<string> PeerTests = [.. Directory.GetFiles(Path.Combine(SimulatedPaths.Root, "tests"), "*Tests.cs", SearchOption.AllDirectories)
-        .SelectMany(file => PeerTest().Matches(File.ReadAllText(file)).Select(match => $"{Path.GetFileNameWithoutExtension(file)}.{match.Groups[1].Value}"))];
+    private static readonly HashSet<string> PeerTests =
+    [
+        .. Directory
+            .GetFiles(Path.Combine(SimulatedPaths.Root, "tests"), "*Tests.cs", SearchOption.AllDirectories)
+            .SelectMany(file =>
+                PeerTest()
+                    .Matches(File.ReadAllText(file))
+                    .Select(match => $"{Path.GetFileNameWithoutExtension(file)}.{match.Groups[1].Value}")
+            ),
+    ];
 
     [Fact]
     public void Every_feature_that_is_called_done_or_different_names_what_shows_it()
@@ -29,8 +46,11 @@ public sealed partial class CompatibilityTests
     [Fact]
     public void What_is_named_is_there_and_needs_the_real_peers()
     {
-        var named = Rows("Feature").Select(cells => cells[4]).Concat(Rows("Plane").Select(cells => cells[2]))
-            .SelectMany(cell => Name().Matches(cell).Select(match => match.Groups[1].Value)).ToList();
+        var named = Rows("Feature")
+            .Select(cells => cells[4])
+            .Concat(Rows("Plane").Select(cells => cells[2]))
+            .SelectMany(cell => Name().Matches(cell).Select(match => match.Groups[1].Value))
+            .ToList();
         Assert.NotEmpty(named);
         Assert.All(named, name => Assert.True(PeerTests.Contains(name) || IsProgram(name), name));
     }
@@ -39,9 +59,12 @@ public sealed partial class CompatibilityTests
         name.StartsWith("bench/", StringComparison.Ordinal) && File.Exists(Path.Combine(SimulatedPaths.Root, name, "Program.cs"));
 
     /// <summary>Cells of the table whose heading has this word.</summary>
-    private static IEnumerable<string[]> Rows(string heading) => Pages
-        .SkipWhile(line => !(line.StartsWith('|') && line.Contains($"| {heading} |", StringComparison.Ordinal))).Skip(2).TakeWhile(line => line.StartsWith('|'))
-        .Select(line => line.Split('|')[1..^1].Select(cell => cell.Trim()).ToArray());
+    private static IEnumerable<string[]> Rows(string heading) =>
+        Pages
+            .SkipWhile(line => !(line.StartsWith('|') && line.Contains($"| {heading} |", StringComparison.Ordinal)))
+            .Skip(2)
+            .TakeWhile(line => line.StartsWith('|'))
+            .Select(line => line.Split('|')[1..^1].Select(cell => cell.Trim()).ToArray());
 
     [GeneratedRegex(@"\[Peer(?:Fact|Theory)[^\]]*\](?:\s*\[InlineData\([^\n]*\)\])*\s*public (?:static )?(?:async )?(?:Task|void) (\w+)\(")]
     private static partial Regex PeerTest();

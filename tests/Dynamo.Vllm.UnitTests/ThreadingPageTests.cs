@@ -14,10 +14,12 @@ public sealed class ThreadingPageTests
     public void Every_class_that_has_one_is_named(string declaration)
     {
         var source = Path.Combine(SimulatedPaths.Root, "src");
-        var classes = Directory.GetFiles(source, "*.cs", SearchOption.AllDirectories)
+        var classes = Directory
+            .GetFiles(source, "*.cs", SearchOption.AllDirectories)
             .Where(file => !file.Contains($"{Path.DirectorySeparatorChar}obj{Path.DirectorySeparatorChar}", StringComparison.Ordinal))
             .Where(file => File.ReadAllText(file).Contains(declaration, StringComparison.Ordinal))
-            .Select(file => Path.GetFileNameWithoutExtension(file).Split('.')[0]).ToList();
+            .Select(file => Path.GetFileNameWithoutExtension(file).Split('.')[0])
+            .ToList();
         Assert.DoesNotContain(classes, name => !Page.Contains($"`{name}`", StringComparison.Ordinal));
     }
 }

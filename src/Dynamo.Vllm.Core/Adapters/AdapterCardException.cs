@@ -4,7 +4,5 @@ namespace Dynamo.Vllm.Core.Adapters;
 public sealed class AdapterCardException : Exception
 {
     public AdapterCardException(string message)
-        : base(message)
-    {
-    }
+        : base(message) { }
 }

@@ -17,8 +17,11 @@ public sealed partial class AdapterLifecycle
     [LoggerMessage(EventId = 2704, Level = LogLevel.Information, Message = "LoRA adapter {Name} with id {Id} is unloaded")]
     private static partial void LogUnloaded(ILogger logger, string name, int id);
 
-    [LoggerMessage(EventId = 2705, Level = LogLevel.Warning, Message = "Cannot publish the card of LoRA adapter {Name}; "
-        + "it is taken out of the engine again")]
+    [LoggerMessage(
+        EventId = 2705,
+        Level = LogLevel.Warning,
+        Message = "Cannot publish the card of LoRA adapter {Name}; " + "it is taken out of the engine again"
+    )]
     private static partial void LogCannotPublish(ILogger logger, string name, Exception exception);
 
     [LoggerMessage(EventId = 2706, Level = LogLevel.Warning, Message = "Cannot withdraw the card of LoRA adapter {Name}")]
@@ -27,7 +30,10 @@ public sealed partial class AdapterLifecycle
     [LoggerMessage(EventId = 2707, Level = LogLevel.Warning, Message = "The engine does not let go of LoRA adapter {Name}: {Problem}")]
     private static partial void LogCannotRemove(ILogger logger, string name, string problem);
 
-    [LoggerMessage(EventId = 2708, Level = LogLevel.Error, Message = "LoRA adapter {Name} cannot be brought back after a failed swap "
-        + "and is given up: {Problem}")]
+    [LoggerMessage(
+        EventId = 2708,
+        Level = LogLevel.Error,
+        Message = "LoRA adapter {Name} cannot be brought back after a failed swap " + "and is given up: {Problem}"
+    )]
     private static partial void LogCannotRestore(ILogger logger, string name, string problem);
 }

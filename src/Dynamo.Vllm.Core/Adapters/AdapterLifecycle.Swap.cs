@@ -5,13 +5,19 @@ using Dynamo.Vllm.Core.Engines;
 namespace Dynamo.Vllm.Core.Adapters;
 
 /// <remarks>
-/// The hot swap: 1. wait for the requests that use the old adapter; 2. old one out of the engine; 3. new one in; 4. cached blocks away, which
-/// were computed with the old one under the same name. A step that fails brings the old adapter back; if that fails, too, the name is given up.
+/// The hot swap: 1. wait for the requests that use the old adapter; 2. old one out of the engine; 3. new one in; 4. cached blocks away,
+/// which
+/// were computed with the old one under the same name. A step that fails brings the old adapter back; if that fails, too, the name is
+/// given up.
 /// </remarks>
 public sealed partial class AdapterLifecycle
 {
     private async Task<AdapterReply> SwapAsync(
-        AdapterChange change, LoadedAdapter current, LoadedAdapter next, CancellationToken cancellationToken)
+        AdapterChange change,
+        LoadedAdapter current,
+        LoadedAdapter next,
+        CancellationToken cancellationToken
+    )
     {
         var name = next.Name;
         try
@@ -19,8 +25,11 @@ public sealed partial class AdapterLifecycle
             if (change.IsFrozen)
             {
                 return AdapterReply.Failed(
-                    $"Failed to remove existing LoRA '{name}' before hot-swap: Cannot hot-swap LoRA '{name}' while generation is paused with "
-                    + "active requests; resume generation or abort the requests first", name);
+                    $"Failed to remove existing LoRA '{name}' before hot-swap: Cannot hot-swap LoRA '{name}' while generation is "
+                        + $"paused with "
+                        + "active requests; resume generation or abort the requests first",
+                    name
+                );
             }
 
             await change.WhenIdleAsync(cancellationToken).ConfigureAwait(false);
@@ -57,8 +66,10 @@ public sealed partial class AdapterLifecycle
     }
 
     /// <summary>
-    /// The engine refuses to drop blocks while a request of any model holds some. It knows an adapter's blocks by name and path, so that does
-    /// no harm when the new version lies elsewhere; if it lies where the old one lay, the running requests are made to give their blocks up and
+    /// The engine refuses to drop blocks while a request of any model holds some. It knows an adapter's blocks by name and path, so that
+    /// does
+    /// no harm when the new version lies elsewhere; if it lies where the old one lay, the running requests are made to give their blocks
+    /// up and
     /// compute them again. Without that the reference answers with the old adapter's blocks.
     /// </summary>
     private async Task ForgetCachedBlocksAsync(bool isSamePath)

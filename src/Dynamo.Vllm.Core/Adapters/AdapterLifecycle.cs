@@ -32,8 +32,15 @@ public sealed partial class AdapterLifecycle
     /// <param name="swapsLoaded">A load of a name that is loaded replaces the adapter, instead of being done already.</param>
     /// <param name="logger">Log.</param>
     public AdapterLifecycle(
-        AdapterTable table, AdapterLimits limits, IEngine engine, IAdapterSource? source, IAdapterCards cards, ExpectedSilence silence,
-        bool swapsLoaded, ILogger<AdapterLifecycle> logger)
+        AdapterTable table,
+        AdapterLimits limits,
+        IEngine engine,
+        IAdapterSource? source,
+        IAdapterCards cards,
+        ExpectedSilence silence,
+        bool swapsLoaded,
+        ILogger<AdapterLifecycle> logger
+    )
     {
         _table = table;
         _limits = limits;
@@ -81,8 +88,10 @@ public sealed partial class AdapterLifecycle
         if (change.IsFrozen)
         {
             return AdapterReply.Failed(
-                $"Cannot unload LoRA '{name}' while generation is paused with active requests; resume generation or abort the requests first",
-                name);
+                $"Cannot unload LoRA '{name}' while generation is paused with active requests; resume generation or abort the "
+                    + $"requests first",
+                name
+            );
         }
 
         await change.WhenIdleAsync(cancellationToken).ConfigureAwait(false);
@@ -147,7 +156,9 @@ public sealed partial class AdapterLifecycle
             LogCannotPublish(_logger, adapter.Name, exception);
             await ForgetAsync(change, adapter).ConfigureAwait(false);
             return AdapterReply.Failed(
-                $"Failed to register LoRA '{adapter.Name}' in discovery registry: {exception.Message}", adapter.Name);
+                $"Failed to register LoRA '{adapter.Name}' in discovery registry: {exception.Message}",
+                adapter.Name
+            );
         }
 
         LogLoaded(_logger, adapter.Name, adapter.Id);
@@ -165,7 +176,9 @@ public sealed partial class AdapterLifecycle
             // Boundary mapping (style E3): frontends may still send requests for it, so it stays.
             LogCannotWithdraw(_logger, adapter.Name, exception);
             return AdapterReply.Failed(
-                $"Failed to unregister LoRA '{adapter.Name}' from discovery registry: {exception.Message}", adapter.Name);
+                $"Failed to unregister LoRA '{adapter.Name}' from discovery registry: {exception.Message}",
+                adapter.Name
+            );
         }
 
         try
@@ -189,7 +202,12 @@ public sealed partial class AdapterLifecycle
     private async Task AddAsync(LoadedAdapter adapter)
     {
         using var expected = _silence.Expect();
-        var arguments = new JsonObject { ["name"] = adapter.Name, ["lora_id"] = adapter.Id, ["path"] = adapter.Path };
+        var arguments = new JsonObject
+        {
+            ["name"] = adapter.Name,
+            ["lora_id"] = adapter.Id,
+            ["path"] = adapter.Path,
+        };
         await _engine.CallAsync("add_lora", arguments, CancellationToken.None).ConfigureAwait(false);
     }
 

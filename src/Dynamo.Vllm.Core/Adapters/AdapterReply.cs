@@ -20,10 +20,21 @@ public sealed record AdapterReply
     public IReadOnlyList<LoadedAdapter>? Adapters { get; private init; }
 
     public static AdapterReply Done(string message, LoadedAdapter adapter, bool? isHotSwap = null) =>
-        new(true) { Message = message, Name = adapter.Name, Id = adapter.Id, IsHotSwap = isHotSwap };
+        new(true)
+        {
+            Message = message,
+            Name = adapter.Name,
+            Id = adapter.Id,
+            IsHotSwap = isHotSwap,
+        };
 
     public static AdapterReply Failed(string message, string? name = null, int? id = null) =>
-        new(false) { Message = message, Name = name, Id = id };
+        new(false)
+        {
+            Message = message,
+            Name = name,
+            Id = id,
+        };
 
     public static AdapterReply List(IReadOnlyList<LoadedAdapter> adapters) => new(true) { Adapters = adapters };
 

@@ -4,7 +4,5 @@ namespace Dynamo.Vllm.Core.Adapters;
 public sealed class AdapterSourceException : Exception
 {
     public AdapterSourceException(string message, Exception? inner = null)
-        : base(message, inner)
-    {
-    }
+        : base(message, inner) { }
 }

@@ -33,7 +33,10 @@ public sealed class HandOverLedger
         _time = time;
         var factory = Prometheus.Metrics.WithCustomRegistry(registry);
         _total = factory.CreateCounter("dynamo_vllm_prefill_handovers_total", "Prefill results handed to a decode worker.");
-        var pending = factory.CreateGauge("dynamo_vllm_prefill_handovers_pending", "Prefill results whose blocks may still be held for the decode side.");
+        var pending = factory.CreateGauge(
+            "dynamo_vllm_prefill_handovers_pending",
+            "Prefill results whose blocks may still be held for the decode side."
+        );
         var age = factory.CreateGauge("dynamo_vllm_prefill_handover_oldest_seconds", "Age of the oldest pending hand-over.");
         registry.AddBeforeCollectCallback(() =>
         {
@@ -66,8 +69,12 @@ public sealed class HandOverLedger
         }
     }
 
-    /// <summary>When the oldest of what may still be held was handed over, as far as that is known. Under the lock, after <see cref="Expire"/>.</summary>
-    private long? HeldSince => _started.TryPeek(out var oldest) ? oldest : _isHeldWhileIdle ? _newest : null;
+    /// <summary>When the oldest of what may still be held was handed over, as far as that is known. Under the lock, after <see
+    /// cref="Expire"/>.</summary>
+    private long? HeldSince =>
+        _started.TryPeek(out var oldest) ? oldest
+        : _isHeldWhileIdle ? _newest
+        : null;
 
     public void Add()
     {

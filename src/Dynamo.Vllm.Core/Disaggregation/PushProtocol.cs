@@ -28,21 +28,31 @@ internal sealed class PushProtocol : IKvConnectorProtocol
         {
             _protocol = protocol;
             _transferId = transferId;
-            EngineParamsJson = Encode(new JsonObject { ["do_remote_decode"] = true, ["do_remote_prefill"] = false, ["transfer_id"] = transferId });
+            EngineParamsJson = Encode(
+                new JsonObject
+                {
+                    ["do_remote_decode"] = true,
+                    ["do_remote_prefill"] = false,
+                    ["transfer_id"] = transferId,
+                }
+            );
         }
 
         public ReadOnlyMemory<byte> EngineParamsJson { get; }
 
         public bool HoldsBlocks => true;
 
-        public ReadOnlyMemory<byte>? Complete(ReadOnlyMemory<byte>? engineResultJson) => Encode(new JsonObject
-        {
-            ["do_remote_decode"] = false,
-            ["do_remote_prefill"] = true,
-            ["transfer_id"] = _transferId,
-            ["remote_bootstrap_addr"] = _protocol._bootstrapAddress,
-            ["remote_engine_id"] = _protocol._engineId,
-        });
+        public ReadOnlyMemory<byte>? Complete(ReadOnlyMemory<byte>? engineResultJson) =>
+            Encode(
+                new JsonObject
+                {
+                    ["do_remote_decode"] = false,
+                    ["do_remote_prefill"] = true,
+                    ["transfer_id"] = _transferId,
+                    ["remote_bootstrap_addr"] = _protocol._bootstrapAddress,
+                    ["remote_engine_id"] = _protocol._engineId,
+                }
+            );
 
         private static byte[] Encode(JsonObject json) => Encoding.UTF8.GetBytes(json.ToJsonString());
     }

@@ -4,7 +4,5 @@ namespace Dynamo.Vllm.Core.Discovery;
 public sealed class WorkerLeavingException : InvalidOperationException
 {
     public WorkerLeavingException()
-        : base("the worker is shutting down and registers nothing any more")
-    {
-    }
+        : base("the worker is shutting down and registers nothing any more") { }
 }

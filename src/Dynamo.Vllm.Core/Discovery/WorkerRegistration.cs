@@ -8,9 +8,11 @@ namespace Dynamo.Vllm.Core.Discovery;
 
 /// <summary>Everything that this worker has in the discovery store, and the order in which it appears and goes.</summary>
 /// <remarks>
-/// The only caller of <see cref="IDiscovery"/>. Records are kept as functions of the identity, so that a lost lease ends in the same records
+/// The only caller of <see cref="IDiscovery"/>. Records are kept as functions of the identity, so that a lost lease ends in the same
+/// records
 /// under the new one. All changes run one after the other. Thread-safe.
-/// Leaving is a one-way door: from <see cref="WithdrawAllAsync"/> or <see cref="LeaveAsync"/> on whatever would make something appear ends with
+/// Leaving is a one-way door: from <see cref="WithdrawAllAsync"/> or <see cref="LeaveAsync"/> on whatever would make something appear ends
+/// with
 /// <see cref="WorkerLeavingException"/>, also what is under way or waits for its turn.
 /// </remarks>
 public sealed partial class WorkerRegistration : IAsyncDisposable
@@ -36,7 +38,13 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     /// <param name="logger">Log.</param>
     /// <param name="joined">The identity, if <paramref name="discovery"/> has one already; else call <see cref="JoinAsync"/>.</param>
     public WorkerRegistration(
-        IDiscovery discovery, IRequestPlane requests, string deviceType, PayloadCodec codec, ILogger<WorkerRegistration> logger, InstanceId joined = default)
+        IDiscovery discovery,
+        IRequestPlane requests,
+        string deviceType,
+        PayloadCodec codec,
+        ILogger<WorkerRegistration> logger,
+        InstanceId joined = default
+    )
     {
         _discovery = discovery;
         Instance = joined;
@@ -53,7 +61,8 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     /// <summary>The worker is on its way out.</summary>
     public bool IsLeaving => _leaving.IsCancellationRequested;
 
-    public async Task JoinAsync(CancellationToken cancellationToken) => Instance = await _discovery.JoinAsync(cancellationToken).ConfigureAwait(false);
+    public async Task JoinAsync(CancellationToken cancellationToken) =>
+        Instance = await _discovery.JoinAsync(cancellationToken).ConfigureAwait(false);
 
     /// <summary>Puts or replaces a record of any kind under a name of the caller's.</summary>
     /// <exception cref="WorkerLeavingException">The worker leaves.</exception>
@@ -64,26 +73,30 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     /// <remarks>It goes before the endpoint is hidden or withdrawn, and comes back after it.</remarks>
     /// <exception cref="WorkerLeavingException">The worker leaves.</exception>
     public Task PutWithAsync(
-        ServedEndpoint endpoint, string name, Func<InstanceId, DiscoveryRecord> record, CancellationToken cancellationToken) =>
-        PutAsync(name, new KeptRecord(record, endpoint), cancellationToken);
+        ServedEndpoint endpoint,
+        string name,
+        Func<InstanceId, DiscoveryRecord> record,
+        CancellationToken cancellationToken
+    ) => PutAsync(name, new KeptRecord(record, endpoint), cancellationToken);
 
     /// <summary>Removes a record that was put under the name. One that the store did not let go of is known on, for another try.</summary>
-    public Task RemoveAsync(string name, CancellationToken cancellationToken) => InTurnAsync(async () =>
-    {
-        if (_records.TryGetValue(name, out var record))
+    public Task RemoveAsync(string name, CancellationToken cancellationToken) =>
+        InTurnAsync(async () =>
         {
-            record.IsWanted = false;
-            await UnpublishAsync(record, cancellationToken).ConfigureAwait(false);
-            _records.Remove(name);
-        }
-    });
+            if (_records.TryGetValue(name, out var record))
+            {
+                record.IsWanted = false;
+                await UnpublishAsync(record, cancellationToken).ConfigureAwait(false);
+                _records.Remove(name);
+            }
+        });
 
     /// <summary>Values of the records that any process has in the bucket under the prefix, at this moment.</summary>
     public async Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken)
     {
         IReadOnlyList<JsonObject> found = [];
-        await InTurnAsync(async () =>
-            found = await _discovery.ListAsync(bucket, keyPrefix, cancellationToken).ConfigureAwait(false)).ConfigureAwait(false);
+        await InTurnAsync(async () => found = await _discovery.ListAsync(bucket, keyPrefix, cancellationToken).ConfigureAwait(false))
+            .ConfigureAwait(false);
         return found;
     }
 
@@ -92,54 +105,62 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     public Task ServeAsync(ServedEndpoint endpoint, CancellationToken cancellationToken) =>
         ShowAsync(endpoint, HiddenReasons.None, cancellationToken);
 
-    /// <summary>Value of a served endpoint's record under the current identity. Only for records that are put here: it is called in turn.</summary>
+    /// <summary>Value of a served endpoint's record under the current identity. Only for records that are put here: it is called in
+    /// turn.</summary>
     public JsonObject EndpointValue(ServedEndpoint endpoint) => RecordOf(Find(endpoint)!).Value;
 
-    /// <summary>Makes the endpoint invisible until the reason is taken back; requests that still arrive are served. No effect once the worker leaves.</summary>
-    public Task HideAsync(ServedEndpoint endpoint, HiddenReasons reason, CancellationToken cancellationToken) => InTurnAsync(async () =>
-    {
-        if (Find(endpoint) is { } entry)
+    /// <summary>Makes the endpoint invisible until the reason is taken back; requests that still arrive are served. No effect once the
+    /// worker leaves.</summary>
+    public Task HideAsync(ServedEndpoint endpoint, HiddenReasons reason, CancellationToken cancellationToken) =>
+        InTurnAsync(async () =>
         {
-            entry.Hidden |= reason;
-            foreach (var record in _records.Values.Where(record => record.Endpoint == endpoint))
+            if (Find(endpoint) is { } entry)
             {
-                await UnpublishAsync(record, cancellationToken).ConfigureAwait(false);
-            }
+                entry.Hidden |= reason;
+                foreach (var record in _records.Values.Where(record => record.Endpoint == endpoint))
+                {
+                    await UnpublishAsync(record, cancellationToken).ConfigureAwait(false);
+                }
 
-            await UnpublishAsync(entry, cancellationToken).ConfigureAwait(false);
-        }
-    });
+                await UnpublishAsync(entry, cancellationToken).ConfigureAwait(false);
+            }
+        });
 
     /// <summary>Takes a reason back, and makes the endpoint visible if none is left.</summary>
     /// <exception cref="WorkerLeavingException">The worker leaves.</exception>
-    public Task ShowAsync(ServedEndpoint endpoint, HiddenReasons reason, CancellationToken cancellationToken) => AppearAsync(async token =>
-    {
-        var entry = Find(endpoint);
-        if (entry is null)
-        {
-            _endpoints.Add(entry = new RegisteredEndpoint(endpoint));
-        }
-
-        entry.Hidden &= ~reason;
-        if (entry.Hidden == HiddenReasons.None)
-        {
-            await BindAsync(entry, token).ConfigureAwait(false);
-            await PublishAsync(entry, token).ConfigureAwait(false);
-            foreach (var record in RecordsOf(endpoint))
+    public Task ShowAsync(ServedEndpoint endpoint, HiddenReasons reason, CancellationToken cancellationToken) =>
+        AppearAsync(
+            async token =>
             {
-                await PublishAsync(record, token).ConfigureAwait(false);
-            }
-        }
-    }, cancellationToken);
+                var entry = Find(endpoint);
+                if (entry is null)
+                {
+                    _endpoints.Add(entry = new RegisteredEndpoint(endpoint));
+                }
+
+                entry.Hidden &= ~reason;
+                if (entry.Hidden == HiddenReasons.None)
+                {
+                    await BindAsync(entry, token).ConfigureAwait(false);
+                    await PublishAsync(entry, token).ConfigureAwait(false);
+                    foreach (var record in RecordsOf(endpoint))
+                    {
+                        await PublishAsync(record, token).ConfigureAwait(false);
+                    }
+                }
+            },
+            cancellationToken
+        );
 
     /// <summary>Takes one endpoint out of the store for good.</summary>
-    public Task WithdrawAsync(ServedEndpoint endpoint, CancellationToken cancellationToken) => InTurnAsync(async () =>
-    {
-        if (Find(endpoint) is { } entry)
+    public Task WithdrawAsync(ServedEndpoint endpoint, CancellationToken cancellationToken) =>
+        InTurnAsync(async () =>
         {
-            await UnpublishAsync(entry, cancellationToken).ConfigureAwait(false);
-        }
-    });
+            if (Find(endpoint) is { } entry)
+            {
+                await UnpublishAsync(entry, cancellationToken).ConfigureAwait(false);
+            }
+        });
 
     /// <summary>The worker leaves: makes every endpoint invisible, and before that what is seen with one.</summary>
     /// <remarks>Goes on after a failure: the rest must still be withdrawn.</remarks>
@@ -147,29 +168,32 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     {
         await _leaving.CancelAsync().ConfigureAwait(false);
         await InTurnAsync(async () =>
-        {
-            foreach (var (name, record) in _records.Where(record => record.Value.Endpoint is not null))
             {
-                await WithdrawAsync(name, () => UnpublishAsync(record, cancellationToken)).ConfigureAwait(false);
-            }
+                foreach (var (name, record) in _records.Where(record => record.Value.Endpoint is not null))
+                {
+                    await WithdrawAsync(name, () => UnpublishAsync(record, cancellationToken)).ConfigureAwait(false);
+                }
 
-            foreach (var entry in _endpoints)
-            {
-                await WithdrawAsync(entry.Endpoint.Id.ToString(), () => UnpublishAsync(entry, cancellationToken)).ConfigureAwait(false);
-            }
-        }).ConfigureAwait(false);
+                foreach (var entry in _endpoints)
+                {
+                    await WithdrawAsync(entry.Endpoint.Id.ToString(), () => UnpublishAsync(entry, cancellationToken)).ConfigureAwait(false);
+                }
+            })
+            .ConfigureAwait(false);
     }
 
     /// <summary>Refuses later requests for every endpoint.</summary>
-    public Task CloseIntakeAsync() => InTurnAsync(async () =>
-    {
-        foreach (var entry in _endpoints)
+    public Task CloseIntakeAsync() =>
+        InTurnAsync(async () =>
         {
-            await _requests.UnbindAsync(entry.Endpoint, Instance).ConfigureAwait(false);
-        }
-    });
+            foreach (var entry in _endpoints)
+            {
+                await _requests.UnbindAsync(entry.Endpoint, Instance).ConfigureAwait(false);
+            }
+        });
 
-    /// <summary>The worker leaves: removes everything that is left in the store. Tried once: a store that was away then lets it expire.</summary>
+    /// <summary>The worker leaves: removes everything that is left in the store. Tried once: a store that was away then lets it
+    /// expire.</summary>
     public async Task LeaveAsync(CancellationToken cancellationToken)
     {
         if (_hasLeft)
@@ -203,14 +227,18 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         }
     }
 
-    private Task PutAsync(string name, KeptRecord record, CancellationToken cancellationToken) => AppearAsync(async token =>
-    {
-        _records[name] = record;
-        if (record.Endpoint is null || Find(record.Endpoint) is { Hidden: HiddenReasons.None })
-        {
-            await PublishAsync(record, token).ConfigureAwait(false);
-        }
-    }, cancellationToken);
+    private Task PutAsync(string name, KeptRecord record, CancellationToken cancellationToken) =>
+        AppearAsync(
+            async token =>
+            {
+                _records[name] = record;
+                if (record.Endpoint is null || Find(record.Endpoint) is { Hidden: HiddenReasons.None })
+                {
+                    await PublishAsync(record, token).ConfigureAwait(false);
+                }
+            },
+            cancellationToken
+        );
 
     private IEnumerable<KeptRecord> RecordsOf(ServedEndpoint endpoint) =>
         _records.Values.Where(record => record.Endpoint == endpoint && record.IsWanted);
@@ -262,48 +290,49 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         try
         {
             await InTurnAsync(async () =>
-            {
-                if (IsLeaving)
                 {
-                    return;
-                }
+                    if (IsLeaving)
+                    {
+                        return;
+                    }
 
-                LogMoving(_logger, Instance.Hex, instance.Hex);
-                Instance = instance;
-                var visible = _endpoints.Where(entry => entry.IsPublished).ToList();
-                foreach (var entry in visible)
-                {
-                    // First, since records may name the addresses of endpoints.
-                    await BindAgainAsync(entry, instance).ConfigureAwait(false);
-                }
+                    LogMoving(_logger, Instance.Hex, instance.Hex);
+                    Instance = instance;
+                    var visible = _endpoints.Where(entry => entry.IsPublished).ToList();
+                    foreach (var entry in visible)
+                    {
+                        // First, since records may name the addresses of endpoints.
+                        await BindAgainAsync(entry, instance).ConfigureAwait(false);
+                    }
 
-                foreach (var name in _records.Where(record => !record.Value.IsWanted).Select(record => record.Key).ToList())
-                {
-                    _records.Remove(name);
-                }
+                    foreach (var name in _records.Where(record => !record.Value.IsWanted).Select(record => record.Key).ToList())
+                    {
+                        _records.Remove(name);
+                    }
 
-                foreach (var record in _records.Values.Where(record => record.Endpoint is null))
-                {
-                    await MoveOneAsync(instance, () => PublishAsync(record, _leaving.Token)).ConfigureAwait(false);
-                }
-
-                foreach (var entry in visible)
-                {
-                    await MoveOneAsync(instance, () => PublishAsync(entry, _leaving.Token)).ConfigureAwait(false);
-                }
-
-                foreach (var record in _records.Values.Where(record => record.Endpoint is not null))
-                {
-                    // What was in the store went with the old identity; what is hidden stays so.
-                    record.IsPublished = false;
-                    if (visible.Exists(entry => entry.Endpoint == record.Endpoint))
+                    foreach (var record in _records.Values.Where(record => record.Endpoint is null))
                     {
                         await MoveOneAsync(instance, () => PublishAsync(record, _leaving.Token)).ConfigureAwait(false);
                     }
-                }
 
-                // Routes of the old identity stay: callers that still hold its address are served until they have seen the new one.
-            }).ConfigureAwait(false);
+                    foreach (var entry in visible)
+                    {
+                        await MoveOneAsync(instance, () => PublishAsync(entry, _leaving.Token)).ConfigureAwait(false);
+                    }
+
+                    foreach (var record in _records.Values.Where(record => record.Endpoint is not null))
+                    {
+                        // What was in the store went with the old identity; what is hidden stays so.
+                        record.IsPublished = false;
+                        if (visible.Exists(entry => entry.Endpoint == record.Endpoint))
+                        {
+                            await MoveOneAsync(instance, () => PublishAsync(record, _leaving.Token)).ConfigureAwait(false);
+                        }
+                    }
+
+                    // Routes of the old identity stay: callers that still hold its address are served until they have seen the new one.
+                })
+                .ConfigureAwait(false);
         }
         catch (Exception exception) when (exception is ObjectDisposedException || IsLeaving)
         {
@@ -317,7 +346,8 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     }
 
     /// <summary>
-    /// The outage that cost the lease may have taken the request plane, too: tried until it works, since without it the worker stays invisible.
+    /// The outage that cost the lease may have taken the request plane, too: tried until it works, since without it the worker stays
+    /// invisible.
     /// </summary>
     private async Task BindAgainAsync(RegisteredEndpoint entry, InstanceId instance)
     {
@@ -354,23 +384,24 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     }
 
     /// <summary>A change that makes something appear: not begun, and cut short, once the worker leaves.</summary>
-    private Task AppearAsync(Func<CancellationToken, Task> change, CancellationToken cancellationToken) => InTurnAsync(async () =>
-    {
-        if (IsLeaving)
+    private Task AppearAsync(Func<CancellationToken, Task> change, CancellationToken cancellationToken) =>
+        InTurnAsync(async () =>
         {
-            throw new WorkerLeavingException();
-        }
+            if (IsLeaving)
+            {
+                throw new WorkerLeavingException();
+            }
 
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _leaving.Token);
-        try
-        {
-            await change(either.Token).ConfigureAwait(false);
-        }
-        catch (OperationCanceledException) when (IsLeaving)
-        {
-            throw new WorkerLeavingException();
-        }
-    });
+            using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _leaving.Token);
+            try
+            {
+                await change(either.Token).ConfigureAwait(false);
+            }
+            catch (OperationCanceledException) when (IsLeaving)
+            {
+                throw new WorkerLeavingException();
+            }
+        });
 
     private async Task InTurnAsync(Func<Task> change)
     {
@@ -391,7 +422,11 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     [LoggerMessage(EventId = 2102, Level = LogLevel.Warning, Message = "Cannot withdraw {Endpoint} from discovery; its record will expire")]
     private static partial void LogCannotWithdraw(ILogger logger, string endpoint, Exception exception);
 
-    [LoggerMessage(EventId = 2103, Level = LogLevel.Warning, Message = "Discovery lost instance {Previous}; registering everything again as {Next}")]
+    [LoggerMessage(
+        EventId = 2103,
+        Level = LogLevel.Warning,
+        Message = "Discovery lost instance {Previous}; registering everything again as {Next}"
+    )]
     private static partial void LogMoving(ILogger logger, string previous, string next);
 
     [LoggerMessage(EventId = 2104, Level = LogLevel.Error, Message = "Cannot register again as {Instance}")]

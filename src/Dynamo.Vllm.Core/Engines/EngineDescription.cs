@@ -57,8 +57,10 @@ public sealed record EngineDescription
     public string? MooncakeBootstrapAddress { get; init; }
 
     /// <summary>How long the connector keeps blocks that nobody pulls.</summary>
-    public TimeSpan KvLease => KvConnectorExtraConfig?["kv_lease_duration"] is System.Text.Json.Nodes.JsonValue value && value.TryGetValue<double>(out var seconds)
-        ? TimeSpan.FromSeconds(seconds) : TimeSpan.FromSeconds(30); // vLLM's default
+    public TimeSpan KvLease =>
+        KvConnectorExtraConfig?["kv_lease_duration"] is System.Text.Json.Nodes.JsonValue value && value.TryGetValue<double>(out var seconds)
+            ? TimeSpan.FromSeconds(seconds)
+            : TimeSpan.FromSeconds(30); // vLLM's default
 
     /// <summary>Endpoint of the engine's KV event publisher, or null when it publishes none.</summary>
     public string? KvEventsEndpoint { get; init; }

@@ -37,7 +37,11 @@ public sealed class EngineOutput
 
     /// <summary>Only tokens, no end: later tokens of the same choice may be appended.</summary>
     public bool CanMerge =>
-        Finish == FinishReason.None && Logprobs is null && StopReasonJson is null && PromptLogprobsJson is null && KvTransferParamsJson is null;
+        Finish == FinishReason.None
+        && Logprobs is null
+        && StopReasonJson is null
+        && PromptLogprobsJson is null
+        && KvTransferParamsJson is null;
 
     /// <summary>Starts over for a new record.</summary>
     public void Reset(int index, FinishReason finish, int promptTokens, int cachedTokens, bool isLast)

@@ -14,17 +14,31 @@ public class AggregatedHandler : GenerateHandler
         : base(engine, options, adapters) => _firstTokens = firstTokens;
 
     protected override Task ServeAsync(
-        RequestContext context, PreprocessedRequest request, LoadedAdapter? adapter, IResponseWriter responses) =>
-        GenerateAsync(context, request, adapter, responses, holdAborts: false);
+        RequestContext context,
+        PreprocessedRequest request,
+        LoadedAdapter? adapter,
+        IResponseWriter responses
+    ) => GenerateAsync(context, request, adapter, responses, holdAborts: false);
 
     /// <summary>Runs the request and streams its items.</summary>
     protected async Task GenerateAsync(
-        RequestContext context, PreprocessedRequest request, LoadedAdapter? adapter, IResponseWriter responses, bool holdAborts)
+        RequestContext context,
+        PreprocessedRequest request,
+        LoadedAdapter? adapter,
+        IResponseWriter responses,
+        bool holdAborts
+    )
     {
         // Whatever the role: an engine without a connector ignores them.
         var kvTransferParams = request.KvTransferParamsJson;
         var engineRequest = BuildEngineRequest(
-            context, request, adapter, ResolveMaxTokens(request), request.StopConditions.MinTokens, kvTransferParams);
+            context,
+            request,
+            adapter,
+            ResolveMaxTokens(request),
+            request.StopConditions.MinTokens,
+            kvTransferParams
+        );
         if (context.IsCallerGone && kvTransferParams is null)
         {
             return; // with blocks staged at a prefill worker it still runs: only the pull releases them there
@@ -34,18 +48,24 @@ public class AggregatedHandler : GenerateHandler
         var guard = new AbortGuard(stream, holdAborts);
         var builder = new DeltaBuilder(request, hasTransferredKv: kvTransferParams is not null, hasPrefillResult: request.HasPrefillResult);
         var isFirst = true;
-        await PumpAsync(context, stream, guard, output =>
-        {
-            if (isFirst && !output.Tokens.IsEmpty)
-            {
-                isFirst = false;
-                if (request.Routing.DataParallelRank is { } rank)
+        await PumpAsync(
+                context,
+                stream,
+                guard,
+                output =>
                 {
-                    _firstTokens?.NotifyFirstToken(context.Id, rank);
-                }
-            }
+                    if (isFirst && !output.Tokens.IsEmpty)
+                    {
+                        isFirst = false;
+                        if (request.Routing.DataParallelRank is { } rank)
+                        {
+                            _firstTokens?.NotifyFirstToken(context.Id, rank);
+                        }
+                    }
 
-            return builder.Build(output) is { } delta ? responses.WriteAsync(delta) : ValueTask.CompletedTask;
-        }).ConfigureAwait(false);
+                    return builder.Build(output) is { } delta ? responses.WriteAsync(delta) : ValueTask.CompletedTask;
+                }
+            )
+            .ConfigureAwait(false);
     }
 }

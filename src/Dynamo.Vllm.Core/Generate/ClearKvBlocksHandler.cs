@@ -13,13 +13,22 @@ public sealed class ClearKvBlocksHandler : IEndpointHandler
     public ClearKvBlocksHandler(IEngine engine) => _engine = engine;
 
     public async Task HandleAsync(RequestContext context, IResponseWriter responses) =>
-        await responses.WriteAsync(JsonSerializer.SerializeToUtf8Bytes(await ClearAsync(context.Cancelled).ConfigureAwait(false), JsonNodeContext.Default.JsonObject)).ConfigureAwait(false);
+        await responses
+            .WriteAsync(
+                JsonSerializer.SerializeToUtf8Bytes(
+                    await ClearAsync(context.Cancelled).ConfigureAwait(false),
+                    JsonNodeContext.Default.JsonObject
+                )
+            )
+            .ConfigureAwait(false);
 
     private async Task<JsonObject> ClearAsync(CancellationToken cancellationToken)
     {
         try
         {
-            var result = await _engine.CallAsync("reset_prefix_cache", new JsonObject { ["reset_connector"] = true }, cancellationToken).ConfigureAwait(false);
+            var result = await _engine
+                .CallAsync("reset_prefix_cache", new JsonObject { ["reset_connector"] = true }, cancellationToken)
+                .ConfigureAwait(false);
             return result.ValueKind == JsonValueKind.True
                 ? new JsonObject { ["status"] = "success", ["message"] = "KV cache cleared" }
                 : new JsonObject { ["status"] = "error", ["message"] = "KV cache reset failed" };

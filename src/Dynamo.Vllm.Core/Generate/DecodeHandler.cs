@@ -20,9 +20,7 @@ public sealed class DecodeHandler : AggregatedHandler
     };
 
     public DecodeHandler(IEngine engine, GenerateOptions options, AdapterTable? adapters, IFirstTokenSink? firstTokens)
-        : base(engine, options, adapters, firstTokens)
-    {
-    }
+        : base(engine, options, adapters, firstTokens) { }
 
     protected override void CheckEncoderResult(PreprocessedRequest request)
     {
@@ -33,9 +31,14 @@ public sealed class DecodeHandler : AggregatedHandler
     }
 
     protected override Task ServeAsync(
-        RequestContext context, PreprocessedRequest request, LoadedAdapter? adapter, IResponseWriter responses) => request.HasEncoderResult
-        ? responses.WriteAsync(EncoderResultRefused).AsTask()
-        : GenerateAsync(context, request, adapter, responses, holdAborts: !IsBypassed(request));
+        RequestContext context,
+        PreprocessedRequest request,
+        LoadedAdapter? adapter,
+        IResponseWriter responses
+    ) =>
+        request.HasEncoderResult
+            ? responses.WriteAsync(EncoderResultRefused).AsTask()
+            : GenerateAsync(context, request, adapter, responses, holdAborts: !IsBypassed(request));
 
     private static bool IsBypassed(PreprocessedRequest request) => request.Annotations.Contains(BypassAnnotation);
 }

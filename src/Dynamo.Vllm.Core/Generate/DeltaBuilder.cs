@@ -93,7 +93,8 @@ internal sealed class DeltaBuilder
 
     /// <summary>Prompt tokens, and those of them that were cached.</summary>
     /// <remarks>
-    /// Of several choices the later ones find what the first has just cached, so only the first count says what was cached before; and with each choice's
+    /// Of several choices the later ones find what the first has just cached, so only the first count says what was cached before; and
+    /// with each choice's
     /// own count the usage would depend on the order in which they end, as it does in the reference.
     /// </remarks>
     private (int? Prompt, int? Cached) Counts(EngineOutput output)
@@ -118,16 +119,17 @@ internal sealed class DeltaBuilder
         return new(counts.Prompt, _completionTokens, counts.Cached, details);
     }
 
-    internal static string Word(EngineOutput output) => output.Finish switch
-    {
-        FinishReason.Stop => "stop",
-        FinishReason.Length => "length",
-        FinishReason.Abort => "cancelled",
-        // The frontend cannot read this word (behaviour.md, 13): the text was cut because it repeated itself, so it ends like a limit.
-        FinishReason.Repetition => "length",
-        FinishReason.Error => "error",
-        _ => output.FinishText ?? "error",
-    };
+    internal static string Word(EngineOutput output) =>
+        output.Finish switch
+        {
+            FinishReason.Stop => "stop",
+            FinishReason.Length => "length",
+            FinishReason.Abort => "cancelled",
+            // The frontend cannot read this word (behaviour.md, 13): the text was cut because it repeated itself, so it ends like a limit.
+            FinishReason.Repetition => "length",
+            FinishReason.Error => "error",
+            _ => output.FinishText ?? "error",
+        };
 
     private ref ChoiceState ChoiceAt(int index)
     {

@@ -25,10 +25,12 @@ public abstract class GenerateHandler : IEndpointHandler
     protected IEngine Engine { get; }
 
     /// <summary>Throws where the role would have to use an external encoder result, which none of ours can.</summary>
-    protected virtual void CheckEncoderResult(PreprocessedRequest request) => throw new RequestFailedException(
-        _options.EnablePromptEmbeds
-            ? DynamoError.InvalidArgument("encoder_result: external encoder results are not served by this worker.")
-            : DynamoError.Unknown("RuntimeError: text-only CustomEncoder output requires --enable-prompt-embeds"));
+    protected virtual void CheckEncoderResult(PreprocessedRequest request) =>
+        throw new RequestFailedException(
+            _options.EnablePromptEmbeds
+                ? DynamoError.InvalidArgument("encoder_result: external encoder results are not served by this worker.")
+                : DynamoError.Unknown("RuntimeError: text-only CustomEncoder output requires --enable-prompt-embeds")
+        );
 
     public async Task HandleAsync(RequestContext context, IResponseWriter responses)
     {
@@ -46,12 +48,22 @@ public abstract class GenerateHandler : IEndpointHandler
     /// <param name="adapter">What it is served with; null for the base model. Stays loaded until this returns.</param>
     /// <param name="responses">Takes the items.</param>
     protected abstract Task ServeAsync(
-        RequestContext context, PreprocessedRequest request, LoadedAdapter? adapter, IResponseWriter responses);
+        RequestContext context,
+        PreprocessedRequest request,
+        LoadedAdapter? adapter,
+        IResponseWriter responses
+    );
 
     /// <summary>The engine request with the rules that all roles share.</summary>
     protected EngineRequest BuildEngineRequest(
-        RequestContext context, PreprocessedRequest request, LoadedAdapter? adapter, int maxTokens, int? minTokens,
-        ReadOnlyMemory<byte>? kvTransferParams) => new()
+        RequestContext context,
+        PreprocessedRequest request,
+        LoadedAdapter? adapter,
+        int maxTokens,
+        int? minTokens,
+        ReadOnlyMemory<byte>? kvTransferParams
+    ) =>
+        new()
         {
             RequestId = context.Id,
             Options = request,
@@ -82,8 +94,12 @@ public abstract class GenerateHandler : IEndpointHandler
     /// <param name="onOutput">Writes the item; waits while the caller does not read. Not called once the caller is gone.</param>
     /// <param name="observe">Sees each output before that, also when nobody is left to write it to.</param>
     protected static async Task PumpAsync(
-        RequestContext context, IEngineStream stream, AbortGuard guard, Func<EngineOutput, ValueTask> onOutput,
-        Action<EngineOutput>? observe = null)
+        RequestContext context,
+        IEngineStream stream,
+        AbortGuard guard,
+        Func<EngineOutput, ValueTask> onOutput,
+        Action<EngineOutput>? observe = null
+    )
     {
         using var registration = context.Cancelled.UnsafeRegister(static state => ((AbortGuard)state!).RequestAbort(), guard);
         try
@@ -124,8 +140,12 @@ public abstract class GenerateHandler : IEndpointHandler
     {
         if (request.HasMultimodalData)
         {
-            throw new RequestFailedException(DynamoError.InvalidArgument(
-                "Received multimodal data but multimodal processing is not enabled. Use --enable-multimodal flag to enable multimodal processing."));
+            throw new RequestFailedException(
+                DynamoError.InvalidArgument(
+                    "Received multimodal data but multimodal processing is not enabled. Use --enable-multimodal flag to enable "
+                        + "multimodal processing."
+                )
+            );
         }
 
         if (request.HasEncoderResult)
@@ -135,13 +155,16 @@ public abstract class GenerateHandler : IEndpointHandler
 
         if (request.HasNativeGenerate)
         {
-            throw new RequestFailedException(DynamoError.InvalidArgument("extra_args.vllm_tito: the native Generate API is not served by this worker."));
+            throw new RequestFailedException(
+                DynamoError.InvalidArgument("extra_args.vllm_tito: the native Generate API is not served by this worker.")
+            );
         }
 
         if (!string.IsNullOrEmpty(request.PromptEmbeds) && !_options.EnablePromptEmbeds)
         {
-            throw new RequestFailedException(DynamoError.InvalidArgument(
-                "Invalid prompt_embeds: Set `--enable-prompt-embeds` to allow `prompt_embeds` in request."));
+            throw new RequestFailedException(
+                DynamoError.InvalidArgument("Invalid prompt_embeds: Set `--enable-prompt-embeds` to allow `prompt_embeds` in request.")
+            );
         }
 
         if (!request.HasTokenIds && string.IsNullOrEmpty(request.PromptEmbeds))

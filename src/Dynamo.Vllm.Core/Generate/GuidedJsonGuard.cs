@@ -4,7 +4,8 @@ using Dynamo.Vllm.Protocol.MessagePack;
 
 namespace Dynamo.Vllm.Core.Generate;
 
-/// <summary>Finds a JSON schema whose references run in a circle without moving on in the value: a grammar compiler never ends on it.</summary>
+/// <summary>Finds a JSON schema whose references run in a circle without moving on in the value: a grammar compiler never ends on
+/// it.</summary>
 /// <remarks>
 /// behaviour.md, 12. Nodes are pairs of a schema object and its resource (the nearest enclosing object with a string <c>$id</c>).
 /// Edges stay on the same JSON value: a local <c>$ref</c> and each object in <c>allOf</c>. Other keywords are walked but are no edge.
@@ -20,16 +21,21 @@ public sealed class GuidedJsonGuard
 
     private static readonly string[] ItemKeywords =
     [
-        "additionalProperties", "unevaluatedProperties", "propertyNames", "items", "additionalItems", "prefixItems", "contains",
-        "unevaluatedItems", "contentSchema",
+        "additionalProperties",
+        "unevaluatedProperties",
+        "propertyNames",
+        "items",
+        "additionalItems",
+        "prefixItems",
+        "contains",
+        "unevaluatedItems",
+        "contentSchema",
     ];
 
     private readonly Dictionary<Node, List<Node>> _edges = [];
     private readonly Stack<Node> _pending = new();
 
-    private GuidedJsonGuard()
-    {
-    }
+    private GuidedJsonGuard() { }
 
     /// <summary>Why the schema must be refused, or null.</summary>
     /// <param name="schemaJson">A schema object, or a JSON string that holds one.</param>
@@ -46,7 +52,9 @@ public sealed class GuidedJsonGuard
         try
         {
             using var document = JsonDocument.Parse(text, AsDeepAsBodies);
-            return UnreadableText.Find(document.RootElement) is { } path ? $"{Field}: text that is not valid Unicode at '{path}'" : FindProblem(document.RootElement);
+            return UnreadableText.Find(document.RootElement) is { } path
+                ? $"{Field}: text that is not valid Unicode at '{path}'"
+                : FindProblem(document.RootElement);
         }
         catch (JsonException)
         {
@@ -113,9 +121,13 @@ public sealed class GuidedJsonGuard
 
     private static IEnumerable<Node> SameValueTargets(SchemaTree tree, JsonElement schema, Node node)
     {
-        if (schema.TryGetProperty("$ref", out var reference) && reference.ValueKind == JsonValueKind.String
-            && reference.GetString() is { } text && text.StartsWith('#')
-            && tree.Resolve(node.Resource, text[1..]) is { } target)
+        if (
+            schema.TryGetProperty("$ref", out var reference)
+            && reference.ValueKind == JsonValueKind.String
+            && reference.GetString() is { } text
+            && text.StartsWith('#')
+            && tree.Resolve(node.Resource, text[1..]) is { } target
+        )
         {
             yield return target;
         }

@@ -18,7 +18,12 @@ public sealed class PrefillHandler : GenerateHandler
     private readonly HandOverLedger? _ledger;
 
     public PrefillHandler(
-        IEngine engine, GenerateOptions options, AdapterTable? adapters, IKvConnectorProtocol connector, HandOverLedger? ledger)
+        IEngine engine,
+        GenerateOptions options,
+        AdapterTable? adapters,
+        IKvConnectorProtocol connector,
+        HandOverLedger? ledger
+    )
         : base(engine, options, adapters)
     {
         _connector = connector;
@@ -26,12 +31,14 @@ public sealed class PrefillHandler : GenerateHandler
     }
 
     /// <summary>Nothing: what becomes of it is the decode side's to say.</summary>
-    protected override void CheckEncoderResult(PreprocessedRequest request)
-    {
-    }
+    protected override void CheckEncoderResult(PreprocessedRequest request) { }
 
     protected override async Task ServeAsync(
-        RequestContext context, PreprocessedRequest request, LoadedAdapter? adapter, IResponseWriter responses)
+        RequestContext context,
+        PreprocessedRequest request,
+        LoadedAdapter? adapter,
+        IResponseWriter responses
+    )
     {
         var handOver = request.IsHealthCheck ? null : _connector.Begin();
         // Every choice would hold blocks of its own, and the decode side pulls those of one: the others would stay until their lease ends.

@@ -7,7 +7,8 @@ namespace Dynamo.Vllm.Core.Generate;
 
 /// <summary>Refuses what is too much for one request, before it costs the interpreter that every stream of this worker shares.</summary>
 /// <remarks>
-/// The engine would refuse most of it, too: ids are below the vocabulary's size, so a longer list holds one twice or one that is none. But by then a
+/// The engine would refuse most of it, too: ids are below the vocabulary's size, so a longer list holds one twice or one that is none. But
+/// by then a
 /// million ids have been turned into objects and back, and each other stream has stood still for most of a second.
 /// </remarks>
 internal static class RequestLimits
@@ -29,11 +30,13 @@ internal static class RequestLimits
         if (request.SamplingOptions.GuidedDecoding is { } guided && guided.ApproximateBytes > Limits.GuidedDecodingBytesMax)
         {
             throw new ProtocolException(
-                $"sampling_options.guided_decoding takes {guided.ApproximateBytes} bytes, above the limit {Limits.GuidedDecodingBytesMax}");
+                $"sampling_options.guided_decoding takes {guided.ApproximateBytes} bytes, above the limit {Limits.GuidedDecodingBytesMax}"
+            );
         }
     }
 
-    /// <summary>In vLLM's words for a prompt that it renders itself. We hand prompts over rendered, where its sentence is another.</summary>
+    /// <summary>In vLLM's words for a prompt that it renders itself. We hand prompts over rendered, where its sentence is
+    /// another.</summary>
     private static void CheckPrompt(int tokens, int tokensMax)
     {
         if (tokens <= tokensMax)
@@ -42,11 +45,16 @@ internal static class RequestLimits
         }
 
         var counted = tokens == tokensMax + 1 ? "at least " : "";
-        throw new RequestFailedException(DynamoError.Http(
-            400,
-            $"This model's maximum context length is {tokensMax} tokens. However, you requested 0 output tokens and your prompt contains "
-            + $"{counted}{tokens} input tokens, for a total of {counted}{tokens} tokens. Please reduce the length of the input prompt or the "
-            + $"number of requested output tokens. (parameter=input_tokens, value={tokens})"));
+        throw new RequestFailedException(
+            DynamoError.Http(
+                400,
+                $"This model's maximum context length is {tokensMax} tokens. However, you requested 0 output tokens and your prompt "
+                    + $"contains "
+                    + $"{counted}{tokens} input tokens, for a total of {counted}{tokens} tokens. Please reduce the length of the "
+                    + $"input prompt or the "
+                    + $"number of requested output tokens. (parameter=input_tokens, value={tokens})"
+            )
+        );
     }
 
     private static void Check(string field, int? count, int countMax)

@@ -30,7 +30,8 @@ internal sealed class SchemaTree
         return new Node(pointer, HasId(pointer, child) ? pointer : node.Resource);
     }
 
-    public Node Child(Node node, JsonElement child, string keyword, int index) => Child(node, child, keyword, index.ToString(CultureInfo.InvariantCulture));
+    public Node Child(Node node, JsonElement child, string keyword, int index) =>
+        Child(node, child, keyword, index.ToString(CultureInfo.InvariantCulture));
 
     /// <summary>The object that a local reference names, or null.</summary>
     public Node? Resolve(string resource, string fragment)
@@ -62,13 +63,15 @@ internal sealed class SchemaTree
     private bool HasId(string pointer, JsonElement element) =>
         element.ValueKind == JsonValueKind.Object && Member(pointer, element, "$id") is { ValueKind: JsonValueKind.String };
 
-    private JsonElement? Step(string pointer, JsonElement element, string segment) => element.ValueKind switch
-    {
-        JsonValueKind.Object => Member(pointer, element, segment),
-        JsonValueKind.Array when int.TryParse(segment, NumberStyles.None, CultureInfo.InvariantCulture, out var index)
-            && index < element.GetArrayLength() => element[index],
-        _ => null,
-    };
+    private JsonElement? Step(string pointer, JsonElement element, string segment) =>
+        element.ValueKind switch
+        {
+            JsonValueKind.Object => Member(pointer, element, segment),
+            JsonValueKind.Array
+                when int.TryParse(segment, NumberStyles.None, CultureInfo.InvariantCulture, out var index)
+                    && index < element.GetArrayLength() => element[index],
+            _ => null,
+        };
 
     private JsonElement? Member(string pointer, JsonElement element, string name)
     {
@@ -91,8 +94,7 @@ internal sealed class SchemaTree
         return members.TryGetValue(name, out var found) ? found : null;
     }
 
-    private static IEnumerable<string> Segments(string pointer) =>
-        pointer.Length == 0 ? [] : pointer[1..].Split('/').Select(Unescape);
+    private static IEnumerable<string> Segments(string pointer) => pointer.Length == 0 ? [] : pointer[1..].Split('/').Select(Unescape);
 
     private static string Escape(string segment) =>
         segment.Replace("~", "~0", StringComparison.Ordinal).Replace("/", "~1", StringComparison.Ordinal);

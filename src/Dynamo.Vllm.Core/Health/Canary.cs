@@ -9,7 +9,8 @@ namespace Dynamo.Vllm.Core.Health;
 
 /// <summary>Probes an idle endpoint in process, the same way as a real request (runtime.md, 4.3).</summary>
 /// <remarks>
-/// A probe that comes behind long prompts may be late on an engine that works as it should. So a late one says nothing while the engine makes
+/// A probe that comes behind long prompts may be late on an engine that works as it should. So a late one says nothing while the engine
+/// makes
 /// steps; an engine that makes none is late for good, here and in <see cref="Stalls.StallWatch"/>.
 /// </remarks>
 public sealed partial class Canary
@@ -25,8 +26,15 @@ public sealed partial class Canary
     private long _lastActivity;
 
     public Canary(
-        IEngine engine, ServedEndpoint endpoint, byte[] payloadJson, TimeSpan idle, TimeSpan timeLimit, HealthState health, TimeProvider time,
-        ILogger<Canary> logger)
+        IEngine engine,
+        ServedEndpoint endpoint,
+        byte[] payloadJson,
+        TimeSpan idle,
+        TimeSpan timeLimit,
+        HealthState health,
+        TimeProvider time,
+        ILogger<Canary> logger
+    )
     {
         _engine = engine;
         _endpoint = endpoint;
@@ -131,13 +139,18 @@ public sealed partial class Canary
     [LoggerMessage(EventId = 2201, Level = LogLevel.Warning, Message = "Health probe of {Endpoint} failed: {Problem}")]
     private static partial void LogFailed(ILogger logger, string endpoint, string problem);
 
-    [LoggerMessage(EventId = 2202, Level = LogLevel.Debug, Message = "Health probe of {Endpoint} got no answer within {Seconds} s from an engine that works: busy")]
+    [LoggerMessage(
+        EventId = 2202,
+        Level = LogLevel.Debug,
+        Message = "Health probe of {Endpoint} got no answer within {Seconds} s from an engine that works: busy"
+    )]
     private static partial void LogBusy(ILogger logger, string endpoint, double seconds);
 
     /// <summary>Completes with null at the first item, else with the problem.</summary>
     private sealed class FirstItem : IResponseWriter
     {
-        private readonly TaskCompletionSource<string?> _first = new(TaskCreationOptions.RunContinuationsAsynchronously); // not on the handler's stack
+        // Not on the handler's stack.
+        private readonly TaskCompletionSource<string?> _first = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
         public Task<string?> Task => _first.Task;
 

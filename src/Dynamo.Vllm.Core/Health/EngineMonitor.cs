@@ -3,7 +3,8 @@ using Microsoft.Extensions.Logging;
 
 namespace Dynamo.Vllm.Core.Health;
 
-/// <summary>Watches the engine by vLLM's own health check, as the reference does. What this check does not see is <see cref="Stalls.StallWatch"/>'s.</summary>
+/// <summary>Watches the engine by vLLM's own health check, as the reference does. What this check does not see is <see
+/// cref="Stalls.StallWatch"/>'s.</summary>
 public sealed partial class EngineMonitor
 {
     private readonly IEngine _engine;
@@ -57,7 +58,9 @@ public sealed partial class EngineMonitor
         try
         {
             var check = _engine.CallAsync("check_health", null, cancellationToken);
-            await (_options.CheckTimeout > TimeSpan.Zero ? check.WaitAsync(_options.CheckTimeout, _time, cancellationToken) : check).ConfigureAwait(false);
+            await (
+                _options.CheckTimeout > TimeSpan.Zero ? check.WaitAsync(_options.CheckTimeout, _time, cancellationToken) : check
+            ).ConfigureAwait(false);
             return null;
         }
         catch (TimeoutException)

@@ -3,7 +3,8 @@ using System.Text.Json.Nodes;
 
 namespace Dynamo.Vllm.Core.Health;
 
-/// <summary>Readiness and liveness of this process, from what its parts report (runtime.md, 4.2). Thread-safe; nothing here waits.</summary>
+/// <summary>Readiness and liveness of this process, from what its parts report (runtime.md, 4.2). Thread-safe; nothing here
+/// waits.</summary>
 public sealed class HealthState
 {
     private readonly Lock _lock = new();
@@ -40,7 +41,6 @@ public sealed class HealthState
                 return _fault;
             }
         }
-
         set
         {
             lock (_lock)
@@ -60,7 +60,6 @@ public sealed class HealthState
                 return _suspicion;
             }
         }
-
         set
         {
             lock (_lock)
@@ -142,8 +141,11 @@ public sealed class HealthState
                     ["secs"] = (long)uptime.TotalSeconds,
                     ["nanos"] = uptime.Ticks % TimeSpan.TicksPerSecond * TimeSpan.NanosecondsPerTick,
                 },
-                ["endpoints"] = new JsonObject(_endpoints.Select(pair =>
-                    KeyValuePair.Create(pair.Key, (JsonNode?)JsonValue.Create(pair.Value.IsReady ? "ready" : "notready")))),
+                ["endpoints"] = new JsonObject(
+                    _endpoints.Select(pair =>
+                        KeyValuePair.Create(pair.Key, (JsonNode?)JsonValue.Create(pair.Value.IsReady ? "ready" : "notready"))
+                    )
+                ),
             };
         }
     }

@@ -61,6 +61,10 @@ internal sealed partial class EventStream : IAsyncDisposable
 
     public ValueTask DisposeAsync() => _publisher.DisposeAsync();
 
-    [LoggerMessage(EventId = 2401, Level = LogLevel.Warning, Message = "Cannot publish on {Topic}; {Suppressed} more failures since the last message")]
+    [LoggerMessage(
+        EventId = 2401,
+        Level = LogLevel.Warning,
+        Message = "Cannot publish on {Topic}; {Suppressed} more failures since the last message"
+    )]
     private static partial void LogPublishFailed(ILogger logger, string topic, long suppressed, Exception exception);
 }

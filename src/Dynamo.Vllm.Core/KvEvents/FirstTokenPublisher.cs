@@ -11,7 +11,8 @@ internal sealed class FirstTokenPublisher : IFirstTokenSink
 {
     // Full means the event plane is slower than requests start. A router learns the same from the first item, so the event is dropped.
     private readonly Channel<FirstToken> _queue = Channel.CreateBounded<FirstToken>(
-        new BoundedChannelOptions(KvRelayLimits.FirstTokensQueuedMax) { FullMode = BoundedChannelFullMode.Wait, SingleReader = true });
+        new BoundedChannelOptions(KvRelayLimits.FirstTokensQueuedMax) { FullMode = BoundedChannelFullMode.Wait, SingleReader = true }
+    );
 
     private readonly WorkerRegistration _registration;
     private readonly KvRelayMetrics _metrics;

@@ -4,7 +4,8 @@ namespace Dynamo.Vllm.Core.KvEvents;
 
 /// <summary>Carries one rank's forward-pass metrics from the engine to the event plane, for planners; routers ignore them.</summary>
 /// <remarks>
-/// The scheduler within the engine sends empty topic, sequence and payload; the payload goes on unchanged. While no pass runs it sends one a second.
+/// The scheduler within the engine sends empty topic, sequence and payload; the payload goes on unchanged. While no pass runs it sends one
+/// a second.
 /// Nothing is kept: what is lost on the way is followed by newer values. kv-and-load.md, 12.
 /// </remarks>
 internal sealed partial class ForwardPassRelay : IEngineEventSink
@@ -52,12 +53,26 @@ internal sealed partial class ForwardPassRelay : IEngineEventSink
         return ValueTask.CompletedTask;
     }
 
-    [LoggerMessage(EventId = 2440, Level = LogLevel.Information, Message = "Rank {Rank}: subscribed to the engine's forward-pass metrics at {Endpoint}")]
+    [LoggerMessage(
+        EventId = 2440,
+        Level = LogLevel.Information,
+        Message = "Rank {Rank}: subscribed to the engine's forward-pass metrics at {Endpoint}"
+    )]
     private static partial void LogConnected(ILogger logger, int rank, string endpoint);
 
-    [LoggerMessage(EventId = 2441, Level = LogLevel.Warning, Message = "Rank {Rank}: no connection to the engine's forward-pass metrics at {Endpoint}: {Problem}. Trying again; {Suppressed} more since the last message")]
+    [LoggerMessage(
+        EventId = 2441,
+        Level = LogLevel.Warning,
+        Message = "Rank {Rank}: no connection to the engine's forward-pass metrics at {Endpoint}: {Problem}. Trying again; "
+            + "{Suppressed} more since the last message"
+    )]
     private static partial void LogDisconnected(ILogger logger, int rank, string endpoint, string problem, long suppressed);
 
-    [LoggerMessage(EventId = 2442, Level = LogLevel.Warning, Message = "Rank {Rank}: dropped forward-pass metrics of {Frames} frames, {Needed} are needed. {Suppressed} more since the last message")]
+    [LoggerMessage(
+        EventId = 2442,
+        Level = LogLevel.Warning,
+        Message = "Rank {Rank}: dropped forward-pass metrics of {Frames} frames, {Needed} are needed. {Suppressed} more since the "
+            + "last message"
+    )]
     private static partial void LogMalformed(ILogger logger, int rank, int frames, int needed, long suppressed);
 }

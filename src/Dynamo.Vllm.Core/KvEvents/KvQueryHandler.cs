@@ -21,7 +21,13 @@ internal sealed partial class KvQueryHandler : IEndpointHandler
     private readonly SemaphoreSlim _turns;
 
     public KvQueryHandler(
-        int rank, RankEventLog log, WorkerRegistration registration, KvRelayMetrics.RankMetrics metrics, SemaphoreSlim turns, ILogger logger)
+        int rank,
+        RankEventLog log,
+        WorkerRegistration registration,
+        KvRelayMetrics.RankMetrics metrics,
+        SemaphoreSlim turns,
+        ILogger logger
+    )
     {
         _rank = rank;
         _log = log;
@@ -61,9 +67,12 @@ internal sealed partial class KvQueryHandler : IEndpointHandler
             { IsRecovery: false } => "WorkerKvQueryEngine::generate this worker answers recovery queries only",
             _ when query.WorkerId != worker.Value => string.Create(
                 CultureInfo.InvariantCulture,
-                $"WorkerKvQueryEngine::generate worker_id mismatch: request.worker_id={query.WorkerId} this.worker_id={worker.Value}"),
+                $"WorkerKvQueryEngine::generate worker_id mismatch: request.worker_id={query.WorkerId} this.worker_id={worker.Value}"
+            ),
             _ when query.Rank != (uint)_rank => string.Create(
-                CultureInfo.InvariantCulture, $"WorkerKvQueryEngine::generate dp_rank mismatch: request.dp_rank={query.Rank} this.dp_rank={_rank}"),
+                CultureInfo.InvariantCulture,
+                $"WorkerKvQueryEngine::generate dp_rank mismatch: request.dp_rank={query.Rank} this.dp_rank={_rank}"
+            ),
             _ => null,
         };
         if (refusal is null)
@@ -75,6 +84,10 @@ internal sealed partial class KvQueryHandler : IEndpointHandler
         return QueryAnswerKind.Refused;
     }
 
-    [LoggerMessage(EventId = 2420, Level = LogLevel.Debug, Message = "Rank {Rank}: recovery query from {Start} answered with {Kind}, {Bytes} bytes")]
+    [LoggerMessage(
+        EventId = 2420,
+        Level = LogLevel.Debug,
+        Message = "Rank {Rank}: recovery query from {Start} answered with {Kind}, {Bytes} bytes"
+    )]
     private static partial void LogAnswered(ILogger logger, int rank, ulong? start, QueryAnswerKind kind, int bytes);
 }

@@ -9,7 +9,8 @@ namespace Dynamo.Vllm.Core.KvEvents;
 /// <summary>Carries one rank's cache events from the engine to the event plane.</summary>
 /// <remarks>
 /// For each message: 1. frames and sequence; 2. decode; 3. convert; 4. ids, index, ring; 5. publish.
-/// All on the feed's loop, which reads nothing more meanwhile: the socket is the queue, and a hole in the engine's sequence shows what it lost.
+/// All on the feed's loop, which reads nothing more meanwhile: the socket is the queue, and a hole in the engine's sequence shows what it
+/// lost.
 /// Hot path: without media nothing is allocated once buffers have grown.
 /// </remarks>
 internal sealed partial class KvRankRelay : IEngineEventSink, IAsyncDisposable
@@ -35,8 +36,16 @@ internal sealed partial class KvRankRelay : IEngineEventSink, IAsyncDisposable
     private long _batches;
 
     public KvRankRelay(
-        int rank, string endpoint, KvEventConversion conversion, RankEventLog log, WorkerRegistration registration, EventStream stream,
-        KvRelayMetrics.RankMetrics metrics, TimeProvider time, ILogger logger)
+        int rank,
+        string endpoint,
+        KvEventConversion conversion,
+        RankEventLog log,
+        WorkerRegistration registration,
+        EventStream stream,
+        KvRelayMetrics.RankMetrics metrics,
+        TimeProvider time,
+        ILogger logger
+    )
     {
         _rank = rank;
         _endpoint = endpoint;
@@ -112,7 +121,8 @@ internal sealed partial class KvRankRelay : IEngineEventSink, IAsyncDisposable
         if (message.Frames != EngineMessage.FramesNeeded || message.Sequence.Length != sizeof(ulong))
         {
             throw new ProtocolException(
-                $"engine message has {message.Frames} frames and a sequence of {message.Sequence.Length} bytes; 3 and 8 are needed");
+                $"engine message has {message.Frames} frames and a sequence of {message.Sequence.Length} bytes; 3 and 8 are needed"
+            );
         }
 
         var payload = message.Payload.Span;
@@ -205,21 +215,48 @@ internal sealed partial class KvRankRelay : IEngineEventSink, IAsyncDisposable
         _metrics.Lag.Observe(Math.Max(0, now - _batch.Timestamp));
     }
 
-    [LoggerMessage(EventId = 2410, Level = LogLevel.Information, Message = "Rank {Rank}: subscribed to the engine's KV events at {Endpoint}")]
+    [LoggerMessage(
+        EventId = 2410,
+        Level = LogLevel.Information,
+        Message = "Rank {Rank}: subscribed to the engine's KV events at {Endpoint}"
+    )]
     private static partial void LogConnected(ILogger logger, int rank, string endpoint);
 
-    [LoggerMessage(EventId = 2411, Level = LogLevel.Warning, Message = "Rank {Rank}: no connection to the engine's KV events at {Endpoint}: {Problem}. Trying again; {Suppressed} more since the last message")]
+    [LoggerMessage(
+        EventId = 2411,
+        Level = LogLevel.Warning,
+        Message = "Rank {Rank}: no connection to the engine's KV events at {Endpoint}: {Problem}. Trying again; {Suppressed} more "
+            + "since the last message"
+    )]
     private static partial void LogDisconnected(ILogger logger, int rank, string endpoint, string problem, long suppressed);
 
-    [LoggerMessage(EventId = 2412, Level = LogLevel.Warning, Message = "Rank {Rank}: dropped a batch of the engine's KV events: {Problem}. {Suppressed} more since the last message")]
+    [LoggerMessage(
+        EventId = 2412,
+        Level = LogLevel.Warning,
+        Message = "Rank {Rank}: dropped a batch of the engine's KV events: {Problem}. {Suppressed} more since the last message"
+    )]
     private static partial void LogMalformed(ILogger logger, int rank, string problem, long suppressed);
 
-    [LoggerMessage(EventId = 2413, Level = LogLevel.Warning, Message = "Rank {Rank}: the engine's KV event batches {First} to {Last} were lost; routers may send requests for blocks that are gone. {Suppressed} more gaps since the last message")]
+    [LoggerMessage(
+        EventId = 2413,
+        Level = LogLevel.Warning,
+        Message = "Rank {Rank}: the engine's KV event batches {First} to {Last} were lost; routers may send requests for blocks that "
+            + "are gone. {Suppressed} more gaps since the last message"
+    )]
     private static partial void LogGap(ILogger logger, int rank, ulong first, ulong last, long suppressed);
 
-    [LoggerMessage(EventId = 2414, Level = LogLevel.Warning, Message = "Rank {Rank}: the engine numbers its KV event batches from the start again (expected {Expected}, got {Sequence}); all its blocks are cleared")]
+    [LoggerMessage(
+        EventId = 2414,
+        Level = LogLevel.Warning,
+        Message = "Rank {Rank}: the engine numbers its KV event batches from the start again (expected {Expected}, got {Sequence}); "
+            + "all its blocks are cleared"
+    )]
     private static partial void LogRestarted(ILogger logger, int rank, ulong expected, ulong sequence);
 
-    [LoggerMessage(EventId = 2415, Level = LogLevel.Warning, Message = "Rank {Rank}: {Blocks} blocks are more than the engine can hold; removals were lost, and all its blocks are cleared")]
+    [LoggerMessage(
+        EventId = 2415,
+        Level = LogLevel.Warning,
+        Message = "Rank {Rank}: {Blocks} blocks are more than the engine can hold; removals were lost, and all its blocks are cleared"
+    )]
     private static partial void LogIndexFull(ILogger logger, int rank, int blocks);
 }

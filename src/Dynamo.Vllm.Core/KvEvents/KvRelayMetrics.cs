@@ -32,26 +32,61 @@ public sealed class KvRelayMetrics
         _labels = [endpoint.Component, endpoint.Namespace, runtime.WorkerId];
         string[] names = ["dynamo_component", "dynamo_namespace", "worker_id"];
         _zmqEvents = factory.CreateCounter(
-            "dynamo_component_kv_publisher_zmq_events_total", "Total number of ZMQ KV events seen by the relay",
-            ["dynamo_component", "dynamo_namespace", "event_type", "stage", "worker_id"]);
-        _engineDropped = factory.CreateCounter(
-            "dynamo_component_kv_publisher_engines_dropped_events_total",
-            "Total number of raw events dropped by engines before reaching publisher (detected via event_id gaps)", names).WithLabels(_labels);
-        _batches = factory.CreateCounter("dynamo_vllm_kv_relay_batches_total", "Event batches of the engine by what became of them", "dp_rank", "outcome");
-        _blocks = factory.CreateCounter("dynamo_vllm_kv_relay_blocks_total", "Blocks in events that were published", "dp_rank", "event_type");
-        _dropped = factory.CreateCounter("dynamo_vllm_kv_relay_events_dropped_total", "Engine events that were not published, by reason", "dp_rank", "reason");
+            "dynamo_component_kv_publisher_zmq_events_total",
+            "Total number of ZMQ KV events seen by the relay",
+            ["dynamo_component", "dynamo_namespace", "event_type", "stage", "worker_id"]
+        );
+        _engineDropped = factory
+            .CreateCounter(
+                "dynamo_component_kv_publisher_engines_dropped_events_total",
+                "Total number of raw events dropped by engines before reaching publisher (detected via event_id gaps)",
+                names
+            )
+            .WithLabels(_labels);
+        _batches = factory.CreateCounter(
+            "dynamo_vllm_kv_relay_batches_total",
+            "Event batches of the engine by what became of them",
+            "dp_rank",
+            "outcome"
+        );
+        _blocks = factory.CreateCounter(
+            "dynamo_vllm_kv_relay_blocks_total",
+            "Blocks in events that were published",
+            "dp_rank",
+            "event_type"
+        );
+        _dropped = factory.CreateCounter(
+            "dynamo_vllm_kv_relay_events_dropped_total",
+            "Engine events that were not published, by reason",
+            "dp_rank",
+            "reason"
+        );
         _gaps = factory.CreateCounter("dynamo_vllm_kv_relay_gaps_total", "Holes in the engine's sequence of batches", "dp_rank");
         _queries = factory.CreateCounter("dynamo_vllm_kv_relay_queries_total", "Recovery queries by kind of answer", "dp_rank", "answer");
         _published = factory.CreateCounter("dynamo_vllm_event_messages_total", "Messages given to the event plane", "topic");
         _failed = factory.CreateCounter("dynamo_vllm_event_messages_failed_total", "Messages that the event plane refused", "topic");
-        _subscriberDrops = factory.CreateCounter("dynamo_vllm_event_messages_dropped_total", "Messages lost for a subscriber that was too slow", "topic");
-        _firstTokensLost = factory.CreateCounter("dynamo_vllm_first_token_events_dropped_total", "First-token events dropped because the queue was full");
-        _silent = factory.CreateCounter("dynamo_vllm_kv_relay_silent_total", "Self-tests that found cached blocks but no event of the engine", "dp_rank");
+        _subscriberDrops = factory.CreateCounter(
+            "dynamo_vllm_event_messages_dropped_total",
+            "Messages lost for a subscriber that was too slow",
+            "topic"
+        );
+        _firstTokensLost = factory.CreateCounter(
+            "dynamo_vllm_first_token_events_dropped_total",
+            "First-token events dropped because the queue was full"
+        );
+        _silent = factory.CreateCounter(
+            "dynamo_vllm_kv_relay_silent_total",
+            "Self-tests that found cached blocks but no event of the engine",
+            "dp_rank"
+        );
         _connected = factory.CreateGauge("dynamo_vllm_kv_relay_connected", "1 while subscribed to the engine's events", "dp_rank");
         _indexBlocks = factory.CreateGauge("dynamo_vllm_kv_relay_index_blocks", "Blocks that routers are told of", "dp_rank");
         _lag = factory.CreateHistogram(
-            "dynamo_vllm_kv_relay_lag_seconds", "From the engine's time stamp to the publication", ["dp_rank"],
-            new HistogramConfiguration { Buckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5] });
+            "dynamo_vllm_kv_relay_lag_seconds",
+            "From the engine's time stamp to the publication",
+            ["dp_rank"],
+            new HistogramConfiguration { Buckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5] }
+        );
     }
 
     public RankMetrics ForRank(int rank) => new(this, rank.ToString(CultureInfo.InvariantCulture));
@@ -151,26 +186,28 @@ public sealed class KvRelayMetrics
             }
         }
 
-        private static string NameOf(EventDropReason reason) => reason switch
-        {
-            EventDropReason.Owned => "owned",
-            EventDropReason.Ignored => "ignored",
-            EventDropReason.Remote => "remote",
-            EventDropReason.UnknownMedium => "unknown_medium",
-            EventDropReason.NotMainAttention => "not_main_attention",
-            EventDropReason.AmbiguousSalt => "ambiguous_salt",
-            _ => "duplicate_block",
-        };
+        private static string NameOf(EventDropReason reason) =>
+            reason switch
+            {
+                EventDropReason.Owned => "owned",
+                EventDropReason.Ignored => "ignored",
+                EventDropReason.Remote => "remote",
+                EventDropReason.UnknownMedium => "unknown_medium",
+                EventDropReason.NotMainAttention => "not_main_attention",
+                EventDropReason.AmbiguousSalt => "ambiguous_salt",
+                _ => "duplicate_block",
+            };
 
-        private static string NameOf(QueryAnswerKind kind) => kind switch
-        {
-            QueryAnswerKind.TreeDump => "tree_dump",
-            QueryAnswerKind.Events => "events",
-            QueryAnswerKind.TooNew => "too_new",
-            QueryAnswerKind.InvalidRange => "invalid_range",
-            QueryAnswerKind.Failed => "failed",
-            _ => "refused",
-        };
+        private static string NameOf(QueryAnswerKind kind) =>
+            kind switch
+            {
+                QueryAnswerKind.TreeDump => "tree_dump",
+                QueryAnswerKind.Events => "events",
+                QueryAnswerKind.TooNew => "too_new",
+                QueryAnswerKind.InvalidRange => "invalid_range",
+                QueryAnswerKind.Failed => "failed",
+                _ => "refused",
+            };
     }
 
     private Counter.Child Events(string kind, string stage) => _zmqEvents.WithLabels(_labels[0], _labels[1], kind, stage, _labels[2]);

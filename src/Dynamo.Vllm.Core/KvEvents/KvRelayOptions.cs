@@ -3,7 +3,8 @@ namespace Dynamo.Vllm.Core.KvEvents;
 /// <summary>What a worker of this role tells routers about its cache and load.</summary>
 public sealed record KvRelayOptions
 {
-    /// <summary>Relay cache events. Needs an engine that publishes them (<see cref="Engines.EngineDescription.KvEventsEndpoint"/>).</summary>
+    /// <summary>Relay cache events. Needs an engine that publishes them (<see
+    /// cref="Engines.EngineDescription.KvEventsEndpoint"/>).</summary>
     public bool RelaysKvEvents { get; init; } = true;
 
     /// <summary>Publish the number of used blocks.</summary>
@@ -25,6 +26,9 @@ public sealed record KvRelayOptions
     public TimeSpan ConnectTimeout { get; init; } = TimeSpan.FromSeconds(10);
 
     /// <summary>Source of publisher ids.</summary>
-    public Func<ulong> NextRandom { get; init; } = static () =>
-        System.Buffers.Binary.BinaryPrimitives.ReadUInt64LittleEndian(System.Security.Cryptography.RandomNumberGenerator.GetBytes(sizeof(ulong)));
+    public Func<ulong> NextRandom { get; init; } =
+        static () =>
+            System.Buffers.Binary.BinaryPrimitives.ReadUInt64LittleEndian(
+                System.Security.Cryptography.RandomNumberGenerator.GetBytes(sizeof(ulong))
+            );
 }

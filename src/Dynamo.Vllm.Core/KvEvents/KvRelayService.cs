@@ -12,8 +12,10 @@ namespace Dynamo.Vllm.Core.KvEvents;
 
 /// <summary>Everything that KV-aware routers need of this worker: cache events, recovery, load, first tokens.</summary>
 /// <remarks>
-/// Start it when the engine is ready, the request plane is up and the store is joined, before the first request can arrive: events of earlier
-/// requests are lost. For each rank: 1. open the channel and register it; 2. serve the recovery endpoint; 3. register the source; 4. subscribe.
+/// Start it when the engine is ready, the request plane is up and the store is joined, before the first request can arrive: events of
+/// earlier
+/// requests are lost. For each rank: 1. open the channel and register it; 2. serve the recovery endpoint; 3. register the source; 4.
+/// subscribe.
 /// Stop undoes that in reverse. A failure of the relay never fails a request. One caller for start and stop; the rest is thread-safe.
 /// </remarks>
 public sealed partial class KvRelayService : IAsyncDisposable
@@ -42,8 +44,16 @@ public sealed partial class KvRelayService : IAsyncDisposable
     private bool _isStopped;
 
     public KvRelayService(
-        KvRelayOptions options, IEngine engine, EndpointId generate, WorkerRegistration registration, IEventPlane plane, IEngineEventFeed feed,
-        RuntimeMetrics metrics, TimeProvider time, ILogger<KvRelayService> logger)
+        KvRelayOptions options,
+        IEngine engine,
+        EndpointId generate,
+        WorkerRegistration registration,
+        IEventPlane plane,
+        IEngineEventFeed feed,
+        RuntimeMetrics metrics,
+        TimeProvider time,
+        ILogger<KvRelayService> logger
+    )
     {
         _options = options;
         _engine = engine;
@@ -64,7 +74,8 @@ public sealed partial class KvRelayService : IAsyncDisposable
     /// <summary>The recovery endpoints that are served, one per rank. Complete once the start has returned.</summary>
     public IReadOnlyList<ServedEndpoint> QueryEndpoints => _queryEndpoints;
 
-    /// <exception cref="InvalidOperationException">The event plane or the store cannot be used. Stop cleans up what was started.</exception>
+    /// <exception cref="InvalidOperationException">The event plane or the store cannot be used. Stop cleans up what was
+    /// started.</exception>
     public async Task StartAsync(CancellationToken cancellationToken)
     {
         var description = _engine.Description;
@@ -101,12 +112,17 @@ public sealed partial class KvRelayService : IAsyncDisposable
         _engine.LoadChanged += OnLoadChanged;
         Run("self-test", WatchAsync);
         LogStarted(
-            _logger, _relays.Count == 0 ? "nothing" : string.Join(", ", _relays.Select(relay => relay.Endpoint)),
-            string.Join(", ", _streams.Select(stream => stream.Topic.Name).Distinct()), _plane.Name, ranks);
+            _logger,
+            _relays.Count == 0 ? "nothing" : string.Join(", ", _relays.Select(relay => relay.Endpoint)),
+            string.Join(", ", _streams.Select(stream => stream.Topic.Name).Distinct()),
+            _plane.Name,
+            ranks
+        );
         await WaitForEngineAsync(cancellationToken).ConfigureAwait(false);
     }
 
-    /// <summary>Withdraws every record, then ends the loops and closes the sockets. Goes on after a failure; may be called more than once.</summary>
+    /// <summary>Withdraws every record, then ends the loops and closes the sockets. Goes on after a failure; may be called more than
+    /// once.</summary>
     public async Task StopAsync(CancellationToken cancellationToken)
     {
         if (_isStopped)
@@ -153,11 +169,23 @@ public sealed partial class KvRelayService : IAsyncDisposable
         var log = new RankEventLog(rank, blocksMax);
         var recovery = await ServeQueriesAsync(rank, log, metrics, stream.Topic.Publisher, cancellationToken).ConfigureAwait(false);
         await PutAsync(
-            $"kv-source-{stream.Topic.Publisher.Hex}",
-            instance => EventRecords.Source(stream.Topic, instance, rank, recovery is null ? null : _registration.EndpointValue(recovery)),
-            cancellationToken).ConfigureAwait(false);
+                $"kv-source-{stream.Topic.Publisher.Hex}",
+                instance =>
+                    EventRecords.Source(stream.Topic, instance, rank, recovery is null ? null : _registration.EndpointValue(recovery)),
+                cancellationToken
+            )
+            .ConfigureAwait(false);
         var relay = new KvRankRelay(
-            rank, EngineEventEndpoint.OfRank(engineEndpoint, rank), conversion, log, _registration, stream, metrics, _time, _logger);
+            rank,
+            EngineEventEndpoint.OfRank(engineEndpoint, rank),
+            conversion,
+            log,
+            _registration,
+            stream,
+            metrics,
+            _time,
+            _logger
+        );
         _relays.Add(relay);
         _selfTests.Add(new RankSelfTest(relay, _time));
         Run($"relay of rank {rank.ToString(CultureInfo.InvariantCulture)}", token => _feed.RunAsync(relay.Endpoint, relay, token));
@@ -165,7 +193,12 @@ public sealed partial class KvRelayService : IAsyncDisposable
 
     /// <summary>Null when the endpoint cannot be served: routers then use the live events alone, as with the reference.</summary>
     private async Task<ServedEndpoint?> ServeQueriesAsync(
-        int rank, RankEventLog log, KvRelayMetrics.RankMetrics metrics, PublisherId publisher, CancellationToken cancellationToken)
+        int rank,
+        RankEventLog log,
+        KvRelayMetrics.RankMetrics metrics,
+        PublisherId publisher,
+        CancellationToken cancellationToken
+    )
     {
         var id = _endpoint with { Name = KvQueryHandler.EndpointName(publisher) };
         var handler = new KvQueryHandler(rank, log, _registration, metrics, _queryTurns, _logger);
@@ -196,8 +229,17 @@ public sealed partial class KvRelayService : IAsyncDisposable
     private async Task StartForwardPassAsync(int rank, int port, CancellationToken cancellationToken)
     {
         var stream = await OpenAsync(EventTopics.ForwardPassMetrics, cancellationToken).ConfigureAwait(false);
-        var relay = new ForwardPassRelay(rank, string.Create(CultureInfo.InvariantCulture, $"tcp://127.0.0.1:{port + rank}"), stream, _time, _logger);
-        Run($"forward-pass metrics of rank {rank.ToString(CultureInfo.InvariantCulture)}", token => _feed.RunAsync(relay.Endpoint, relay, token));
+        var relay = new ForwardPassRelay(
+            rank,
+            string.Create(CultureInfo.InvariantCulture, $"tcp://127.0.0.1:{port + rank}"),
+            stream,
+            _time,
+            _logger
+        );
+        Run(
+            $"forward-pass metrics of rank {rank.ToString(CultureInfo.InvariantCulture)}",
+            token => _feed.RunAsync(relay.Endpoint, relay, token)
+        );
     }
 
     /// <summary>Opens a publisher and registers its channel.</summary>
@@ -209,8 +251,8 @@ public sealed partial class KvRelayService : IAsyncDisposable
         _streams.Add(stream);
         if (publisher.Transport is not null)
         {
-            await PutAsync(
-                $"kv-channel-{topic.Publisher.Hex}", _ => EventRecords.Channel(topic, publisher.Transport!), cancellationToken).ConfigureAwait(false);
+            await PutAsync($"kv-channel-{topic.Publisher.Hex}", _ => EventRecords.Channel(topic, publisher.Transport!), cancellationToken)
+                .ConfigureAwait(false);
         }
 
         return stream;

@@ -20,11 +20,9 @@ internal sealed class LoadPublisher : IAsyncDisposable
     private readonly ArrayBufferWriter<byte> _payload = new(128);
 
     // Full means the loop has been told already; it reads the newest value when it comes to it.
-    private readonly Channel<bool> _changed =
-        Channel.CreateBounded<bool>(new BoundedChannelOptions(1)
-        {
-            FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true,
-        });
+    private readonly Channel<bool> _changed = Channel.CreateBounded<bool>(
+        new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true }
+    );
 
     private long _used;
 
@@ -66,8 +64,7 @@ internal sealed class LoadPublisher : IAsyncDisposable
 
             await _changed.Reader.ReadAsync(cancellationToken).ConfigureAwait(false);
             await Task.Delay(KvRelayLimits.GatherTime, _time, cancellationToken).ConfigureAwait(false);
-        }
-        while (true);
+        } while (true);
     }
 
     public ValueTask DisposeAsync() => _stream.DisposeAsync();

@@ -27,8 +27,12 @@ internal sealed class OutgoingEvents
     public ReadOnlySpan<byte> End(int start, int blocks)
     {
         var bytes = Buffer.WrittenSpan[start..];
-        if (_messages.Count > 0 && _messages[^1] is var last
-            && last.Events < KvRelayLimits.EventsPerMessageMax && last.Blocks + blocks <= KvRelayLimits.BlocksPerMessageMax)
+        if (
+            _messages.Count > 0
+            && _messages[^1] is var last
+            && last.Events < KvRelayLimits.EventsPerMessageMax
+            && last.Blocks + blocks <= KvRelayLimits.BlocksPerMessageMax
+        )
         {
             _messages[^1] = last with { Events = last.Events + 1, Blocks = last.Blocks + blocks, Length = last.Length + bytes.Length };
         }

@@ -38,7 +38,8 @@ internal sealed class RankEventLog
         }
     }
 
-    /// <summary>Gives ids to the events that routers must hear of, keeps them, and adds them encoded to <paramref name="output"/>.</summary>
+    /// <summary>Gives ids to the events that routers must hear of, keeps them, and adds them encoded to <paramref
+    /// name="output"/>.</summary>
     /// <returns>False if the index is over its limit: the caller then appends a clear.</returns>
     public bool Append(InstanceId worker, RouterEventList events, ReadOnlySpan<byte> payload, OutgoingEvents output)
     {
@@ -137,7 +138,12 @@ internal sealed class RankEventLog
 
     /// <summary>Outside the lock: sorting and encoding a large index takes a while.</summary>
     private QueryAnswerKind WriteDump(
-        InstanceId worker, List<KeyValuePair<BlockHash, IndexedBlock>>[] tiers, ulong lastId, bool supportsFailure, IBufferWriter<byte> output)
+        InstanceId worker,
+        List<KeyValuePair<BlockHash, IndexedBlock>>[] tiers,
+        ulong lastId,
+        bool supportsFailure,
+        IBufferWriter<byte> output
+    )
     {
         var events = new ArrayBufferWriter<byte>(1024);
         var dump = new TreeDump(events, worker.Value, _rank);

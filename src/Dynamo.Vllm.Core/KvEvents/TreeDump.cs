@@ -86,7 +86,12 @@ internal sealed class TreeDump
             return;
         }
 
-        var entry = new RouterEvent { Kind = RouterEventKind.Stored, Tier = _tier, Parent = _runParent };
+        var entry = new RouterEvent
+        {
+            Kind = RouterEventKind.Stored,
+            Tier = _tier,
+            Parent = _runParent,
+        };
         RouterEventEncoder.Write(_output, _workerId, _rank, _nextId++, in entry, _run.AsSpan(0, _runLength), []);
         Events++;
         _runLength = 0;

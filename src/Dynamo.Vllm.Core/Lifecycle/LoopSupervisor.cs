@@ -36,11 +36,16 @@ public sealed partial class LoopSupervisor : IDisposable
     }
 
     /// <summary>Starts a loop.</summary>
-    public void Start(string name, LoopRule rule, Func<CancellationToken, Task> loop) => Watch(name, rule, async token =>
-    {
-        await loop(token).ConfigureAwait(false);
-        return null;
-    });
+    public void Start(string name, LoopRule rule, Func<CancellationToken, Task> loop) =>
+        Watch(
+            name,
+            rule,
+            async token =>
+            {
+                await loop(token).ConfigureAwait(false);
+                return null;
+            }
+        );
 
     /// <summary>Cancels every loop and waits until each has ended, or until <paramref name="limit"/>.</summary>
     /// <exception cref="TimeoutException">A loop did not heed its token.</exception>

@@ -17,8 +17,10 @@ public sealed class LedgerMetrics
         var factory = Prometheus.Metrics.WithCustomRegistry(registry);
         _accepted = factory.CreateCounter("dynamo_vllm_requests_accepted_total", "Requests that were acknowledged.", ["dynamo_endpoint"]);
         _ended = factory.CreateCounter(
-            "dynamo_vllm_requests_ended_total", "Acknowledged requests that have ended, by what became of them and the reason of the error that was told.",
-            ["dynamo_endpoint", "outcome", "reason"]);
+            "dynamo_vllm_requests_ended_total",
+            "Acknowledged requests that have ended, by what became of them and the reason of the error that was told.",
+            ["dynamo_endpoint", "outcome", "reason"]
+        );
         _open = factory.CreateGauge("dynamo_vllm_requests_open", "Acknowledged requests that have not ended.", ["dynamo_endpoint"]);
         registry.AddBeforeCollectCallback(() =>
         {
@@ -39,12 +41,13 @@ public sealed class LedgerMetrics
         }
     }
 
-    private static string Word(RequestOutcome outcome) => outcome switch
-    {
-        RequestOutcome.Finished => "finished",
-        RequestOutcome.Failed => "failed",
-        RequestOutcome.HandedBack => "handed_back",
-        RequestOutcome.Cancelled => "cancelled",
-        _ => "unanswered",
-    };
+    private static string Word(RequestOutcome outcome) =>
+        outcome switch
+        {
+            RequestOutcome.Finished => "finished",
+            RequestOutcome.Failed => "failed",
+            RequestOutcome.HandedBack => "handed_back",
+            RequestOutcome.Cancelled => "cancelled",
+            _ => "unanswered",
+        };
 }

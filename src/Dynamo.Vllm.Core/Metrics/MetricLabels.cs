@@ -2,7 +2,8 @@ using System.Text;
 
 namespace Dynamo.Vllm.Core.Metrics;
 
-/// <summary>Adds labels to the samples of a Prometheus text, never overriding those that are there, and keeps chosen families only.</summary>
+/// <summary>Adds labels to the samples of a Prometheus text, never overriding those that are there, and keeps chosen families
+/// only.</summary>
 public static class MetricLabels
 {
     /// <param name="text">Prometheus text of the engine.</param>
@@ -31,7 +32,8 @@ public static class MetricLabels
         return output.ToString();
     }
 
-    /// <summary>The text without the model labels of endpoints that serve no model. Prometheus takes an empty label for none, readers of the text do not.</summary>
+    /// <summary>The text without the model labels of endpoints that serve no model. Prometheus takes an empty label for none, readers of
+    /// the text do not.</summary>
     public static string WithoutEmptyModel(string text) => text.Replace("model=\"\",model_name=\"\",", "", StringComparison.Ordinal);
 
     private static ReadOnlySpan<char> FamilyName(ReadOnlySpan<char> line)
@@ -87,7 +89,7 @@ public static class MetricLabels
 
     private static bool HasLabel(ReadOnlySpan<char> existing, string name)
     {
-        for (var at = existing.IndexOf(name, StringComparison.Ordinal); at >= 0;)
+        for (var at = existing.IndexOf(name, StringComparison.Ordinal); at >= 0; )
         {
             var isStart = at == 0 || existing[at - 1] == ',';
             var end = at + name.Length;
@@ -104,5 +106,8 @@ public static class MetricLabels
     }
 
     private static string Escape(string value) =>
-        value.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\"", "\\\"", StringComparison.Ordinal).Replace("\n", "\\n", StringComparison.Ordinal);
+        value
+            .Replace("\\", "\\\\", StringComparison.Ordinal)
+            .Replace("\"", "\\\"", StringComparison.Ordinal)
+            .Replace("\n", "\\n", StringComparison.Ordinal);
 }

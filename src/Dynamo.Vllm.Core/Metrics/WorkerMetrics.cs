@@ -18,10 +18,22 @@ public sealed class WorkerMetrics
         _component = component;
         var factory = Prometheus.Metrics.WithCustomRegistry(registry);
         string[] perRank = ["dp_rank", "dynamo_component", "model"];
-        _totalBlocks = factory.CreateGauge("dynamo_component_total_blocks", "Total number of KV cache blocks available on the worker.", perRank);
-        _cacheUsage = factory.CreateGauge("dynamo_component_gpu_cache_usage_percent", "GPU cache usage as a percentage (0.0-1.0).", perRank);
+        _totalBlocks = factory.CreateGauge(
+            "dynamo_component_total_blocks",
+            "Total number of KV cache blocks available on the worker.",
+            perRank
+        );
+        _cacheUsage = factory.CreateGauge(
+            "dynamo_component_gpu_cache_usage_percent",
+            "GPU cache usage as a percentage (0.0-1.0).",
+            perRank
+        );
         factory.CreateGauge("dynamo_component_kv_cache_hit_rate", "Prefix cache hit rate (0.0-1.0). Portable across engines.", perRank);
-        _loadTime = factory.CreateGauge("dynamo_component_model_load_time_seconds", "Model load time in seconds.", ["dynamo_component", "model"]);
+        _loadTime = factory.CreateGauge(
+            "dynamo_component_model_load_time_seconds",
+            "Model load time in seconds.",
+            ["dynamo_component", "model"]
+        );
     }
 
     public void SetLoadTime(TimeSpan time) => _loadTime.WithLabels(_component, _model).Set(time.TotalSeconds);

@@ -13,8 +13,11 @@ public sealed record LedgerBalance(long Accepted, long Open, IReadOnlyDictionary
     /// <summary>What was accepted is what has ended and what is open, or a request was lost.</summary>
     public bool IsBalanced => Accepted == Open + Ended.Values.Sum();
 
-    public override string ToString() => string.Create(
-        CultureInfo.InvariantCulture,
-        $"{Accepted} accepted = {Count(RequestOutcome.Finished)} finished + {Count(RequestOutcome.Failed)} failed + {Count(RequestOutcome.Cancelled)} cancelled"
-        + $" + {Count(RequestOutcome.HandedBack)} handed back + {Count(RequestOutcome.Unanswered)} unanswered + {Open} open");
+    public override string ToString() =>
+        string.Create(
+            CultureInfo.InvariantCulture,
+            $"{Accepted} accepted = {Count(RequestOutcome.Finished)} finished + {Count(RequestOutcome.Failed)} failed + "
+                + $"{Count(RequestOutcome.Cancelled)} cancelled"
+                + $" + {Count(RequestOutcome.HandedBack)} handed back + {Count(RequestOutcome.Unanswered)} unanswered + {Open} open"
+        );
 }

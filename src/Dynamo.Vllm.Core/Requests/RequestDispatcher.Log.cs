@@ -7,13 +7,21 @@ public sealed partial class RequestDispatcher
     [LoggerMessage(EventId = 2001, Level = LogLevel.Warning, Message = "Refused a request for unknown endpoint {Route}")]
     private static partial void LogUnknownEndpoint(ILogger logger, string route);
 
-    [LoggerMessage(EventId = 2002, Level = LogLevel.Warning, Message = "Refused a request: {Running} are running and {Queued} waiting, which is the limit")]
+    [LoggerMessage(
+        EventId = 2002,
+        Level = LogLevel.Warning,
+        Message = "Refused a request: {Running} are running and {Queued} waiting, which is the limit"
+    )]
     private static partial void LogOverloaded(ILogger logger, int running, int queued);
 
     [LoggerMessage(EventId = 2003, Level = LogLevel.Error, Message = "A request to {Endpoint} cannot be answered: {Problem}")]
     private static partial void LogUnanswerable(ILogger logger, string endpoint, string problem);
 
-    [LoggerMessage(EventId = 2004, Level = LogLevel.Warning, Message = "Request {RequestId}: cannot connect to the caller at {Address}: {Problem}")]
+    [LoggerMessage(
+        EventId = 2004,
+        Level = LogLevel.Warning,
+        Message = "Request {RequestId}: cannot connect to the caller at {Address}: {Problem}"
+    )]
     private static partial void LogCannotDial(ILogger logger, string requestId, string address, string problem);
 
     [LoggerMessage(EventId = 2005, Level = LogLevel.Debug, Message = "Request {RequestId}: the caller is gone: {Problem}")]

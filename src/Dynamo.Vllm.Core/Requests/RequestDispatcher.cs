@@ -30,7 +30,12 @@ public sealed partial class RequestDispatcher
     private int _admitted;
 
     public RequestDispatcher(
-        ICallHomeDialer dialer, AdmissionLimits limits, DispatcherMetrics metrics, TimeProvider time, ILogger<RequestDispatcher> logger)
+        ICallHomeDialer dialer,
+        AdmissionLimits limits,
+        DispatcherMetrics metrics,
+        TimeProvider time,
+        ILogger<RequestDispatcher> logger
+    )
     {
         _dialer = dialer;
         _limits = limits;
@@ -94,7 +99,11 @@ public sealed partial class RequestDispatcher
         endpoint.Metrics.Requests.Inc();
         endpoint.Metrics.RequestBytes.Inc(payload.Length);
         // Never on the ingress loop: it has the next acknowledgement to send.
-        ThreadPool.UnsafeQueueUserWorkItem(static work => work.Dispatcher.Start(work), new Work(this, endpoint, headersJson, envelope, body, problem, release), preferLocal: false);
+        ThreadPool.UnsafeQueueUserWorkItem(
+            static work => work.Dispatcher.Start(work),
+            new Work(this, endpoint, headersJson, envelope, body, problem, release),
+            preferLocal: false
+        );
         return null;
     }
 
@@ -162,12 +171,19 @@ public sealed partial class RequestDispatcher
         }
     }
 
-    private async Task<RequestEnd> AnswerAsync(ServedEndpoint endpoint, RequestEnvelope envelope, RequestContext context, string? problem, long started)
+    private async Task<RequestEnd> AnswerAsync(
+        ServedEndpoint endpoint,
+        RequestEnvelope envelope,
+        RequestContext context,
+        string? problem,
+        long started
+    )
     {
         ICallHome home;
         try
         {
-            // Not with the request's token: before the call home only the end of this worker can have fired it, and that the caller must be told.
+            // Not with the request's token: before the call home only the end of this worker can have fired it, and that the caller must
+            // be told.
             home = await _dialer.DialAsync(envelope, CancellationToken.None).ConfigureAwait(false);
         }
         catch (Exception exception)
@@ -292,8 +308,10 @@ public sealed partial class RequestDispatcher
 
     private void ObserveTransit(RequestContext context)
     {
-        if (context.Headers.TryGetValue("x-frontend-send-ts-ns", out var text)
-            && long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var sentNanoseconds))
+        if (
+            context.Headers.TryGetValue("x-frontend-send-ts-ns", out var text)
+            && long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var sentNanoseconds)
+        )
         {
             var now = _time.GetUtcNow().UtcTicks - DateTime.UnixEpoch.Ticks;
             _metrics.Transit.Observe(Math.Max(0, (now - (sentNanoseconds / 100)) / (double)TimeSpan.TicksPerSecond));
@@ -313,6 +331,12 @@ public sealed partial class RequestDispatcher
     }
 
     private sealed record Work(
-        RequestDispatcher Dispatcher, ServedEndpoint Endpoint, ReadOnlyMemory<byte> HeadersJson, RequestEnvelope Envelope, ReadOnlyMemory<byte> Body,
-        string? Problem, Action? Release);
+        RequestDispatcher Dispatcher,
+        ServedEndpoint Endpoint,
+        ReadOnlyMemory<byte> HeadersJson,
+        RequestEnvelope Envelope,
+        ReadOnlyMemory<byte> Body,
+        string? Problem,
+        Action? Release
+    );
 }

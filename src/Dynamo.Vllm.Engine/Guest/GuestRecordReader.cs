@@ -4,7 +4,8 @@ using Dynamo.Vllm.Core.Engines;
 
 namespace Dynamo.Vllm.Engine.Guest;
 
-/// <summary>Reads the records of one batch, which lie back to back (wire.py). The guest is ours: a wrong record is a bug, not bad input.</summary>
+/// <summary>Reads the records of one batch, which lie back to back (wire.py). The guest is ours: a wrong record is a bug, not bad
+/// input.</summary>
 internal ref struct GuestRecordReader
 {
     private readonly ReadOnlySpan<byte> _batch;
@@ -56,7 +57,10 @@ internal ref struct GuestRecordReader
     public StepTokens ReadStep()
     {
         var count = BinaryPrimitives.ReadInt32LittleEndian(Take(8)[4..]);
-        return new StepTokens(MemoryMarshal.Cast<byte, ulong>(Take(count * sizeof(ulong))), MemoryMarshal.Cast<byte, int>(Take(count * sizeof(int))));
+        return new StepTokens(
+            MemoryMarshal.Cast<byte, ulong>(Take(count * sizeof(ulong))),
+            MemoryMarshal.Cast<byte, int>(Take(count * sizeof(int)))
+        );
     }
 
     /// <summary><c>B Q B I</c> and JSON: a failure or a reply.</summary>
@@ -81,8 +85,11 @@ internal ref struct GuestRecordReader
     {
         var head = Take(36);
         var load = new EngineLoad(
-            BinaryPrimitives.ReadInt32LittleEndian(head[4..]), BinaryPrimitives.ReadDoubleLittleEndian(head[8..]),
-            BinaryPrimitives.ReadInt32LittleEndian(head[16..]), BinaryPrimitives.ReadInt32LittleEndian(head[20..]));
+            BinaryPrimitives.ReadInt32LittleEndian(head[4..]),
+            BinaryPrimitives.ReadDoubleLittleEndian(head[8..]),
+            BinaryPrimitives.ReadInt32LittleEndian(head[16..]),
+            BinaryPrimitives.ReadInt32LittleEndian(head[20..])
+        );
         return (load, BinaryPrimitives.ReadInt32LittleEndian(head[24..]), BinaryPrimitives.ReadUInt64LittleEndian(head[28..]));
     }
 

@@ -13,13 +13,14 @@ internal ref struct StepTokens
         _tokens = tokens;
     }
 
-    public readonly TokensRecord Current => new()
-    {
-        Stream = _streams[_next],
-        PromptTokens = TokensRecord.AsBefore,
-        CachedTokens = TokensRecord.AsBefore,
-        Tokens = _tokens.Slice(_next, 1),
-    };
+    public readonly TokensRecord Current =>
+        new()
+        {
+            Stream = _streams[_next],
+            PromptTokens = TokensRecord.AsBefore,
+            CachedTokens = TokensRecord.AsBefore,
+            Tokens = _tokens.Slice(_next, 1),
+        };
 
     public readonly StepTokens GetEnumerator() => this;
 

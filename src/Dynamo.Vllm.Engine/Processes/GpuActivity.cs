@@ -38,12 +38,15 @@ public sealed class GpuActivity
     /// <param name="visibleDevices">CUDA_VISIBLE_DEVICES: indexes or ids; null or empty means all.</param>
     public static GpuActivity? TryOpen(string? visibleDevices)
     {
-        if (!NativeLibrary.TryLoad(Library, out var library)
+        if (
+            !NativeLibrary.TryLoad(Library, out var library)
             || Find<Init>(library, "nvmlInit_v2")?.Invoke() != Success
-            || Find<GetCount>(library, "nvmlDeviceGetCount_v2") is not { } getCount || getCount(out var count) != Success
+            || Find<GetCount>(library, "nvmlDeviceGetCount_v2") is not { } getCount
+            || getCount(out var count) != Success
             || Find<GetByIndex>(library, "nvmlDeviceGetHandleByIndex_v2") is not { } getByIndex
             || Find<GetById>(library, "nvmlDeviceGetHandleByUUID") is not { } getById
-            || Find<GetUtilization>(library, "nvmlDeviceGetUtilizationRates") is not { } getUtilization)
+            || Find<GetUtilization>(library, "nvmlDeviceGetUtilizationRates") is not { } getUtilization
+        )
         {
             return null;
         }

@@ -13,7 +13,10 @@ internal static class ProcessTable
     {
         foreach (var folder in Directory.EnumerateDirectories("/proc"))
         {
-            if (int.TryParse(Path.GetFileName(folder), NumberStyles.None, CultureInfo.InvariantCulture, out var id) && TryRead($"/proc/{id}/stat", id) is { } entry)
+            if (
+                int.TryParse(Path.GetFileName(folder), NumberStyles.None, CultureInfo.InvariantCulture, out var id)
+                && TryRead($"/proc/{id}/stat", id) is { } entry
+            )
             {
                 yield return entry;
             }
@@ -59,8 +62,12 @@ internal static class ProcessTable
             var fields = text[(end + 2)..].Split(' ');
             var ticks = long.Parse(fields[11], CultureInfo.InvariantCulture) + long.Parse(fields[12], CultureInfo.InvariantCulture);
             return new ProcessEntry(
-                id, text[(text.IndexOf('(', StringComparison.Ordinal) + 1)..end], int.Parse(fields[1], CultureInfo.InvariantCulture), fields[0][0],
-                TimeSpan.FromSeconds((double)ticks / TicksPerSecond));
+                id,
+                text[(text.IndexOf('(', StringComparison.Ordinal) + 1)..end],
+                int.Parse(fields[1], CultureInfo.InvariantCulture),
+                fields[0][0],
+                TimeSpan.FromSeconds((double)ticks / TicksPerSecond)
+            );
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {

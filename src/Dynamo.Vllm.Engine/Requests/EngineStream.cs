@@ -11,7 +11,8 @@ namespace Dynamo.Vllm.Engine.Requests;
 
 /// <summary>Outputs of one request between the delivery loop, which writes, and its handler, which reads.</summary>
 /// <remarks>
-/// While the reader is behind, new tokens are merged into the output that waits, as vLLM's own collector does, so what is held is bounded by the
+/// While the reader is behind, new tokens are merged into the output that waits, as vLLM's own collector does, so what is held is bounded
+/// by the
 /// tokens of the request. Outputs that cannot merge (logprobs) count against <see cref="PendingMax"/>; beyond it the request is aborted,
 /// since its client stopped reading. Output objects are reused: nothing is allocated per token in steady state.
 /// </remarks>
@@ -256,7 +257,12 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
             for (var i = 0; i < count; i++, data = data[16..])
             {
                 var id = BinaryPrimitives.ReadInt32LittleEndian(data);
-                top[i] = new TopLogprob(id, BinaryPrimitives.ReadInt32LittleEndian(data[4..]), BinaryPrimitives.ReadDoubleLittleEndian(data[8..]), texts.Get(id));
+                top[i] = new TopLogprob(
+                    id,
+                    BinaryPrimitives.ReadInt32LittleEndian(data[4..]),
+                    BinaryPrimitives.ReadDoubleLittleEndian(data[8..]),
+                    texts.Get(id)
+                );
             }
 
             // The selected token may be missing from the list: then the first entry stands for it, as in the reference.

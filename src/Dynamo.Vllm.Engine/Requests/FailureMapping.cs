@@ -28,7 +28,12 @@ internal static class FailureMapping
 
     /// <summary>The exception of a call that failed.</summary>
     public static EngineCallException ToException(JsonElement failure) =>
-        new(Text(failure, "kind"), Text(failure, "type"), Text(failure, "message"), failure.TryGetProperty("traceback", out var trace) ? trace.GetString() : null);
+        new(
+            Text(failure, "kind"),
+            Text(failure, "type"),
+            Text(failure, "message"),
+            failure.TryGetProperty("traceback", out var trace) ? trace.GetString() : null
+        );
 
     private static string Text(JsonElement failure, string name) =>
         failure.TryGetProperty(name, out var value) ? value.GetString() ?? "" : "";

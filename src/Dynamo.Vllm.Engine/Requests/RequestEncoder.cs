@@ -171,7 +171,11 @@ internal static class RequestEncoder
 
         Number(json, "prompt_logprobs"u8, options.PromptLogprobs);
         // Prompt logprobs cannot come out of the cache, so reading it is switched off unless the client insists.
-        Flag(json, "skip_reading_prefix_cache"u8, options.SamplingOptions.SkipReadingPrefixCache ?? (options.PromptLogprobs is null ? null : true));
+        Flag(
+            json,
+            "skip_reading_prefix_cache"u8,
+            options.SamplingOptions.SkipReadingPrefixCache ?? (options.PromptLogprobs is null ? null : true)
+        );
     }
 
     private static void WriteGuided(Utf8JsonWriter json, GuidedDecoding guided)
@@ -237,7 +241,10 @@ internal static class RequestEncoder
 
         // Python tells 2 from 2.0, and so do the engine's error texts, which clients see.
         json.WritePropertyName(name);
-        json.WriteRawValue(number.ToString("R", CultureInfo.InvariantCulture) is var text && text.AsSpan().ContainsAny('.', 'E') ? text : text + ".0", skipInputValidation: true);
+        json.WriteRawValue(
+            number.ToString("R", CultureInfo.InvariantCulture) is var text && text.AsSpan().ContainsAny('.', 'E') ? text : text + ".0",
+            skipInputValidation: true
+        );
     }
 
     private static void Flag(Utf8JsonWriter json, ReadOnlySpan<byte> name, bool? value)

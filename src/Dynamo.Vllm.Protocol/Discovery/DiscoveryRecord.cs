@@ -20,8 +20,12 @@ public sealed record DiscoveryRecord(string Bucket, string Key, JsonObject Value
     /// <summary>An endpoint that takes requests.</summary>
     /// <param name="deviceType"><c>cpu</c> or <c>cuda</c>; read by heterogeneous routing only.</param>
     public static DiscoveryRecord Endpoint(
-        EndpointId endpoint, InstanceId instance, TransportAddress transport, string deviceType, PayloadCodec codec) =>
-        new(Instances, KeyOf(endpoint, instance), EndpointValue(endpoint, instance, transport, deviceType, codec));
+        EndpointId endpoint,
+        InstanceId instance,
+        TransportAddress transport,
+        string deviceType,
+        PayloadCodec codec
+    ) => new(Instances, KeyOf(endpoint, instance), EndpointValue(endpoint, instance, transport, deviceType, codec));
 
     /// <summary>A model served by an endpoint; <paramref name="suffix"/> names a LoRA adapter.</summary>
     public static DiscoveryRecord Model(EndpointId endpoint, InstanceId instance, JsonObject card, string? suffix = null)
@@ -50,7 +54,13 @@ public sealed record DiscoveryRecord(string Bucket, string Key, JsonObject Value
 
     /// <summary>The endpoint record's value; also embedded in event-source records.</summary>
     public static JsonObject EndpointValue(
-        EndpointId endpoint, InstanceId instance, TransportAddress transport, string deviceType, PayloadCodec codec) => new()
+        EndpointId endpoint,
+        InstanceId instance,
+        TransportAddress transport,
+        string deviceType,
+        PayloadCodec codec
+    ) =>
+        new()
         {
             ["type"] = "Endpoint",
             ["component"] = endpoint.Component,

@@ -7,15 +7,21 @@ namespace Dynamo.Vllm.Protocol.Discovery;
 public static class EventRecords
 {
     /// <summary>Where a topic's messages can be received.</summary>
-    /// <param name="transport"><c>{"kind":"Zmq","config":{"endpoint":...}}</c> or <c>{"kind":"Nats","config":{"subject_prefix":...}}</c>.</param>
-    public static DiscoveryRecord Channel(EventTopic topic, JsonObject transport) => new(DiscoveryRecord.EventChannels, topic.Key, new JsonObject
-    {
-        ["type"] = "EventChannel",
-        ["scope"] = Scope(topic.Scope),
-        ["topic"] = topic.Name,
-        ["instance_id"] = topic.Publisher.Value,
-        ["transport"] = transport,
-    });
+    /// <param name="transport"><c>{"kind":"Zmq","config":{"endpoint":...}}</c> or
+    /// <c>{"kind":"Nats","config":{"subject_prefix":...}}</c>.</param>
+    public static DiscoveryRecord Channel(EventTopic topic, JsonObject transport) =>
+        new(
+            DiscoveryRecord.EventChannels,
+            topic.Key,
+            new JsonObject
+            {
+                ["type"] = "EventChannel",
+                ["scope"] = Scope(topic.Scope),
+                ["topic"] = topic.Name,
+                ["instance_id"] = topic.Publisher.Value,
+                ["transport"] = transport,
+            }
+        );
 
     /// <summary>Whose cache a publisher speaks for, and where what was missed can be asked for.</summary>
     /// <param name="recovery">Value of the query endpoint's record, or null if there is none.</param>
@@ -33,22 +39,27 @@ public static class EventRecords
             metadata["recovery_target"] = recovery;
         }
 
-        return new(DiscoveryRecord.EventSources, topic.Key, new JsonObject
-        {
-            ["type"] = "EventSource",
-            ["scope"] = Scope(topic.Scope),
-            ["topic"] = topic.Name,
-            ["publisher_id"] = topic.Publisher.Value,
-            ["metadata"] = metadata,
-        });
+        return new(
+            DiscoveryRecord.EventSources,
+            topic.Key,
+            new JsonObject
+            {
+                ["type"] = "EventSource",
+                ["scope"] = Scope(topic.Scope),
+                ["topic"] = topic.Name,
+                ["publisher_id"] = topic.Publisher.Value,
+                ["metadata"] = metadata,
+            }
+        );
     }
 
     private static JsonObject Scope(EndpointId endpoint) => new() { ["kind"] = "endpoint", ["endpoint"] = Endpoint(endpoint) };
 
-    private static JsonObject Endpoint(EndpointId endpoint) => new()
-    {
-        ["namespace"] = endpoint.Namespace,
-        ["component"] = endpoint.Component,
-        ["name"] = endpoint.Name,
-    };
+    private static JsonObject Endpoint(EndpointId endpoint) =>
+        new()
+        {
+            ["namespace"] = endpoint.Namespace,
+            ["component"] = endpoint.Component,
+            ["name"] = endpoint.Name,
+        };
 }

@@ -26,13 +26,16 @@ public sealed class WorkerMetadata
 
     private WorkerMetadata(JsonObject data) => _data = data;
 
-    public static WorkerMetadata Empty { get; } = new(new JsonObject
-    {
-        ["endpoints"] = new JsonObject(),
-        ["model_cards"] = new JsonObject(),
-        ["event_channels"] = new JsonObject(),
-        ["event_sources"] = new JsonObject(),
-    });
+    public static WorkerMetadata Empty { get; } =
+        new(
+            new JsonObject
+            {
+                ["endpoints"] = new JsonObject(),
+                ["model_cards"] = new JsonObject(),
+                ["event_channels"] = new JsonObject(),
+                ["event_sources"] = new JsonObject(),
+            }
+        );
 
     public bool IsEmpty => _data.All(map => map.Value!.AsObject().Count == 0);
 
@@ -65,43 +68,48 @@ public sealed class WorkerMetadata
     public JsonObject ToJson() => _data.DeepClone().AsObject();
 
     /// <summary>The whole resource, owned by the pod so that it goes with it.</summary>
-    public JsonObject ToResource(string name, string podName, string podUid) => new()
-    {
-        ["apiVersion"] = $"{Group}/{Version}",
-        ["kind"] = Kind,
-        ["metadata"] = new JsonObject
+    public JsonObject ToResource(string name, string podName, string podUid) =>
+        new()
         {
-            ["name"] = name,
-            ["ownerReferences"] = new JsonArray(new JsonObject
+            ["apiVersion"] = $"{Group}/{Version}",
+            ["kind"] = Kind,
+            ["metadata"] = new JsonObject
             {
-                ["apiVersion"] = "v1",
-                ["blockOwnerDeletion"] = false,
-                ["controller"] = name == podName, // one owner may be it, and a pod has several resources in container mode
-                ["kind"] = "Pod",
-                ["name"] = podName,
-                ["uid"] = podUid,
-            }),
-        },
-        ["spec"] = new JsonObject { ["data"] = ToJson() },
-    };
+                ["name"] = name,
+                ["ownerReferences"] = new JsonArray(
+                    new JsonObject
+                    {
+                        ["apiVersion"] = "v1",
+                        ["blockOwnerDeletion"] = false,
+                        ["controller"] = name == podName, // one owner may be it, and a pod has several resources in container mode
+                        ["kind"] = "Pod",
+                        ["name"] = podName,
+                        ["uid"] = podUid,
+                    }
+                ),
+            },
+            ["spec"] = new JsonObject { ["data"] = ToJson() },
+        };
 
     /// <summary>Values of the records of a bucket in somebody's resource, which may lack any part.</summary>
     public static IEnumerable<JsonObject> ValuesIn(JsonNode? resource, string bucket, string keyPrefix) =>
         ((resource as JsonObject)?["spec"] as JsonObject)?["data"] is JsonObject data && data[MapOf(bucket)] is JsonObject map
             ? map.Where(record => record.Key.StartsWith(keyPrefix, StringComparison.Ordinal))
-                .Select(record => record.Value).OfType<JsonObject>()
+                .Select(record => record.Value)
+                .OfType<JsonObject>()
             : [];
 
     private static string MapOf(DiscoveryRecord record) => MapOf(record.Bucket);
 
-    private static string MapOf(string bucket) => bucket switch
-    {
-        DiscoveryRecord.Instances => "endpoints",
-        DiscoveryRecord.ModelCards => "model_cards",
-        DiscoveryRecord.EventChannels => "event_channels",
-        DiscoveryRecord.EventSources => "event_sources",
-        _ => throw new ProtocolException($"kubernetes discovery has no place for records of {bucket}"),
-    };
+    private static string MapOf(string bucket) =>
+        bucket switch
+        {
+            DiscoveryRecord.Instances => "endpoints",
+            DiscoveryRecord.ModelCards => "model_cards",
+            DiscoveryRecord.EventChannels => "event_channels",
+            DiscoveryRecord.EventSources => "event_sources",
+            _ => throw new ProtocolException($"kubernetes discovery has no place for records of {bucket}"),
+        };
 
     private static JsonObject ValueOf(DiscoveryRecord record)
     {

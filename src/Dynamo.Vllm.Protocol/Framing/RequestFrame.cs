@@ -22,9 +22,13 @@ public static class RequestFrame
     {
         var reader = new SequenceReader<byte>(buffer);
         frameBytes = 0;
-        if (!reader.TryReadBigEndian(out short path) || !TryAdvance(ref reader, (ushort)path)
-            || !reader.TryReadBigEndian(out short headers) || !TryAdvance(ref reader, (ushort)headers)
-            || !reader.TryReadBigEndian(out int payload))
+        if (
+            !reader.TryReadBigEndian(out short path)
+            || !TryAdvance(ref reader, (ushort)path)
+            || !reader.TryReadBigEndian(out short headers)
+            || !TryAdvance(ref reader, (ushort)headers)
+            || !reader.TryReadBigEndian(out int payload)
+        )
         {
             return false;
         }
@@ -34,7 +38,12 @@ public static class RequestFrame
     }
 
     /// <summary>Splits one complete frame. The path is null if it is not UTF-8, which has an answer of its own.</summary>
-    public static void Split(ReadOnlyMemory<byte> frame, out string? path, out ReadOnlyMemory<byte> headers, out ReadOnlyMemory<byte> payload)
+    public static void Split(
+        ReadOnlyMemory<byte> frame,
+        out string? path,
+        out ReadOnlyMemory<byte> headers,
+        out ReadOnlyMemory<byte> payload
+    )
     {
         var pathBytes = BinaryPrimitives.ReadUInt16BigEndian(frame.Span);
         var headersAt = 4 + pathBytes;

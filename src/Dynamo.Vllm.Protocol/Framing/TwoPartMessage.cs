@@ -32,7 +32,9 @@ public static class TwoPartMessage
         var rest = (ulong)(message.Length - PrefixBytes) - Math.Min(header, (ulong)(message.Length - PrefixBytes));
         if (header > (ulong)(message.Length - PrefixBytes) || body != rest)
         {
-            throw new ProtocolException($"lengths {header} and {body} do not add up to the {message.Length - PrefixBytes} bytes that follow");
+            throw new ProtocolException(
+                $"lengths {header} and {body} do not add up to the {message.Length - PrefixBytes} bytes that follow"
+            );
         }
 
         return (message.Slice(PrefixBytes, (int)header), message.Slice(PrefixBytes + (int)header, (int)body));

@@ -19,8 +19,7 @@ public static class Blake3
     private const uint Parent = 4;
     private const uint Root = 8;
 
-    private static readonly uint[] Iv =
-        [0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19];
+    private static readonly uint[] Iv = [0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19];
 
     private static ReadOnlySpan<byte> Permutation => [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8];
 
@@ -92,7 +91,14 @@ public static class Blake3
         }
     }
 
-    private static void Compress(ReadOnlySpan<uint> chaining, ReadOnlySpan<uint> blockWords, ulong counter, uint length, uint flags, Span<uint> state)
+    private static void Compress(
+        ReadOnlySpan<uint> chaining,
+        ReadOnlySpan<uint> blockWords,
+        ulong counter,
+        uint length,
+        uint flags,
+        Span<uint> state
+    )
     {
         Span<uint> block = stackalloc uint[16];
         Span<uint> permuted = stackalloc uint[16];

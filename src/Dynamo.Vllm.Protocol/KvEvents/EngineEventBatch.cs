@@ -94,7 +94,9 @@ public sealed partial class EngineEventBatch
             return EngineEventKind.Cleared;
         }
 
-        return kind.SequenceEqual("Ignored"u8) ? EngineEventKind.Ignored : throw new ProtocolException("event batch holds an event of an unknown type");
+        return kind.SequenceEqual("Ignored"u8)
+            ? EngineEventKind.Ignored
+            : throw new ProtocolException("event batch holds an event of an unknown type");
     }
 
     private static uint ReadUInt32(ref MessagePackReader reader, string field)

@@ -20,7 +20,13 @@ public static class EventEnvelope
     private const byte FrameVersion = 1;
 
     public static void Write(
-        IBufferWriter<byte> output, PublisherId publisher, ulong sequence, long publishedAtMilliseconds, ReadOnlySpan<byte> topic, ReadOnlySpan<byte> payload)
+        IBufferWriter<byte> output,
+        PublisherId publisher,
+        ulong sequence,
+        long publishedAtMilliseconds,
+        ReadOnlySpan<byte> topic,
+        ReadOnlySpan<byte> payload
+    )
     {
         var writer = new MessagePackWriter(output);
         writer.WriteMapHeader(5);

@@ -15,7 +15,8 @@ public sealed record EventTopic(EndpointId Scope, string Name, PublisherId Publi
 
     /// <summary>Key of this topic's discovery records.</summary>
     public string Key =>
-        $"namespace/{Escape(Scope.Namespace)}/component/{Escape(Scope.Component)}/endpoint/{Escape(Scope.Name)}/topic/{Escape(Name)}/{Publisher.Hex}";
+        $"namespace/{Escape(Scope.Namespace)}/component/{Escape(Scope.Component)}/endpoint/{Escape(Scope.Name)}"
+        + $"/topic/{Escape(Name)}/{Publisher.Hex}";
 
     /// <summary>Letters, digits, <c>-</c> and <c>_</c> stay, every other byte becomes <c>%XX</c>.</summary>
     public static string Escape(string segment)

@@ -37,7 +37,8 @@ public sealed class KvEventConverter
     public int AcceptedLast(EngineEventKind kind) => _accepted[(int)kind];
 
     /// <summary>Replaces <paramref name="output"/> with the router events of a decoded batch.</summary>
-    /// <exception cref="ProtocolException">Keys of a block are malformed; what came before them stays in <paramref name="output"/>.</exception>
+    /// <exception cref="ProtocolException">Keys of a block are malformed; what came before them stays in <paramref
+    /// name="output"/>.</exception>
     public void Convert(EngineEventBatch batch, ReadOnlySpan<byte> payload, RouterEventList output)
     {
         output.Clear();
@@ -112,7 +113,12 @@ public sealed class KvEventConverter
     }
 
     private EventDropReason? ConvertAccepted(
-        EngineEventBatch batch, in EngineEvent entry, ReadOnlySpan<byte> payload, StorageTier tier, RouterEventList output)
+        EngineEventBatch batch,
+        in EngineEvent entry,
+        ReadOnlySpan<byte> payload,
+        StorageTier tier,
+        RouterEventList output
+    )
     {
         var mark = output.Mark();
         switch (entry.Kind)
@@ -137,7 +143,13 @@ public sealed class KvEventConverter
     }
 
     private EventDropReason? ConvertStored(
-        EngineEventBatch batch, in EngineEvent entry, ReadOnlySpan<byte> payload, StorageTier tier, RouterEventList output, int mark)
+        EngineEventBatch batch,
+        in EngineEvent entry,
+        ReadOnlySpan<byte> payload,
+        StorageTier tier,
+        RouterEventList output,
+        int mark
+    )
     {
         var lora = entry.LoraName.In(payload);
         if (!TryFindSalt(in entry, payload, lora, tier, out var saltHash))
@@ -165,7 +177,13 @@ public sealed class KvEventConverter
         return null;
     }
 
-    private bool TryFindSalt(in EngineEvent entry, ReadOnlySpan<byte> payload, ReadOnlySpan<byte> lora, StorageTier tier, out ulong saltHash)
+    private bool TryFindSalt(
+        in EngineEvent entry,
+        ReadOnlySpan<byte> payload,
+        ReadOnlySpan<byte> lora,
+        StorageTier tier,
+        out ulong saltHash
+    )
     {
         var salt = entry.CacheSalt.In(payload);
         if (salt.IsEmpty && entry.ExtraKeys.IsPresent)

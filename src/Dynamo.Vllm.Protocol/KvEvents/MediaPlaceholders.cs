@@ -52,7 +52,7 @@ public sealed class MediaPlaceholders
     {
         var objects = 0;
         var wasVideo = false;
-        for (var i = 0; i < tokens.Length;)
+        for (var i = 0; i < tokens.Length; )
         {
             var token = tokens[i];
             var isImage = token == _image;

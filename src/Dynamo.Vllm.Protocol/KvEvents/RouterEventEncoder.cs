@@ -19,7 +19,14 @@ public static class RouterEventEncoder
     private const int BlockBytesMax = 1 + 11 + 9 + 12 + 9 + 14 + 1;
 
     public static void Write(
-        IBufferWriter<byte> output, ulong workerId, uint rank, ulong eventId, in RouterEvent entry, ReadOnlySpan<KvBlock> blocks, ReadOnlySpan<byte> sessionId)
+        IBufferWriter<byte> output,
+        ulong workerId,
+        uint rank,
+        ulong eventId,
+        in RouterEvent entry,
+        ReadOnlySpan<KvBlock> blocks,
+        ReadOnlySpan<byte> sessionId
+    )
     {
         var writer = new MessagePackWriter(output);
         writer.WriteMapHeader(entry.SessionId.IsPresent ? 5 : 4);

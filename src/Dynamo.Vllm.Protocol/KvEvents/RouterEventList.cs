@@ -55,14 +55,27 @@ public sealed class RouterEventList
     internal ReadOnlySpan<KvBlock> BlocksSince(int mark) => _blocks.AsSpan(mark, _blockCount - mark);
 
     /// <summary>Makes an event of the blocks that were added since <paramref name="mark"/>.</summary>
-    internal void AddEvent(RouterEventKind kind, StorageTier tier, BlockHash? parent, ByteRange session, ReadOnlySpan<byte> payload, int mark)
+    internal void AddEvent(
+        RouterEventKind kind,
+        StorageTier tier,
+        BlockHash? parent,
+        ByteRange session,
+        ReadOnlySpan<byte> payload,
+        int mark
+    )
     {
         var count = _blockCount - mark;
         if (_eventCount > 0 && kind != RouterEventKind.Cleared)
         {
             ref var last = ref _events[_eventCount - 1];
-            if (last.Kind == kind && last.Tier == tier && last.BlockCount < MergedBlocksMax && Continues(in last, parent)
-                && last.SessionId.IsPresent == session.IsPresent && last.SessionId.In(payload).SequenceEqual(session.In(payload)))
+            if (
+                last.Kind == kind
+                && last.Tier == tier
+                && last.BlockCount < MergedBlocksMax
+                && Continues(in last, parent)
+                && last.SessionId.IsPresent == session.IsPresent
+                && last.SessionId.In(payload).SequenceEqual(session.In(payload))
+            )
             {
                 last.BlockCount += count;
                 return;
@@ -76,7 +89,12 @@ public sealed class RouterEventList
 
         _events[_eventCount++] = new RouterEvent
         {
-            Kind = kind, Tier = tier, Parent = parent, BlockStart = mark, BlockCount = count, SessionId = session,
+            Kind = kind,
+            Tier = tier,
+            Parent = parent,
+            BlockStart = mark,
+            BlockCount = count,
+            SessionId = session,
         };
     }
 

@@ -20,22 +20,30 @@ public static class StorageTiers
             return true;
         }
 
-        if (medium.SequenceEqual("CPU_TIER2"u8) || medium.SequenceEqual("DISK"u8) || medium.SequenceEqual("NVME"u8) || medium.SequenceEqual("STORAGE"u8))
+        if (
+            medium.SequenceEqual("CPU_TIER2"u8)
+            || medium.SequenceEqual("DISK"u8)
+            || medium.SequenceEqual("NVME"u8)
+            || medium.SequenceEqual("STORAGE"u8)
+        )
         {
             tier = StorageTier.Disk;
             return true;
         }
 
         tier = StorageTier.External;
-        return medium.SequenceEqual("EXTERNAL"u8) || medium.SequenceEqual("NETWORK"u8)
-            || medium.SequenceEqual("REMOTE"u8) || medium.SequenceEqual("SHARED"u8);
+        return medium.SequenceEqual("EXTERNAL"u8)
+            || medium.SequenceEqual("NETWORK"u8)
+            || medium.SequenceEqual("REMOTE"u8)
+            || medium.SequenceEqual("SHARED"u8);
     }
 
-    public static ReadOnlySpan<byte> Name(StorageTier tier) => tier switch
-    {
-        StorageTier.Device => "device"u8,
-        StorageTier.HostPinned => "host_pinned"u8,
-        StorageTier.Disk => "disk"u8,
-        _ => "external"u8,
-    };
+    public static ReadOnlySpan<byte> Name(StorageTier tier) =>
+        tier switch
+        {
+            StorageTier.Device => "device"u8,
+            StorageTier.HostPinned => "host_pinned"u8,
+            StorageTier.Disk => "disk"u8,
+            _ => "external"u8,
+        };
 }

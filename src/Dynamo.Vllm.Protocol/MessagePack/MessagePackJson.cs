@@ -20,7 +20,10 @@ public static class MessagePackJson
         var buffer = new ArrayBufferWriter<byte>();
         try
         {
-            using var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { MaxDepth = Limits.NestingDepthMax + 1, SkipValidation = true });
+            using var json = new Utf8JsonWriter(
+                buffer,
+                new JsonWriterOptions { MaxDepth = Limits.NestingDepthMax + 1, SkipValidation = true }
+            );
             WriteJson(ref reader, json, depth: 0);
         }
         catch (UnfitValueException exception)

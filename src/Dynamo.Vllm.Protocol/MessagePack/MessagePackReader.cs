@@ -121,7 +121,8 @@ public ref struct MessagePackReader
     /// <summary>The bit pattern of a 64-bit integer, signed or not: hashes come in both forms.</summary>
     public ulong ReadHashBits() => PeekByte() == 0xcf ? ReadUInt64() : unchecked((ulong)ReadInt64());
 
-    /// <summary>Integers of 0 to 2^32 - 1, as many as <paramref name="values"/> has room for. Token lists are the bulk of what is read.</summary>
+    /// <summary>Integers of 0 to 2^32 - 1, as many as <paramref name="values"/> has room for. Token lists are the bulk of what is
+    /// read.</summary>
     public void ReadUInt32s(Span<uint> values)
     {
         var data = _data;
@@ -150,7 +151,10 @@ public ref struct MessagePackReader
                 // Every rarer form, and every fault.
                 _position = position;
                 var value = ReadUInt64();
-                values[i] = value <= uint.MaxValue ? (uint)value : throw new ProtocolException($"integer {value} is above the limit {uint.MaxValue}");
+                values[i] =
+                    value <= uint.MaxValue
+                        ? (uint)value
+                        : throw new ProtocolException($"integer {value} is above the limit {uint.MaxValue}");
                 position = _position;
             }
         }

@@ -11,10 +11,11 @@ public sealed record CheckedFile(string Path, string Blake3, long SizeBytes)
     /// <summary>The file's own name, without folders.</summary>
     public string Name => Path[(Path.LastIndexOf('/') + 1)..];
 
-    public JsonObject ToJson() => new()
-    {
-        ["path"] = Path,
-        ["checksum"] = $"blake3:{Blake3}",
-        ["size"] = SizeBytes,
-    };
+    public JsonObject ToJson() =>
+        new()
+        {
+            ["path"] = Path,
+            ["checksum"] = $"blake3:{Blake3}",
+            ["size"] = SizeBytes,
+        };
 }

@@ -41,11 +41,7 @@ public sealed record ModelCard
 
     public JsonObject ToJson()
     {
-        var json = new JsonObject
-        {
-            ["display_name"] = DisplayName,
-            ["slug"] = Slug.Of(DisplayName),
-        };
+        var json = new JsonObject { ["display_name"] = DisplayName, ["slug"] = Slug.Of(DisplayName) };
         Set(json, "source_path", SourcePath);
         json["model_info"] = Wrap("hf_config_json", Files.ModelInfo);
         json["tokenizer"] = Wrap(Files.TokenizerKind, Files.Tokenizer);
@@ -90,14 +86,17 @@ public sealed record ModelCard
         Set(json, "user_data", UserData?.DeepClone());
     }
 
-    private JsonObject? ChatTemplate() => Files.ChatTemplate is null ? null : new JsonObject
-    {
-        [Files.IsChatTemplateJson ? "hf_chat_template_json" : "hf_chat_template"] = new JsonObject
-        {
-            ["is_custom"] = Files.IsChatTemplateCustom,
-            ["file"] = Files.ChatTemplate.ToJson(),
-        },
-    };
+    private JsonObject? ChatTemplate() =>
+        Files.ChatTemplate is null
+            ? null
+            : new JsonObject
+            {
+                [Files.IsChatTemplateJson ? "hf_chat_template_json" : "hf_chat_template"] = new JsonObject
+                {
+                    ["is_custom"] = Files.IsChatTemplateCustom,
+                    ["file"] = Files.ChatTemplate.ToJson(),
+                },
+            };
 
     private static JsonObject? Wrap(string kind, CheckedFile? file) => file is null ? null : new JsonObject { [kind] = file.ToJson() };
 

@@ -6,9 +6,11 @@ using Dynamo.Vllm.Protocol.Hashing;
 
 namespace Dynamo.Vllm.Protocol.ModelCards;
 
-/// <summary>The checksum by which frontends group workers. It is never published: two workers share traffic only if theirs are equal.</summary>
+/// <summary>The checksum by which frontends group workers. It is never published: two workers share traffic only if theirs are
+/// equal.</summary>
 /// <remarks>
-/// llm-registration.md, 3, whose step numbers the code carries. Takes the JSON form of a card, so that any worker's published card can be checked.
+/// llm-registration.md, 3, whose step numbers the code carries. Takes the JSON form of a card, so that any worker's published card can be
+/// checked.
 /// Golden file: captures/llm/mdcsum.json.
 /// </remarks>
 public static class ModelCardChecksum
@@ -31,7 +33,10 @@ public static class ModelCardChecksum
 
         WriteExtraFiles(bytes, card["extra_files"] as JsonArray); // 4; step 5 never applies to this engine
         var runtime = card["runtime_config"] as JsonObject;
-        WriteNumber(bytes, Number(runtime?["context_length"]) ?? Number(card["architectural_max_context_length"]) ?? Number(card["context_length"]) ?? 0); // 6
+        WriteNumber(
+            bytes,
+            Number(runtime?["context_length"]) ?? Number(card["architectural_max_context_length"]) ?? Number(card["context_length"]) ?? 0
+        ); // 6
         WriteNumber(bytes, Number(card["kv_cache_block_size"]) ?? 0); // 7
         WriteByte(bytes, RoleCode(card["worker_type"]?.GetValue<string>())); // 8
         WriteNeeds(bytes, card["needs"] as JsonArray); // 9
@@ -66,7 +71,8 @@ public static class ModelCardChecksum
         var pairs = files
             .Select(file => (Path: file!["path"]!.GetValue<string>(), Checksum: file["checksum"]!.GetValue<string>()))
             .Select(file => (Name: file.Path[(file.Path.LastIndexOf('/') + 1)..], Hex: file.Checksum["blake3:".Length..]))
-            .OrderBy(pair => pair.Name, StringComparer.Ordinal).ThenBy(pair => pair.Hex, StringComparer.Ordinal);
+            .OrderBy(pair => pair.Name, StringComparer.Ordinal)
+            .ThenBy(pair => pair.Hex, StringComparer.Ordinal);
         foreach (var (name, hex) in pairs)
         {
             WriteText(bytes, name);
@@ -113,16 +119,20 @@ public static class ModelCardChecksum
         }
     }
 
-    private static byte RoleCode(string? role) => role switch
-    {
-        "prefill" => 1,
-        "decode" => 2,
-        "encode" => 3,
-        "aggregated" => 4,
-        _ => 0,
-    };
+    private static byte RoleCode(string? role) =>
+        role switch
+        {
+            "prefill" => 1,
+            "decode" => 2,
+            "encode" => 3,
+            "aggregated" => 4,
+            _ => 0,
+        };
 
-    private static uint? Number(JsonNode? node) => node?.GetValueKind() == System.Text.Json.JsonValueKind.Number ? uint.Parse(node.ToJsonString(), System.Globalization.CultureInfo.InvariantCulture) : null;
+    private static uint? Number(JsonNode? node) =>
+        node?.GetValueKind() == System.Text.Json.JsonValueKind.Number
+            ? uint.Parse(node.ToJsonString(), System.Globalization.CultureInfo.InvariantCulture)
+            : null;
 
     private static void WriteText(IBufferWriter<byte> bytes, string text) => bytes.Write(Encoding.UTF8.GetBytes(text));
 

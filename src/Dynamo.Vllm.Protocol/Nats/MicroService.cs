@@ -24,53 +24,68 @@ public sealed record MicroService(string Namespace, string Component, string Id,
 
     public string EndpointName(EndpointId endpoint, InstanceId instance) => $"{Name}-{endpoint.Name}-{instance.Hex}";
 
-    public byte[] Ping() => Write("ping_response", json =>
-    {
-        json.WriteString("version"u8, Version);
-        WriteMetadata(json);
-    });
+    public byte[] Ping() =>
+        Write(
+            "ping_response",
+            json =>
+            {
+                json.WriteString("version"u8, Version);
+                WriteMetadata(json);
+            }
+        );
 
-    public byte[] Info(IEnumerable<MicroServiceEndpoint> endpoints) => Write("info_response", json =>
-    {
-        json.WriteString("description"u8, $"Dynamo component {Component} in namespace {Namespace}");
-        json.WriteString("version"u8, Version);
-        WriteMetadata(json);
-        json.WriteStartArray("endpoints"u8);
-        foreach (var endpoint in endpoints)
-        {
-            json.WriteStartObject();
-            json.WriteString("name"u8, endpoint.Name);
-            json.WriteString("subject"u8, endpoint.Subject);
-            json.WriteString("queue_group"u8, QueueGroup);
-            WriteMetadata(json);
-            json.WriteEndObject();
-        }
+    public byte[] Info(IEnumerable<MicroServiceEndpoint> endpoints) =>
+        Write(
+            "info_response",
+            json =>
+            {
+                json.WriteString("description"u8, $"Dynamo component {Component} in namespace {Namespace}");
+                json.WriteString("version"u8, Version);
+                WriteMetadata(json);
+                json.WriteStartArray("endpoints"u8);
+                foreach (var endpoint in endpoints)
+                {
+                    json.WriteStartObject();
+                    json.WriteString("name"u8, endpoint.Name);
+                    json.WriteString("subject"u8, endpoint.Subject);
+                    json.WriteString("queue_group"u8, QueueGroup);
+                    WriteMetadata(json);
+                    json.WriteEndObject();
+                }
 
-        json.WriteEndArray();
-    });
+                json.WriteEndArray();
+            }
+        );
 
-    public byte[] Stats(IEnumerable<MicroServiceEndpoint> endpoints) => Write("stats_response", json =>
-    {
-        json.WriteString("version"u8, Version);
-        // Nanoseconds by their digits; the clock has steps of a hundred.
-        json.WriteString("started"u8, Started.ToString("yyyy-MM-dd'T'HH:mm:ss.fffffff'00Z'", CultureInfo.InvariantCulture));
-        json.WriteStartArray("endpoints"u8);
-        foreach (var endpoint in endpoints)
-        {
-            json.WriteStartObject();
-            json.WriteString("name"u8, endpoint.Name);
-            json.WriteString("subject"u8, endpoint.Subject);
-            json.WriteNumber("num_requests"u8, endpoint.Requests);
-            json.WriteNumber("num_errors"u8, endpoint.Errors);
-            json.WriteNumber("processing_time"u8, endpoint.ProcessingNanoseconds);
-            json.WriteNumber("average_processing_time"u8, endpoint.Requests == 0 ? 0 : endpoint.ProcessingNanoseconds / endpoint.Requests);
-            json.WriteString("last_error"u8, endpoint.LastError);
-            json.WriteString("queue_group"u8, QueueGroup);
-            json.WriteEndObject();
-        }
+    public byte[] Stats(IEnumerable<MicroServiceEndpoint> endpoints) =>
+        Write(
+            "stats_response",
+            json =>
+            {
+                json.WriteString("version"u8, Version);
+                // Nanoseconds by their digits; the clock has steps of a hundred.
+                json.WriteString("started"u8, Started.ToString("yyyy-MM-dd'T'HH:mm:ss.fffffff'00Z'", CultureInfo.InvariantCulture));
+                json.WriteStartArray("endpoints"u8);
+                foreach (var endpoint in endpoints)
+                {
+                    json.WriteStartObject();
+                    json.WriteString("name"u8, endpoint.Name);
+                    json.WriteString("subject"u8, endpoint.Subject);
+                    json.WriteNumber("num_requests"u8, endpoint.Requests);
+                    json.WriteNumber("num_errors"u8, endpoint.Errors);
+                    json.WriteNumber("processing_time"u8, endpoint.ProcessingNanoseconds);
+                    json.WriteNumber(
+                        "average_processing_time"u8,
+                        endpoint.Requests == 0 ? 0 : endpoint.ProcessingNanoseconds / endpoint.Requests
+                    );
+                    json.WriteString("last_error"u8, endpoint.LastError);
+                    json.WriteString("queue_group"u8, QueueGroup);
+                    json.WriteEndObject();
+                }
 
-        json.WriteEndArray();
-    });
+                json.WriteEndArray();
+            }
+        );
 
     private static void WriteMetadata(Utf8JsonWriter json)
     {
@@ -98,4 +113,10 @@ public sealed record MicroService(string Namespace, string Component, string Id,
 /// <summary>Counts of one endpoint of the service, as of now.</summary>
 /// <param name="ProcessingNanoseconds">Time spent until requests were acknowledged, not until they were answered.</param>
 public sealed record MicroServiceEndpoint(
-    string Name, string Subject, long Requests = 0, long Errors = 0, long ProcessingNanoseconds = 0, string LastError = "");
+    string Name,
+    string Subject,
+    long Requests = 0,
+    long Errors = 0,
+    long ProcessingNanoseconds = 0,
+    string LastError = ""
+);

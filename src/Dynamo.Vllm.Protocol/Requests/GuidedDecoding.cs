@@ -19,6 +19,10 @@ public sealed class GuidedDecoding
 
     /// <summary>What it takes as UTF-8, where one character counts as one byte.</summary>
     public long ApproximateBytes =>
-        (JsonSchema?.Length ?? 0) + (StructuralTag?.Length ?? 0) + (Regex?.Length ?? 0) + (Grammar?.Length ?? 0) + (WhitespacePattern?.Length ?? 0)
+        (JsonSchema?.Length ?? 0)
+        + (StructuralTag?.Length ?? 0)
+        + (Regex?.Length ?? 0)
+        + (Grammar?.Length ?? 0)
+        + (WhitespacePattern?.Length ?? 0)
         + (Choice?.Sum(text => (long)text.Length) ?? 0);
 }

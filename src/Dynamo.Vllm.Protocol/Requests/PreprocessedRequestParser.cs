@@ -268,7 +268,10 @@ public static class PreprocessedRequestParser
                     reader.Skip();
                     break;
                 case var _ when key.SequenceEqual("skip_reading_prefix_cache"u8):
-                    request.SamplingOptions.SkipReadingPrefixCache ??= RequestValues.Boolean(ref reader, "extra_args.skip_reading_prefix_cache");
+                    request.SamplingOptions.SkipReadingPrefixCache ??= RequestValues.Boolean(
+                        ref reader,
+                        "extra_args.skip_reading_prefix_cache"
+                    );
                     break;
                 case var _ when key.SequenceEqual("reasoning_ended"u8):
                     request.ReasoningEnded ??= RequestValues.Boolean(ref reader, "extra_args.reasoning_ended");
@@ -335,7 +338,9 @@ public static class PreprocessedRequestParser
     }
 
     private static ReadOnlyMemory<byte> ReadJsonMap(ref MessagePackReader reader, string field) =>
-        reader.PeekType() == MessagePackType.Map ? MessagePackJson.ReadAsJson(ref reader, field) : throw RequestValues.Wrong(ref reader, field, "an object");
+        reader.PeekType() == MessagePackType.Map
+            ? MessagePackJson.ReadAsJson(ref reader, field)
+            : throw RequestValues.Wrong(ref reader, field, "an object");
 
     private static string[] ReadTexts(ref MessagePackReader reader, string field)
     {
@@ -353,6 +358,9 @@ public static class PreprocessedRequestParser
         public string? Outer;
         public string? Extra;
 
-        public readonly string? First => !string.IsNullOrEmpty(Outer) ? Outer : !string.IsNullOrEmpty(Extra) ? Extra : null;
+        public readonly string? First =>
+            !string.IsNullOrEmpty(Outer) ? Outer
+            : !string.IsNullOrEmpty(Extra) ? Extra
+            : null;
     }
 }

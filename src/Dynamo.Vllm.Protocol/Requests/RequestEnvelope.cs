@@ -11,8 +11,7 @@ namespace Dynamo.Vllm.Protocol.Requests;
 /// <param name="ResponseAddress">Where to dial home: <c>host:port</c>, IPv6 in brackets.</param>
 /// <param name="ResponseSubject">Names the stream in the handshake.</param>
 /// <param name="IsStreamingInput">The caller wants to stream its input, which no endpoint of this worker takes.</param>
-public sealed record RequestEnvelope(
-    string Id, PayloadCodec Codec, string ResponseAddress, string ResponseSubject, bool IsStreamingInput)
+public sealed record RequestEnvelope(string Id, PayloadCodec Codec, string ResponseAddress, string ResponseSubject, bool IsStreamingInput)
 {
     /// <summary>The only <c>connection_info.transport</c> that can be served.</summary>
     public const string TcpTransport = "tcp_server";
@@ -62,9 +61,12 @@ public sealed record RequestEnvelope(
     {
         var colon = address.LastIndexOf(':');
         var host = colon < 0 ? "" : address[..colon].Trim('[', ']');
-        endpoint = IPAddress.TryParse(host, out var ip)
-            && ushort.TryParse(address.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var port) && port != 0
-                ? new IPEndPoint(ip, port) : null;
+        endpoint =
+            IPAddress.TryParse(host, out var ip)
+            && ushort.TryParse(address.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var port)
+            && port != 0
+                ? new IPEndPoint(ip, port)
+                : null;
         return endpoint is not null;
     }
 

@@ -43,10 +43,13 @@ internal static class RequestValues
         }
     }
 
-    /// <summary>A number that JSON can carry: infinity and not-a-number mean nothing to a sampler, and the way to the engine is JSON.</summary>
+    /// <summary>A number that JSON can carry: infinity and not-a-number mean nothing to a sampler, and the way to the engine is
+    /// JSON.</summary>
     public static double FiniteDouble(ref MessagePackReader reader, string field)
     {
-        var value = reader.PeekType() is MessagePackType.Float or MessagePackType.Integer ? reader.ReadDouble() : throw Wrong(ref reader, field, "a number");
+        var value = reader.PeekType() is MessagePackType.Float or MessagePackType.Integer
+            ? reader.ReadDouble()
+            : throw Wrong(ref reader, field, "a number");
         return double.IsFinite(value) ? value : throw new ProtocolException($"{field} is {Number(value)}, must be a finite number");
     }
 
@@ -92,7 +95,8 @@ internal static class RequestValues
     }
 
     /// <summary>
-    /// A count of logprobs: a non-negative number, whose fraction is cut off, or the text of an integer, or true for 1, as Python's <c>int()</c> reads
+    /// A count of logprobs: a non-negative number, whose fraction is cut off, or the text of an integer, or true for 1, as Python's
+    /// <c>int()</c> reads
     /// them; <see cref="PreprocessedRequest.FullVocabulary"/> becomes -1. Anything else is ignored, as in the reference.
     /// </summary>
     public static int? LogprobCount(ref MessagePackReader reader)

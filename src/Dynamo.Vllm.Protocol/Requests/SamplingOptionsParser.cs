@@ -9,7 +9,11 @@ internal static class SamplingOptionsParser
     public static void Read(ref MessagePackReader reader, SamplingOptions options, bool isOverlay)
     {
         var prefix = isOverlay ? "extra_args.sampling_options." : "sampling_options.";
-        for (var left = RequestValues.MapHeader(ref reader, isOverlay ? "extra_args.sampling_options" : "sampling_options"); left > 0; left--)
+        for (
+            var left = RequestValues.MapHeader(ref reader, isOverlay ? "extra_args.sampling_options" : "sampling_options");
+            left > 0;
+            left--
+        )
         {
             var key = reader.ReadStringBytes();
             if (!reader.TryReadNil())
@@ -19,7 +23,13 @@ internal static class SamplingOptionsParser
         }
     }
 
-    private static void ReadNumber(ReadOnlySpan<byte> key, ref MessagePackReader reader, SamplingOptions options, string prefix, bool isOverlay)
+    private static void ReadNumber(
+        ReadOnlySpan<byte> key,
+        ref MessagePackReader reader,
+        SamplingOptions options,
+        string prefix,
+        bool isOverlay
+    )
     {
         switch (key)
         {
@@ -56,7 +66,13 @@ internal static class SamplingOptionsParser
         }
     }
 
-    private static void ReadRest(ReadOnlySpan<byte> key, ref MessagePackReader reader, SamplingOptions options, string prefix, bool isOverlay)
+    private static void ReadRest(
+        ReadOnlySpan<byte> key,
+        ref MessagePackReader reader,
+        SamplingOptions options,
+        string prefix,
+        bool isOverlay
+    )
     {
         switch (key)
         {
@@ -83,7 +99,10 @@ internal static class SamplingOptionsParser
                 break;
             case var _ when key.SequenceEqual("routed_experts_prompt_start"u8):
                 // Not a non-negative integer counts as 0, as in the reference.
-                options.RoutedExpertsPromptStart = reader.PeekType() == MessagePackType.Integer ? (int)Math.Clamp(reader.ReadInt64(), 0, int.MaxValue) : SkipAsZero(ref reader);
+                options.RoutedExpertsPromptStart =
+                    reader.PeekType() == MessagePackType.Integer
+                        ? (int)Math.Clamp(reader.ReadInt64(), 0, int.MaxValue)
+                        : SkipAsZero(ref reader);
                 break;
             default:
                 reader.Skip();

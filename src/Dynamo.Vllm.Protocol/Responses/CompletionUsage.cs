@@ -5,4 +5,9 @@ namespace Dynamo.Vllm.Protocol.Responses;
 /// <param name="CompletionTokens">Generated so far, over all choices.</param>
 /// <param name="CachedTokens">Prompt tokens taken from the prefix cache; null writes no details.</param>
 /// <param name="DetailsJson">Replaces the details on a decode worker: those that the prefill worker reported, as JSON.</param>
-public readonly record struct CompletionUsage(int? PromptTokens, int CompletionTokens, int? CachedTokens, ReadOnlyMemory<byte>? DetailsJson = null);
+public readonly record struct CompletionUsage(
+    int? PromptTokens,
+    int CompletionTokens,
+    int? CachedTokens,
+    ReadOnlyMemory<byte>? DetailsJson = null
+);

@@ -133,11 +133,21 @@ public static class ResponseEncoder
     }
 
     private static int CountFields(TokenDelta delta) =>
-        1 + (delta.Index is null ? 0 : 1) + (delta.Logprobs is null ? 0 : 2) + (delta.DisaggregatedParamsJson is null ? 0 : 1)
-        + (delta.Usage is null ? 0 : 1) + (delta.FinishReason is null ? 0 : 1) + (delta.EngineDataJson is null ? 0 : 1)
+        1
+        + (delta.Index is null ? 0 : 1)
+        + (delta.Logprobs is null ? 0 : 2)
+        + (delta.DisaggregatedParamsJson is null ? 0 : 1)
+        + (delta.Usage is null ? 0 : 1)
+        + (delta.FinishReason is null ? 0 : 1)
+        + (delta.EngineDataJson is null ? 0 : 1)
         + (delta.StopReasonJson is null ? 0 : 1);
 
-    private static void WriteJsonField(IBufferWriter<byte> output, MessagePackWriter writer, ReadOnlySpan<byte> name, ReadOnlyMemory<byte>? json)
+    private static void WriteJsonField(
+        IBufferWriter<byte> output,
+        MessagePackWriter writer,
+        ReadOnlySpan<byte> name,
+        ReadOnlyMemory<byte>? json
+    )
     {
         if (json is { } value)
         {

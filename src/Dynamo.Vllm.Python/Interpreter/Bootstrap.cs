@@ -1,13 +1,13 @@
 namespace Dynamo.Vllm.Python.Interpreter;
 
-/// <summary>The first Python that runs: makes the guest's modules importable, keeps signals ours, and turns every end into a value.</summary>
+/// <summary>The first Python that runs: makes the guest's modules importable, keeps signals ours, and turns every end into a
+/// value.</summary>
 internal static class Bootstrap
 {
     public const string ModuleName = "_dynamo_bootstrap";
 
     /// <summary><c>run(host)</c> returns None, or the traceback of what ended the guest.</summary>
-    public const string Source =
-        """
+    public const string Source = """
         import importlib.abc
         import importlib.machinery
         import importlib.util

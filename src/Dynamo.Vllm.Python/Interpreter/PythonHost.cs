@@ -6,7 +6,8 @@ namespace Dynamo.Vllm.Python.Interpreter;
 
 /// <summary>CPython as a guest: one thread of its own, a mailbox into it, batches out of it.</summary>
 /// <remarks>
-/// One per process, since CPython can be started once. Members are thread-safe; none of them takes the interpreter lock or waits for Python.
+/// One per process, since CPython can be started once. Members are thread-safe; none of them takes the interpreter lock or waits for
+/// Python.
 /// </remarks>
 public sealed class PythonHost : IGuestPort, IDisposable
 {
@@ -16,13 +17,15 @@ public sealed class PythonHost : IGuestPort, IDisposable
     private readonly GuestProgram _program;
     private readonly Mailbox _mailbox;
     private readonly PythonHostOptions _options;
-    private readonly TaskCompletionSource<string?> _completion =
-        new(TaskCreationOptions.RunContinuationsAsynchronously); // the Python thread must not run our continuations
+
+    // The Python thread must not run our continuations.
+    private readonly TaskCompletionSource<string?> _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     // Unbounded on purpose: a batch holds what one engine step produced, the reader only splits it, and dropping one would lose tokens.
     // The per-request queues behind the reader are where the bound is.
-    private readonly Channel<GuestBatch> _batches =
-        Channel.CreateUnbounded<GuestBatch>(new UnboundedChannelOptions { SingleReader = true, SingleWriter = true });
+    private readonly Channel<GuestBatch> _batches = Channel.CreateUnbounded<GuestBatch>(
+        new UnboundedChannelOptions { SingleReader = true, SingleWriter = true }
+    );
 
     public PythonHost(PythonInstallation installation, GuestProgram program, PythonHostOptions? options = null)
     {
@@ -53,7 +56,8 @@ public sealed class PythonHost : IGuestPort, IDisposable
     }
 
     /// <summary>Queues a message; false if the mailbox is full or the guest has ended.</summary>
-    public bool TryPost(ReadOnlySpan<byte> header, ReadOnlySpan<byte> body, bool isUrgent = false) => _mailbox.TryPost(header, body, isUrgent);
+    public bool TryPost(ReadOnlySpan<byte> header, ReadOnlySpan<byte> body, bool isUrgent = false) =>
+        _mailbox.TryPost(header, body, isUrgent);
 
     int IGuestPort.Take(IBufferWriter<byte> output) => _mailbox.Take(output);
 

@@ -16,7 +16,8 @@ internal sealed record PythonFacts(
     IReadOnlyList<string> Names,
     string Libpl,
     string Base,
-    IReadOnlyList<string> Maps);
+    IReadOnlyList<string> Maps
+);
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower)]
 [JsonSerializable(typeof(PythonFacts))]

@@ -4,7 +4,8 @@ namespace Dynamo.Vllm.Python.Locating;
 
 /// <summary>Finds the interpreter to embed and proves that its library is the same build.</summary>
 /// <remarks>
-/// Order: the chosen interpreter or virtual environment, <c>VIRTUAL_ENV</c>, then the first usable of <c>python3</c> and <c>python3.N</c> on PATH.
+/// Order: the chosen interpreter or virtual environment, <c>VIRTUAL_ENV</c>, then the first usable of <c>python3</c> and <c>python3.N</c>
+/// on PATH.
 /// A chosen one that does not work is an error; one found on PATH is passed over. Thread-safe: holds no state.
 /// </remarks>
 public static class PythonLocator
@@ -21,7 +22,8 @@ public static class PythonLocator
         var named = !string.IsNullOrEmpty(chosen) ? chosen : environment("VIRTUAL_ENV");
         if (!string.IsNullOrEmpty(named))
         {
-            return TryUse(ExecutableOf(named), out var problem) ?? throw new PythonNotUsableException($"Python cannot be embedded: {problem}");
+            return TryUse(ExecutableOf(named), out var problem)
+                ?? throw new PythonNotUsableException($"Python cannot be embedded: {problem}");
         }
 
         string? firstProblem = null;
@@ -37,8 +39,10 @@ public static class PythonLocator
 
         throw new PythonNotUsableException(
             firstProblem is null
-                ? $"Python cannot be embedded: no python3 on PATH. Install Python 3.{MinorMin} to 3.{MinorMax} with its shared library (Debian: apt-get install python3 libpython3-dev), or name one with --python"
-                : $"Python cannot be embedded: {firstProblem}");
+                ? $"Python cannot be embedded: no python3 on PATH. Install Python 3.{MinorMin} to 3.{MinorMax} with its shared "
+                    + $"library (Debian: apt-get install python3 libpython3-dev), or name one with --python"
+                : $"Python cannot be embedded: {firstProblem}"
+        );
     }
 
     private static string ExecutableOf(string path) => Directory.Exists(path) ? Path.Combine(path, "bin", "python") : path;
@@ -73,8 +77,10 @@ public static class PythonLocator
     }
 
     private static string? OnPathByName(string name) =>
-        (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':', StringSplitOptions.RemoveEmptyEntries)
-        .Select(folder => Path.Combine(folder, name)).FirstOrDefault(File.Exists);
+        (Environment.GetEnvironmentVariable("PATH") ?? "")
+            .Split(':', StringSplitOptions.RemoveEmptyEntries)
+            .Select(folder => Path.Combine(folder, name))
+            .FirstOrDefault(File.Exists);
 
     private static string Refusal(PythonFacts facts)
     {
@@ -101,9 +107,23 @@ public static class PythonLocator
     {
         var fallback = $"libpython{facts.Major}.{facts.Minor}.so";
         var names = facts.Names.Concat([$"{fallback}.1.0", fallback]).Distinct().ToList();
-        string[] folders = [facts.Libdir, Path.Combine(facts.Libdir, facts.Multiarch), Path.Combine(facts.Base, "lib"), Path.Combine(facts.Base, "lib64"), facts.Libpl];
-        var candidates = facts.Maps.Concat(from folder in folders where folder.Length > 0 from name in names select Path.Combine(folder, name));
-        problem = $"{facts.Executable} has no shared libpython (a static build). Install it (Debian: apt-get install libpython{facts.Major}.{facts.Minor}; pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared)";
+        string[] folders =
+        [
+            facts.Libdir,
+            Path.Combine(facts.Libdir, facts.Multiarch),
+            Path.Combine(facts.Base, "lib"),
+            Path.Combine(facts.Base, "lib64"),
+            facts.Libpl,
+        ];
+        var candidates = facts.Maps.Concat(
+            from folder in folders
+            where folder.Length > 0
+            from name in names
+            select Path.Combine(folder, name)
+        );
+        problem =
+            $"{facts.Executable} has no shared libpython (a static build). Install it (Debian: apt-get install "
+            + $"libpython{facts.Major}.{facts.Minor}; pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared)";
         foreach (var candidate in candidates.Where(File.Exists).Distinct())
         {
             var version = SharedLibrary.PythonVersionOf(candidate);
@@ -115,7 +135,8 @@ public static class PythonLocator
 
             problem = version is null
                 ? $"{candidate} cannot be loaded as the library of {facts.Executable}"
-                : $"{candidate} is '{FirstWord(version)}' but {facts.Executable} is '{FirstWord(facts.Version)}'; install the libpython of that interpreter";
+                : $"{candidate} is '{FirstWord(version)}' but {facts.Executable} is '{FirstWord(facts.Version)}'; install the "
+                    + $"libpython of that interpreter";
         }
 
         return null;

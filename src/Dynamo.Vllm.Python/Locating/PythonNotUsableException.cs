@@ -4,7 +4,5 @@ namespace Dynamo.Vllm.Python.Locating;
 public sealed class PythonNotUsableException : Exception
 {
     public PythonNotUsableException(string message)
-        : base(message)
-    {
-    }
+        : base(message) { }
 }

@@ -9,8 +9,7 @@ internal static class PythonProbe
     /// <summary>A wrapper such as a version manager's shim may be slow; a hung one must not hang the start.</summary>
     private static readonly TimeSpan TimeLimit = TimeSpan.FromSeconds(20);
 
-    private const string Script =
-        """
+    private const string Script = """
         import json, platform, sys, sysconfig
         v = sysconfig.get_config_var
         maps = []

@@ -87,7 +87,9 @@ internal sealed unsafe class CPython
     {
         // RTLD_GLOBAL: distributions link extension modules without libpython, so they must find its symbols in the process.
         var handle = NativeLibc.DlOpen(path, NativeLibc.RtldNow | NativeLibc.RtldGlobal);
-        return handle != 0 ? new CPython(handle) { Handle = handle } : throw new InvalidOperationException($"{path} cannot be loaded: {NativeLibc.LastDlError()}");
+        return handle != 0
+            ? new CPython(handle) { Handle = handle }
+            : throw new InvalidOperationException($"{path} cannot be loaded: {NativeLibc.LastDlError()}");
     }
 
     public nint Handle { get; private init; }
@@ -109,7 +111,9 @@ internal struct PyStatus
     {
         if (Type != 0)
         {
-            throw new InvalidOperationException($"Python did not start ({step}): {Marshal.PtrToStringUTF8(ErrorMessage) ?? $"exit code {ExitCode}"}");
+            throw new InvalidOperationException(
+                $"Python did not start ({step}): {Marshal.PtrToStringUTF8(ErrorMessage) ?? $"exit code {ExitCode}"}"
+            );
         }
     }
 }

@@ -54,7 +54,8 @@ internal sealed unsafe class NativeBinding : IPythonBinding
                 throw new InvalidOperationException("layout of PyConfig is not the known one; this Python version is not supported");
             }
 
-            // Signals are the host's. The arguments make sys.executable the real interpreter, which spawned children run; -u keeps output unbuffered.
+            // Signals are the host's. The arguments make sys.executable the real interpreter, which spawned children run; -u keeps output
+            // unbuffered.
             config[InstallSignalHandlersIndex] = 0;
             SetArguments(config, [installation.Executable, "-u", "-c", "pass"]);
             _python.InitializeFromConfig(config).Check("initialize");
@@ -110,7 +111,12 @@ internal sealed unsafe class NativeBinding : IPythonBinding
     private static string? RunBootstrap(nint host)
     {
         var source = Encoding.UTF8.GetBytes(Bootstrap.Source + "\0");
-        fixed (byte* text = source, file = "<bootstrap>\0"u8, name = "_dynamo_bootstrap\0"u8, run = "run\0"u8)
+        fixed (
+            byte* text = source,
+                file = "<bootstrap>\0"u8,
+                name = "_dynamo_bootstrap\0"u8,
+                run = "run\0"u8
+        )
         {
             var code = Own(_python.CompileString(text, file, FileInput), "compile the bootstrap");
             var module = Own(_python.ImportExecCodeModule(name, code), "import the bootstrap");

@@ -5,13 +5,17 @@ namespace Dynamo.Vllm.Python;
 /// <summary>The endpoints of .NET's diagnostic tools, which are files in the temporary folder.</summary>
 public static class DiagnosticFiles
 {
-    /// <summary>Removes this process's. The runtime would, but not on the way out that the interpreter leaves us (<see cref="ProcessEnvironment.ExitImmediately"/>).</summary>
+    /// <summary>Removes this process's. The runtime would, but not on the way out that the interpreter leaves us (<see
+    /// cref="ProcessEnvironment.ExitImmediately"/>).</summary>
     public static void Remove()
     {
-        // Both names end in the process id and, since ids come again, the start time, field 22 of its stat line; the name in it may hold anything.
+        // Both names end in the process id and, since ids come again, the start time, field 22 of its stat line; the name in it may hold
+        // anything.
         var stat = File.ReadAllText("/proc/self/stat");
         var key = $"{Environment.ProcessId.ToString(CultureInfo.InvariantCulture)}-{stat[(stat.LastIndexOf(')') + 2)..].Split(' ')[19]}";
-        foreach (var name in (ReadOnlySpan<string>)[$"dotnet-diagnostic-{key}-socket", $"clr-debug-pipe-{key}-in", $"clr-debug-pipe-{key}-out"])
+        foreach (
+            var name in (ReadOnlySpan<string>)[$"dotnet-diagnostic-{key}-socket", $"clr-debug-pipe-{key}-in", $"clr-debug-pipe-{key}-out"]
+        )
         {
             try
             {

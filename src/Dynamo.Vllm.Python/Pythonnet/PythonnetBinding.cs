@@ -12,8 +12,7 @@ namespace Dynamo.Vllm.Python.Pythonnet;
 internal sealed class PythonnetBinding : IPythonBinding
 {
     /// <summary>Wraps the delegates so that the guest sees <c>take() -> bytes</c> and <c>post(buffer)</c>.</summary>
-    private const string Adapter =
-        """
+    private const string Adapter = """
         import ctypes
 
 

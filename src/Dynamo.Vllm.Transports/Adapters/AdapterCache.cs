@@ -30,8 +30,11 @@ internal sealed class AdapterCache
     /// <returns>The folder.</returns>
     /// <exception cref="AdapterSourceException">It is no adapter, or too large.</exception>
     public async Task<string> FillAsync(
-        string uri, IReadOnlyList<AdapterFile> files, Func<AdapterFile, CancellationToken, Task<HttpResponseMessage>> open,
-        CancellationToken cancellationToken)
+        string uri,
+        IReadOnlyList<AdapterFile> files,
+        Func<AdapterFile, CancellationToken, Task<HttpResponseMessage>> open,
+        CancellationToken cancellationToken
+    )
     {
         var folder = FolderOf(uri);
         if (files.Count > _options.FilesMax)
@@ -53,7 +56,8 @@ internal sealed class AdapterCache
             if (!AdapterFolder.IsComplete(incoming))
             {
                 throw new AdapterSourceException(
-                    $"Download failed: {uri} is not a valid LoRA: expected {AdapterFolder.Settings} and adapter weights");
+                    $"Download failed: {uri} is not a valid LoRA: expected {AdapterFolder.Settings} and adapter weights"
+                );
             }
 
             Move(incoming, folder);
@@ -69,7 +73,12 @@ internal sealed class AdapterCache
     }
 
     private async Task<long> SaveAsync(
-        HttpResponseMessage response, string path, long bytesMax, string uri, CancellationToken cancellationToken)
+        HttpResponseMessage response,
+        string path,
+        long bytesMax,
+        string uri,
+        CancellationToken cancellationToken
+    )
     {
         Directory.CreateDirectory(Path.GetDirectoryName(path)!);
         var file = File.Create(path);
@@ -100,7 +109,8 @@ internal sealed class AdapterCache
     {
         var path = Path.GetFullPath(Path.Combine(folder, name));
         return path.StartsWith(folder + Path.DirectorySeparatorChar, StringComparison.Ordinal)
-            ? path : throw new AdapterSourceException($"Download failed: the file name '{name}' leads out of its folder");
+            ? path
+            : throw new AdapterSourceException($"Download failed: the file name '{name}' leads out of its folder");
     }
 
     /// <summary>Whoever was faster has the same files; what was there incomplete, is in the way.</summary>

@@ -44,8 +44,11 @@ public sealed class AdapterSources : IAdapterSource, IDisposable
         {
             return await fetch(uri, either.Token).ConfigureAwait(false);
         }
-        catch (Exception exception) when (exception is OperationCanceledException or ObjectDisposedException
-            && _stopped.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
+        catch (Exception exception)
+            when (exception is OperationCanceledException or ObjectDisposedException
+                && _stopped.IsCancellationRequested
+                && !cancellationToken.IsCancellationRequested
+            )
         {
             throw new AdapterSourceException($"Download failed: {uri}: the worker stops", exception);
         }
@@ -75,6 +78,7 @@ public sealed class AdapterSources : IAdapterSource, IDisposable
     {
         var path = uri["file://".Length..];
         return path.Length > 0 && !path.Contains('\0', StringComparison.Ordinal) && Directory.Exists(path)
-            ? path : throw new AdapterSourceException($"Download failed: Local LoRA not found: {uri}");
+            ? path
+            : throw new AdapterSourceException($"Download failed: Local LoRA not found: {uri}");
     }
 }

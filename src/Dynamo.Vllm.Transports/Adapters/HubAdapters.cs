@@ -39,7 +39,8 @@ internal sealed partial class HubAdapters
         if (_options.HubIsOffline)
         {
             throw new AdapterSourceException(
-                $"Download failed: HF_HUB_OFFLINE is enabled and hf://{repository}@{revision} is not fully cached");
+                $"Download failed: HF_HUB_OFFLINE is enabled and hf://{repository}@{revision} is not fully cached"
+            );
         }
 
         var files = await ListAsync(repository, revision, cancellationToken).ConfigureAwait(false);
@@ -57,7 +58,8 @@ internal sealed partial class HubAdapters
         }
 
         return RevisionPattern().IsMatch(revision)
-            ? (repository, revision) : throw new AdapterSourceException($"Download failed: invalid Hugging Face revision: \"{revision}\"");
+            ? (repository, revision)
+            : throw new AdapterSourceException($"Download failed: invalid Hugging Face revision: \"{revision}\"");
     }
 
     private string? FindInHubCache(string repository, string revision)
@@ -84,17 +86,25 @@ internal sealed partial class HubAdapters
         catch (JsonException exception)
         {
             throw new AdapterSourceException(
-                $"Download failed: the hub's list of hf://{repository} is no JSON: {exception.Message}", exception);
+                $"Download failed: the hub's list of hf://{repository} is no JSON: {exception.Message}",
+                exception
+            );
         }
 
-        var names = (model?["siblings"] as JsonArray ?? []).Select(file => (file as JsonObject)?["rfilename"] as JsonValue)
-            .Where(name => name?.GetValueKind() == JsonValueKind.String).Select(name => name!.GetValue<string>())
+        var names = (model?["siblings"] as JsonArray ?? [])
+            .Select(file => (file as JsonObject)?["rfilename"] as JsonValue)
+            .Where(name => name?.GetValueKind() == JsonValueKind.String)
+            .Select(name => name!.GetValue<string>())
             .ToHashSet(StringComparer.Ordinal);
         var commit = model?["sha"] is JsonValue sha && sha.GetValueKind() == JsonValueKind.String ? sha.GetValue<string>() : revision;
         var weights = AdapterFolder.Weights.FirstOrDefault(names.Contains);
         string?[] wanted = [AdapterFolder.Settings, weights, "new_embeddings.safetensors"];
-        return [.. wanted.Where(name => name is not null && names.Contains(name))
-            .Select(name => new AdapterFile(name!, AddressOf($"{repository}/resolve/{Uri.EscapeDataString(commit)}/{name}")))];
+        return
+        [
+            .. wanted
+                .Where(name => name is not null && names.Contains(name))
+                .Select(name => new AdapterFile(name!, AddressOf($"{repository}/resolve/{Uri.EscapeDataString(commit)}/{name}"))),
+        ];
     }
 
     /// <summary>Mirrors lie below a path.</summary>
@@ -112,14 +122,18 @@ internal sealed partial class HubAdapters
 
             using (response)
             {
-                address = redirections < RedirectionsMax && Redirection(address, response) is { } next
-                    ? next
-                    : throw new AdapterSourceException($"Download failed: the hub answers {(int)response.StatusCode} for {address.AbsolutePath}");
+                address =
+                    redirections < RedirectionsMax && Redirection(address, response) is { } next
+                        ? next
+                        : throw new AdapterSourceException(
+                            $"Download failed: the hub answers {(int)response.StatusCode} for {address.AbsolutePath}"
+                        );
             }
         }
     }
 
-    /// <summary>The token is for the hub, which sends its small files from another path of its own, not for the store of large ones.</summary>
+    /// <summary>The token is for the hub, which sends its small files from another path of its own, not for the store of large
+    /// ones.</summary>
     private async Task<HttpResponseMessage> SendAsync(Uri address, CancellationToken cancellationToken)
     {
         using var request = new HttpRequestMessage(HttpMethod.Get, address);
@@ -131,8 +145,14 @@ internal sealed partial class HubAdapters
         return await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancellationToken).ConfigureAwait(false);
     }
 
-    private bool IsHub(Uri address) => Uri.Compare(
-        address, _options.HubAddress, UriComponents.SchemeAndServer, UriFormat.SafeUnescaped, StringComparison.OrdinalIgnoreCase) == 0;
+    private bool IsHub(Uri address) =>
+        Uri.Compare(
+            address,
+            _options.HubAddress,
+            UriComponents.SchemeAndServer,
+            UriFormat.SafeUnescaped,
+            StringComparison.OrdinalIgnoreCase
+        ) == 0;
 
     /// <summary>Where the answer sends on to, or null: nowhere, or from TLS to something else.</summary>
     private static Uri? Redirection(Uri address, HttpResponseMessage response)

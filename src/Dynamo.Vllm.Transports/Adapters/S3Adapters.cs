@@ -61,10 +61,16 @@ internal sealed partial class S3Adapters
         var text = await response.Content.ReadAsStringAsync(cancellationToken).ConfigureAwait(false);
         try
         {
-            return [.. XDocument.Parse(text).Descendants()
-                .Where(element => element.Name.LocalName == "Key").Select(element => element.Value)
-                .Where(key => key.Length > below.Length && !key.EndsWith('/') && key.StartsWith(below, StringComparison.Ordinal))
-                .Select(key => new AdapterFile(key[below.Length..], AddressOf(bucket, key, "")))];
+            return
+            [
+                .. XDocument
+                    .Parse(text)
+                    .Descendants()
+                    .Where(element => element.Name.LocalName == "Key")
+                    .Select(element => element.Value)
+                    .Where(key => key.Length > below.Length && !key.EndsWith('/') && key.StartsWith(below, StringComparison.Ordinal))
+                    .Select(key => new AdapterFile(key[below.Length..], AddressOf(bucket, key, ""))),
+            ];
         }
         catch (XmlException exception)
         {

@@ -34,9 +34,18 @@ internal static class S3Signature
         }
 
         var signed = string.Join(';', headers.Keys);
-        var canonical = string.Join('\n', [
-            request.Method.Method, address.AbsolutePath, Query(address), .. headers.Select(header => $"{header.Key}:{header.Value}"), "", signed,
-            EmptyBodyHash]);
+        var canonical = string.Join(
+            '\n',
+            [
+                request.Method.Method,
+                address.AbsolutePath,
+                Query(address),
+                .. headers.Select(header => $"{header.Key}:{header.Value}"),
+                "",
+                signed,
+                EmptyBodyHash,
+            ]
+        );
         var scope = $"{time[..8]}/{options.Region}/s3/aws4_request";
         var text = $"AWS4-HMAC-SHA256\n{time}\n{scope}\n{Hex(SHA256.HashData(Encoding.UTF8.GetBytes(canonical)))}";
         var key = Encoding.UTF8.GetBytes($"AWS4{options.SecretAccessKey}");
@@ -46,7 +55,9 @@ internal static class S3Signature
         }
 
         request.Headers.TryAddWithoutValidation(
-            "Authorization", $"AWS4-HMAC-SHA256 Credential={options.AccessKeyId}/{scope},SignedHeaders={signed},Signature={Hex(key)}");
+            "Authorization",
+            $"AWS4-HMAC-SHA256 Credential={options.AccessKeyId}/{scope},SignedHeaders={signed},Signature={Hex(key)}"
+        );
     }
 
     private static string Query(Uri address) =>

@@ -21,14 +21,16 @@ internal sealed class NatsRequestSender : IRequestSender
 
     public static async Task<NatsRequestSender> ConnectAsync(string server, string subject, CancellationToken cancellationToken)
     {
-        var connection = new NatsConnection(new NatsOpts
-        {
-            Url = server,
-            AuthOpts = new NatsAuthOpts { Username = NatsLogin.Default.Value, Password = NatsLogin.Default.Password },
-            ReconnectWaitMin = TimeSpan.FromMilliseconds(100),
-            ReconnectWaitMax = TimeSpan.FromMilliseconds(500),
-            MaxReconnectRetry = -1,
-        });
+        var connection = new NatsConnection(
+            new NatsOpts
+            {
+                Url = server,
+                AuthOpts = new NatsAuthOpts { Username = NatsLogin.Default.Value, Password = NatsLogin.Default.Password },
+                ReconnectWaitMin = TimeSpan.FromMilliseconds(100),
+                ReconnectWaitMax = TimeSpan.FromMilliseconds(500),
+                MaxReconnectRetry = -1,
+            }
+        );
         try
         {
             await connection.ConnectAsync().AsTask().WaitAsync(cancellationToken).ConfigureAwait(false);
@@ -45,10 +47,15 @@ internal sealed class NatsRequestSender : IRequestSender
     {
         try
         {
-            var answer = await _connection.RequestAsync<ReadOnlyMemory<byte>, byte[]>(
-                _subject, payload, new NatsHeaders { ["request-id"] = requestId },
-                replyOpts: new NatsSubOpts { Timeout = AckTimeLimit, ThrowIfNoResponders = true },
-                cancellationToken: cancellationToken).ConfigureAwait(false);
+            var answer = await _connection
+                .RequestAsync<ReadOnlyMemory<byte>, byte[]>(
+                    _subject,
+                    payload,
+                    new NatsHeaders { ["request-id"] = requestId },
+                    replyOpts: new NatsSubOpts { Timeout = AckTimeLimit, ThrowIfNoResponders = true },
+                    cancellationToken: cancellationToken
+                )
+                .ConfigureAwait(false);
             return Encoding.UTF8.GetString(answer.Data ?? []);
         }
         catch (Exception exception) when (exception is NatsException or ObjectDisposedException)

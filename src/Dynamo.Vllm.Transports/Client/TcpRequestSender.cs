@@ -46,7 +46,9 @@ internal sealed class TcpRequestSender : IRequestSender
     public async Task<string> SendAsync(string requestId, ReadOnlyMemory<byte> payload, CancellationToken cancellationToken)
     {
         var headers = JsonSerializer.SerializeToUtf8Bytes(
-            new Dictionary<string, string> { ["request-id"] = requestId }, ClientJsonContext.Default.DictionaryStringString);
+            new Dictionary<string, string> { ["request-id"] = requestId },
+            ClientJsonContext.Default.DictionaryStringString
+        );
         var frame = new ArrayBufferWriter<byte>();
         RequestFrame.Write(frame, _path, headers, payload.Span);
         await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);

@@ -16,7 +16,9 @@ public sealed class WorkerCall : IAsyncDisposable
     private const ulong FrameBytesMax = 64 << 20;
 
     private readonly PayloadCodec _codec;
-    private readonly TaskCompletionSource<NetworkStream> _stream = new(TaskCreationOptions.RunContinuationsAsynchronously); // not on the listener's loop
+
+    // Not on the listener's loop.
+    private readonly TaskCompletionSource<NetworkStream> _stream = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     private readonly Action _forget;
 

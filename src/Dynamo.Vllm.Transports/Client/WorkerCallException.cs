@@ -4,9 +4,7 @@ namespace Dynamo.Vllm.Transports.Client;
 public sealed class WorkerCallException : Exception
 {
     public WorkerCallException(string message)
-        : base(message)
-    {
-    }
+        : base(message) { }
 
     /// <summary>The worker said no, in its acknowledgement or in its prologue.</summary>
     public bool IsRefusal { get; init; }

@@ -30,7 +30,11 @@ public sealed class WorkerClient : IAsyncDisposable
     /// <param name="cancellationToken">Gives up connecting.</param>
     /// <param name="answerPort">From the port that answers are taken on to the one that workers are told, for a proxy in between.</param>
     public static async Task<WorkerClient> ConnectAsync(
-        string address, PayloadCodec codec, CancellationToken cancellationToken, Func<int, int>? answerPort = null)
+        string address,
+        PayloadCodec codec,
+        CancellationToken cancellationToken,
+        Func<int, int>? answerPort = null
+    )
     {
         var sender = await TcpRequestSender.ConnectAsync(address, cancellationToken).ConfigureAwait(false);
         // The worker dials back to the address by which we reached it.
@@ -44,7 +48,12 @@ public sealed class WorkerClient : IAsyncDisposable
     /// <param name="answerPort">As above.</param>
     /// <remarks>Only for workers on this host: answers are taken on loopback.</remarks>
     public static async Task<WorkerClient> ConnectNatsAsync(
-        string server, string subject, PayloadCodec codec, CancellationToken cancellationToken, Func<int, int>? answerPort = null)
+        string server,
+        string subject,
+        PayloadCodec codec,
+        CancellationToken cancellationToken,
+        Func<int, int>? answerPort = null
+    )
     {
         var sender = await NatsRequestSender.ConnectAsync(server, subject, cancellationToken).ConfigureAwait(false);
         return new WorkerClient(sender, new CallHomeListener(IPAddress.Loopback), codec, answerPort);
@@ -89,7 +98,9 @@ public sealed class WorkerClient : IAsyncDisposable
             json.WriteStartObject("connection_info");
             json.WriteString("transport", "tcp_server");
             json.WriteString(
-                "info", $$"""{"address":"{{_answerAddress}}","subject":"{{subject}}","context":"{{requestId}}","stream_type":"response"}""");
+                "info",
+                $$"""{"address":"{{_answerAddress}}","subject":"{{subject}}","context":"{{requestId}}","stream_type":"response"}"""
+            );
             json.WriteEndObject();
             json.WriteEndObject();
         }

@@ -74,7 +74,8 @@ public sealed partial class FileDiscovery : IDiscovery
                 await WriteAsync(path, content, cancellationToken).ConfigureAwait(false);
                 _owned[path] = content;
             },
-            cancellationToken);
+            cancellationToken
+        );
     }
 
     public Task UnregisterAsync(DiscoveryRecord record, CancellationToken cancellationToken)
@@ -86,27 +87,30 @@ public sealed partial class FileDiscovery : IDiscovery
                 _owned.Remove(path); // first: a file that cannot be deleted now must at least grow old
                 await DeleteAsync(path, cancellationToken).ConfigureAwait(false);
             },
-            cancellationToken);
+            cancellationToken
+        );
     }
 
-    public Task LeaveAsync(CancellationToken cancellationToken) => InTurnAsync(
-        async () =>
-        {
-            string[] paths = [.. _owned.Keys];
-            _owned.Clear();
-            foreach (var path in paths)
+    public Task LeaveAsync(CancellationToken cancellationToken) =>
+        InTurnAsync(
+            async () =>
             {
-                try
+                string[] paths = [.. _owned.Keys];
+                _owned.Clear();
+                foreach (var path in paths)
                 {
-                    await DeleteAsync(path, cancellationToken).ConfigureAwait(false);
+                    try
+                    {
+                        await DeleteAsync(path, cancellationToken).ConfigureAwait(false);
+                    }
+                    catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+                    {
+                        LogCannotDelete(_logger, path, exception.Message); // best-effort cleanup (style E3): the rest must go, too
+                    }
                 }
-                catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-                {
-                    LogCannotDelete(_logger, path, exception.Message); // best-effort cleanup (style E3): the rest must go, too
-                }
-            }
-        },
-        cancellationToken);
+            },
+            cancellationToken
+        );
 
     public async Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken)
     {
@@ -122,8 +126,11 @@ public sealed partial class FileDiscovery : IDiscovery
             // Records whose processes are gone stay until somebody looks after the bucket (discovery.md, 4); such ones are not believed.
             var limit = _time.GetUtcNow().UtcDateTime - Lifetime;
             var prefix = FileNames.Escape(keyPrefix);
-            foreach (var file in new DirectoryInfo(folder).EnumerateFiles()
-                .Where(file => file.Name.StartsWith(prefix, StringComparison.Ordinal) && file.LastWriteTimeUtc >= limit))
+            foreach (
+                var file in new DirectoryInfo(folder)
+                    .EnumerateFiles()
+                    .Where(file => file.Name.StartsWith(prefix, StringComparison.Ordinal) && file.LastWriteTimeUtc >= limit)
+            )
             {
                 if (await ReadAsync(file.FullName, cancellationToken).ConfigureAwait(false) is { } value)
                 {
@@ -145,12 +152,18 @@ public sealed partial class FileDiscovery : IDiscovery
         await _keepingAlive.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
-    /// <summary>Before a model is loaded: a disk that is full or read-only may still have the folder. The name is one that peers do not look at.</summary>
+    /// <summary>Before a model is loaded: a disk that is full or read-only may still have the folder. The name is one that peers do not
+    /// look at.</summary>
     private void Probe()
     {
         using var probe = new FileStream(
             Path.Combine(_root, $".tmp_{Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(8))}"),
-            FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0, FileOptions.DeleteOnClose);
+            FileMode.CreateNew,
+            FileAccess.Write,
+            FileShare.None,
+            bufferSize: 0,
+            FileOptions.DeleteOnClose
+        );
         probe.Write("probe"u8);
     }
 
@@ -272,19 +285,21 @@ public sealed partial class FileDiscovery : IDiscovery
     {
         string? problem = null;
         await InTurnAsync(
-            async () =>
-            {
-                foreach (var (path, content) in _owned.ToArray())
+                async () =>
                 {
-                    problem = await TryAsync(() => TouchAsync(path, content, cancellationToken)).ConfigureAwait(false) ?? problem;
-                }
+                    foreach (var (path, content) in _owned.ToArray())
+                    {
+                        problem = await TryAsync(() => TouchAsync(path, content, cancellationToken)).ConfigureAwait(false) ?? problem;
+                    }
 
-                foreach (var bucket in _buckets.Where(Directory.Exists).ToArray())
-                {
-                    problem = await TryAsync(() => ExpireAsync(bucket, cancellationToken)).ConfigureAwait(false) ?? problem;
-                }
-            },
-            cancellationToken).ConfigureAwait(false);
+                    foreach (var bucket in _buckets.Where(Directory.Exists).ToArray())
+                    {
+                        problem = await TryAsync(() => ExpireAsync(bucket, cancellationToken)).ConfigureAwait(false) ?? problem;
+                    }
+                },
+                cancellationToken
+            )
+            .ConfigureAwait(false);
         Report(problem);
     }
 
@@ -350,28 +365,40 @@ public sealed partial class FileDiscovery : IDiscovery
         }
     }
 
-    [LoggerMessage(EventId = 3101, Level = LogLevel.Error,
-        Message = "File discovery at {Root} does not work: {Problem}. Trying again every 3 s")]
+    [LoggerMessage(
+        EventId = 3101,
+        Level = LogLevel.Error,
+        Message = "File discovery at {Root} does not work: {Problem}. Trying again every 3 s"
+    )]
     private static partial void LogBroken(ILogger logger, string root, string problem);
 
     [LoggerMessage(EventId = 3102, Level = LogLevel.Information, Message = "File discovery at {Root} works again")]
     private static partial void LogRecovered(ILogger logger, string root);
 
-    [LoggerMessage(EventId = 3103, Level = LogLevel.Warning,
-        Message = "Discovery record {Path} was removed by somebody else; writing it again")]
+    [LoggerMessage(
+        EventId = 3103,
+        Level = LogLevel.Warning,
+        Message = "Discovery record {Path} was removed by somebody else; writing it again"
+    )]
     private static partial void LogRestored(ILogger logger, string path);
 
     [LoggerMessage(EventId = 3104, Level = LogLevel.Information, Message = "Removed expired discovery record {Path}")]
     private static partial void LogExpired(ILogger logger, string path);
 
-    [LoggerMessage(EventId = 3105, Level = LogLevel.Warning,
-        Message = "{Bucket} is locked by another process for more than 1 s; changing it without the lock")]
+    [LoggerMessage(
+        EventId = 3105,
+        Level = LogLevel.Warning,
+        Message = "{Bucket} is locked by another process for more than 1 s; changing it without the lock"
+    )]
     private static partial void LogLocked(ILogger logger, string bucket);
 
     [LoggerMessage(EventId = 3107, Level = LogLevel.Warning, Message = "Discovery record {Path} is no JSON and not looked at: {Problem}")]
     private static partial void LogUnreadable(ILogger logger, string path, string problem);
 
-    [LoggerMessage(EventId = 3106, Level = LogLevel.Warning,
-        Message = "Cannot delete discovery record {Path}, which will expire: {Problem}")]
+    [LoggerMessage(
+        EventId = 3106,
+        Level = LogLevel.Warning,
+        Message = "Cannot delete discovery record {Path}, which will expire: {Problem}"
+    )]
     private static partial void LogCannotDelete(ILogger logger, string path, string problem);
 }

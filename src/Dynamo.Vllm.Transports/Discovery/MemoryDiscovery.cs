@@ -44,11 +44,11 @@ public sealed class MemoryDiscovery : IDiscovery
     }
 
     public Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken) =>
-        Task.FromResult<IReadOnlyList<JsonObject>>(
-            [
-                .. _records.Values.Where(record => record.Bucket == bucket && record.Key.StartsWith(keyPrefix, StringComparison.Ordinal))
-                    .Select(record => record.Value),
-                ]);
+        Task.FromResult<IReadOnlyList<JsonObject>>([
+            .. _records
+                .Values.Where(record => record.Bucket == bucket && record.Key.StartsWith(keyPrefix, StringComparison.Ordinal))
+                .Select(record => record.Value),
+        ]);
 
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 

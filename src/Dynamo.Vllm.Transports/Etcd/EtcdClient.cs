@@ -72,7 +72,8 @@ internal sealed partial class EtcdClient : IDisposable
 
     /// <summary>Opens the renewal stream on the member in use.</summary>
     public async Task<(AsyncDuplexStreamingCall<LeaseKeepAliveRequest, LeaseKeepAliveResponse> Call, object Member)> OpenKeepAliveAsync(
-        CancellationToken cancellationToken)
+        CancellationToken cancellationToken
+    )
     {
         var session = Current();
         try
@@ -109,20 +110,27 @@ internal sealed partial class EtcdClient : IDisposable
     }
 
     /// <summary>The text of a failure without the noise around it.</summary>
-    public static string Describe(Exception exception) => exception switch
-    {
-        RpcException { Status.DebugException: { } inner } => $"{((RpcException)exception).StatusCode}: {Innermost(inner).Message}",
-        RpcException rpc => $"{rpc.StatusCode}: {rpc.Status.Detail}",
-        _ => exception.Message,
-    };
+    public static string Describe(Exception exception) =>
+        exception switch
+        {
+            RpcException { Status.DebugException: { } inner } => $"{((RpcException)exception).StatusCode}: {Innermost(inner).Message}",
+            RpcException rpc => $"{rpc.StatusCode}: {rpc.Status.Detail}",
+            _ => exception.Message,
+        };
 
     /// <summary>The cluster, the way to it, or a login that has run out; not a refusal.</summary>
-    public static bool IsWorthAnotherTry(RpcException exception) => exception.StatusCode switch
-    {
-        StatusCode.Unavailable or StatusCode.DeadlineExceeded or StatusCode.Internal or StatusCode.Unknown or StatusCode.Cancelled
-            or StatusCode.Unauthenticated or StatusCode.Aborted => true,
-        _ => false,
-    };
+    public static bool IsWorthAnotherTry(RpcException exception) =>
+        exception.StatusCode switch
+        {
+            StatusCode.Unavailable
+            or StatusCode.DeadlineExceeded
+            or StatusCode.Internal
+            or StatusCode.Unknown
+            or StatusCode.Cancelled
+            or StatusCode.Unauthenticated
+            or StatusCode.Aborted => true,
+            _ => false,
+        };
 
     public void Dispose()
     {
@@ -226,8 +234,11 @@ internal sealed partial class EtcdClient : IDisposable
         {
             try
             {
-                var answer = await new Auth.AuthClient(session.Invoker).AuthenticateAsync(
-                    new AuthenticateRequest { Name = login.User, Password = login.Password }, Options(metadata, cancellationToken))
+                var answer = await new Auth.AuthClient(session.Invoker)
+                    .AuthenticateAsync(
+                        new AuthenticateRequest { Name = login.User, Password = login.Password },
+                        Options(metadata, cancellationToken)
+                    )
                     .ConfigureAwait(false);
                 session.Token = answer.Token;
             }
@@ -249,8 +260,11 @@ internal sealed partial class EtcdClient : IDisposable
     [LoggerMessage(EventId = 3401, Level = LogLevel.Warning, Message = "etcd member {Endpoint} failed ({Problem}); using the next one")]
     private static partial void LogLeft(ILogger logger, Uri endpoint, string problem);
 
-    [LoggerMessage(EventId = 3402, Level = LogLevel.Information,
-        Message = "etcd member {Endpoint} has authentication switched off; ETCD_AUTH_USERNAME is not used")]
+    [LoggerMessage(
+        EventId = 3402,
+        Level = LogLevel.Information,
+        Message = "etcd member {Endpoint} has authentication switched off; ETCD_AUTH_USERNAME is not used"
+    )]
     private static partial void LogLoginNotNeeded(ILogger logger, Uri endpoint);
 
     private sealed class Session(Uri endpoint, GrpcChannel channel)

@@ -12,7 +12,8 @@ namespace Dynamo.Vllm.Transports.Etcd;
 /// <remarks>
 /// One loop holds the lease. When the server says that it is gone, the loop takes another and raises <see cref="IdentityChanged"/>; the
 /// reference shuts down instead. A record of an earlier identity that arrives in between is not written: its owner registers it again under
-/// the new one. A record that could not be written, or that somebody removed, is written again after a renewal. Golden files: captures/runtime/etcd_dump_tcp.txt,
+/// the new one. A record that could not be written, or that somebody removed, is written again after a renewal. Golden files:
+/// captures/runtime/etcd_dump_tcp.txt,
 /// etcd_instances_nats.txt.
 /// </remarks>
 public sealed partial class EtcdDiscovery : IDiscovery
@@ -43,8 +44,10 @@ public sealed partial class EtcdDiscovery : IDiscovery
 
     public JsonObject? Metadata => null;
 
-    public string? Hindrance => _client is not null && _lease is null or { IsOverdue: true }
-        ? $"the lease in etcd at {Client.Addresses} could not be renewed: routers may have lost this worker" : null;
+    public string? Hindrance =>
+        _client is not null && _lease is null or { IsOverdue: true }
+            ? $"the lease in etcd at {Client.Addresses} could not be renewed: routers may have lost this worker"
+            : null;
 
     private EtcdClient Client => _client ?? throw new InvalidOperationException("not joined");
 
@@ -124,7 +127,10 @@ public sealed partial class EtcdDiscovery : IDiscovery
         try
         {
             await RetryAsync(
-                $"read {prefix}", async token => values = await EtcdRecords.ListAsync(Client, prefix, token).ConfigureAwait(false), cancellationToken)
+                    $"read {prefix}",
+                    async token => values = await EtcdRecords.ListAsync(Client, prefix, token).ConfigureAwait(false),
+                    cancellationToken
+                )
                 .ConfigureAwait(false);
         }
         finally
@@ -168,7 +174,9 @@ public sealed partial class EtcdDiscovery : IDiscovery
                 {
                     throw new InvalidOperationException(
                         $"etcd discovery could not reach {client.Addresses} within {_options.StartupTimeLimit.TotalSeconds:0.#} s "
-                        + $"({EtcdClient.Describe(exception)}); check ETCD_ENDPOINTS and that etcd runs", exception);
+                            + $"({EtcdClient.Describe(exception)}); check ETCD_ENDPOINTS and that etcd runs",
+                        exception
+                    );
                 }
 
                 LogWaiting(_logger, client.Addresses, EtcdClient.Describe(exception), wait.TotalSeconds);
@@ -177,16 +185,17 @@ public sealed partial class EtcdDiscovery : IDiscovery
         }
     }
 
-    private string Refusal(RpcException exception) => exception.StatusCode switch
-    {
-        StatusCode.InvalidArgument or StatusCode.Unauthenticated when _options.Login is { } login =>
-            $"etcd refused the login of '{login.User}' ({exception.Status.Detail}); check ETCD_AUTH_USERNAME and ETCD_AUTH_PASSWORD",
-        StatusCode.InvalidArgument => $"etcd wants a login ({exception.Status.Detail}); set ETCD_AUTH_USERNAME and ETCD_AUTH_PASSWORD",
-        StatusCode.PermissionDenied =>
-            $"etcd does not let this worker do its work ({exception.Status.Detail}); its user needs read and write on the prefix 'v1/'",
-        StatusCode.ResourceExhausted => $"etcd has no room ({exception.Status.Detail}); compact and defragment it, and clear its alarm",
-        _ => $"etcd refused: {EtcdClient.Describe(exception)}",
-    };
+    private string Refusal(RpcException exception) =>
+        exception.StatusCode switch
+        {
+            StatusCode.InvalidArgument or StatusCode.Unauthenticated when _options.Login is { } login =>
+                $"etcd refused the login of '{login.User}' ({exception.Status.Detail}); check ETCD_AUTH_USERNAME and ETCD_AUTH_PASSWORD",
+            StatusCode.InvalidArgument => $"etcd wants a login ({exception.Status.Detail}); set ETCD_AUTH_USERNAME and ETCD_AUTH_PASSWORD",
+            StatusCode.PermissionDenied =>
+                $"etcd does not let this worker do its work ({exception.Status.Detail}); its user needs read and write on the prefix 'v1/'",
+            StatusCode.ResourceExhausted => $"etcd has no room ({exception.Status.Detail}); compact and defragment it, and clear its alarm",
+            _ => $"etcd refused: {EtcdClient.Describe(exception)}",
+        };
 
     private async Task HoldAsync(EtcdClient client, EtcdLease lease)
     {
@@ -305,13 +314,20 @@ public sealed partial class EtcdDiscovery : IDiscovery
         }
     }
 
-    private Task PutAsync(DiscoveryRecord record, CancellationToken cancellationToken) => EtcdRecords.PutAsync(
-        Client, record.FullKey, ByteString.CopyFromUtf8(record.Value.ToJsonString()), Volatile.Read(ref _leaseId), cancellationToken);
+    private Task PutAsync(DiscoveryRecord record, CancellationToken cancellationToken) =>
+        EtcdRecords.PutAsync(
+            Client,
+            record.FullKey,
+            ByteString.CopyFromUtf8(record.Value.ToJsonString()),
+            Volatile.Read(ref _leaseId),
+            cancellationToken
+        );
 
     /// <summary>Endpoints and models carry the identity of their process; event records that of their publisher.</summary>
     private bool IsOfAnotherIdentity(DiscoveryRecord record) =>
         record.Bucket is DiscoveryRecord.Instances or DiscoveryRecord.ModelCards
-        && record.Value["instance_id"] is { } id && id.GetValue<ulong>() != (ulong)Volatile.Read(ref _leaseId);
+        && record.Value["instance_id"] is { } id
+        && id.GetValue<ulong>() != (ulong)Volatile.Read(ref _leaseId);
 
     /// <summary>For as long as a lease lives; after that it is tried again with each renewal.</summary>
     private async Task RetryAsync(string what, Func<CancellationToken, Task> change, CancellationToken cancellationToken)

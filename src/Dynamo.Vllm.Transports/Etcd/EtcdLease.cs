@@ -42,13 +42,20 @@ internal sealed partial class EtcdLease
     private TimeSpan Remaining => _lifetime - _time.GetElapsedTime(_renewed);
 
     public static async Task<EtcdLease> GrantAsync(
-        EtcdClient client, EtcdOptions options, TimeProvider time, ILogger logger, CancellationToken cancellationToken)
+        EtcdClient client,
+        EtcdOptions options,
+        TimeProvider time,
+        ILogger logger,
+        CancellationToken cancellationToken
+    )
     {
         var started = time.GetTimestamp();
         var seconds = Math.Max(1, (long)Math.Ceiling(options.LeaseLifetime.TotalSeconds));
-        var answer = await client.CallAsync(
-            (invoker, call) => new Lease.LeaseClient(invoker).LeaseGrantAsync(new LeaseGrantRequest { TTL = seconds }, call),
-            cancellationToken)
+        var answer = await client
+            .CallAsync(
+                (invoker, call) => new Lease.LeaseClient(invoker).LeaseGrantAsync(new LeaseGrantRequest { TTL = seconds }, call),
+                cancellationToken
+            )
             .ConfigureAwait(false);
         return answer.Error.Length > 0
             ? throw new RpcException(new Status(StatusCode.Unknown, answer.Error))
@@ -59,9 +66,11 @@ internal sealed partial class EtcdLease
     {
         try
         {
-            await client.CallAsync(
-                (invoker, call) => new Lease.LeaseClient(invoker).LeaseRevokeAsync(new LeaseRevokeRequest { ID = id }, call),
-                cancellationToken)
+            await client
+                .CallAsync(
+                    (invoker, call) => new Lease.LeaseClient(invoker).LeaseRevokeAsync(new LeaseRevokeRequest { ID = id }, call),
+                    cancellationToken
+                )
                 .ConfigureAwait(false);
         }
         catch (RpcException exception) when (exception.StatusCode == StatusCode.NotFound)
@@ -73,9 +82,12 @@ internal sealed partial class EtcdLease
     /// <summary>Names of the keys that are on the lease.</summary>
     public static async Task<IReadOnlySet<string>> KeysAsync(EtcdClient client, long id, CancellationToken cancellationToken)
     {
-        var answer = await client.CallAsync(
-            (invoker, call) => new Lease.LeaseClient(invoker).LeaseTimeToLiveAsync(new LeaseTimeToLiveRequest { ID = id, Keys = true }, call),
-            cancellationToken)
+        var answer = await client
+            .CallAsync(
+                (invoker, call) =>
+                    new Lease.LeaseClient(invoker).LeaseTimeToLiveAsync(new LeaseTimeToLiveRequest { ID = id, Keys = true }, call),
+                cancellationToken
+            )
             .ConfigureAwait(false);
         return answer.TTL <= 0
             ? throw new RpcException(new Status(StatusCode.NotFound, "the lease is gone"))
@@ -85,7 +97,7 @@ internal sealed partial class EtcdLease
     /// <summary>Keeps the lease until the server says that it is gone, and then returns.</summary>
     public async Task HoldAsync(CancellationToken cancellationToken)
     {
-        for (var failures = 0; ;)
+        for (var failures = 0; ; )
         {
             try
             {
@@ -123,8 +135,10 @@ internal sealed partial class EtcdLease
             while (true)
             {
                 var sent = _time.GetTimestamp();
-                await call.RequestStream.WriteAsync(new LeaseKeepAliveRequest { ID = Id }, cancellationToken)
-                    .WaitAsync(AnswerTimeLimit(), _time, cancellationToken).ConfigureAwait(false);
+                await call
+                    .RequestStream.WriteAsync(new LeaseKeepAliveRequest { ID = Id }, cancellationToken)
+                    .WaitAsync(AnswerTimeLimit(), _time, cancellationToken)
+                    .ConfigureAwait(false);
                 ThrowIfClosed(await answer.WaitAsync(AnswerTimeLimit(), _time, cancellationToken).ConfigureAwait(false));
                 var granted = call.ResponseStream.Current;
                 if (granted.TTL <= 0)
@@ -203,12 +217,18 @@ internal sealed partial class EtcdLease
         }
     }
 
-    [LoggerMessage(EventId = 3403, Level = LogLevel.Error,
+    [LoggerMessage(
+        EventId = 3403,
+        Level = LogLevel.Error,
         Message = "etcd lease {Lease:x} could not be renewed before its deadline: routers may have lost this worker. "
-            + "Still trying {Addresses}")]
+            + "Still trying {Addresses}"
+    )]
     private static partial void LogOverdue(ILogger logger, long lease, string addresses);
 
-    [LoggerMessage(EventId = 3404, Level = LogLevel.Information,
-        Message = "etcd lease {Lease:x} outlived the outage; its records are still there")]
+    [LoggerMessage(
+        EventId = 3404,
+        Level = LogLevel.Information,
+        Message = "etcd lease {Lease:x} outlived the outage; its records are still there"
+    )]
     private static partial void LogSurvived(ILogger logger, long lease);
 }

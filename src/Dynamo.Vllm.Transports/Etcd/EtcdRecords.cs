@@ -14,13 +14,32 @@ internal static class EtcdRecords
     public static async Task PutAsync(EtcdClient client, string name, ByteString value, long lease, CancellationToken cancellationToken)
     {
         var key = ByteString.CopyFromUtf8(name);
-        var put = new RequestOp { RequestPut = new PutRequest { Key = key, Value = value, Lease = lease } };
+        var put = new RequestOp
+        {
+            RequestPut = new PutRequest
+            {
+                Key = key,
+                Value = value,
+                Lease = lease,
+            },
+        };
         var get = new RequestOp { RequestRange = new RangeRequest { Key = key } };
-        var condition = new Compare { Key = key, Target = Compare.Types.CompareTarget.Version, Version = 0 };
+        var condition = new Compare
+        {
+            Key = key,
+            Target = Compare.Types.CompareTarget.Version,
+            Version = 0,
+        };
         for (var tries = 0; tries < TriesMax; tries++)
         {
-            var transaction = new TxnRequest { Compare = { condition }, Success = { put }, Failure = { get } };
-            var answer = await client.CallAsync((invoker, call) => new KV.KVClient(invoker).TxnAsync(transaction, call), cancellationToken)
+            var transaction = new TxnRequest
+            {
+                Compare = { condition },
+                Success = { put },
+                Failure = { get },
+            };
+            var answer = await client
+                .CallAsync((invoker, call) => new KV.KVClient(invoker).TxnAsync(transaction, call), cancellationToken)
                 .ConfigureAwait(false);
             if (answer.Succeeded)
             {
@@ -33,7 +52,12 @@ internal static class EtcdRecords
                 return; // also the fate of a write whose answer was lost and that is tried again
             }
 
-            condition = new Compare { Key = key, Target = Compare.Types.CompareTarget.Mod, ModRevision = stored?.ModRevision ?? 0 };
+            condition = new Compare
+            {
+                Key = key,
+                Target = Compare.Types.CompareTarget.Mod,
+                ModRevision = stored?.ModRevision ?? 0,
+            };
         }
 
         throw new IOException($"etcd: {name} is changed by somebody else all the time ({TriesMax} tries)");
@@ -46,12 +70,16 @@ internal static class EtcdRecords
         var end = key.ToArray();
         end[^1]++; // prefixes of ours end with a character below 0xff
         var range = new RangeRequest { Key = ByteString.CopyFrom(key), RangeEnd = ByteString.CopyFrom(end) };
-        var answer = await client.CallAsync((invoker, call) => new KV.KVClient(invoker).RangeAsync(range, call), cancellationToken)
+        var answer = await client
+            .CallAsync((invoker, call) => new KV.KVClient(invoker).RangeAsync(range, call), cancellationToken)
             .ConfigureAwait(false);
         return [.. answer.Kvs.Select(pair => pair.Value)];
     }
 
-    public static Task DeleteAsync(EtcdClient client, string name, CancellationToken cancellationToken) => client.CallAsync(
-        (invoker, call) => new KV.KVClient(invoker).DeleteRangeAsync(new DeleteRangeRequest { Key = ByteString.CopyFromUtf8(name) }, call),
-        cancellationToken);
+    public static Task DeleteAsync(EtcdClient client, string name, CancellationToken cancellationToken) =>
+        client.CallAsync(
+            (invoker, call) =>
+                new KV.KVClient(invoker).DeleteRangeAsync(new DeleteRangeRequest { Key = ByteString.CopyFromUtf8(name) }, call),
+            cancellationToken
+        );
 }

@@ -15,14 +15,15 @@ public sealed partial class KubernetesDiscovery
         exception is HttpOperationException or HttpRequestException or IOException
         || (exception is OperationCanceledException && !cancellationToken.IsCancellationRequested); // the client's own time limit
 
-    private static bool IsWorthAnotherTry(Exception exception) => exception switch
-    {
-        HttpOperationException { Response.StatusCode: HttpStatusCode.TooManyRequests or HttpStatusCode.Conflict } => true,
-        HttpOperationException { Response.StatusCode: HttpStatusCode.RequestTimeout } => true,
-        HttpOperationException refused => (int)refused.Response.StatusCode >= 500,
-        HttpRequestException { InnerException: AuthenticationException } => false,
-        _ => true,
-    };
+    private static bool IsWorthAnotherTry(Exception exception) =>
+        exception switch
+        {
+            HttpOperationException { Response.StatusCode: HttpStatusCode.TooManyRequests or HttpStatusCode.Conflict } => true,
+            HttpOperationException { Response.StatusCode: HttpStatusCode.RequestTimeout } => true,
+            HttpOperationException refused => (int)refused.Response.StatusCode >= 500,
+            HttpRequestException { InnerException: AuthenticationException } => false,
+            _ => true,
+        };
 
     private string Explain(string what, Exception exception)
     {
@@ -32,13 +33,13 @@ public sealed partial class KubernetesDiscovery
         {
             HttpOperationException { Response.StatusCode: HttpStatusCode.Unauthorized } =>
                 $"{resource}: the API server does not accept the token (401); it has expired, or belongs to another cluster "
-                + "or a deleted service account",
+                    + "or a deleted service account",
             HttpOperationException { Response.StatusCode: HttpStatusCode.Forbidden } refused =>
                 $"{resource}: forbidden ({MessageOf(refused)}); bind the service account to a role with "
-                + $"get, list, watch, create, patch and delete on {kind}",
+                    + $"get, list, watch, create, patch and delete on {kind}",
             HttpOperationException { Response.StatusCode: HttpStatusCode.NotFound } refused =>
                 $"{resource}: not found ({MessageOf(refused)}); install the custom resource definition "
-                + $"{kind}/{WorkerMetadata.Version}, and check POD_NAMESPACE",
+                    + $"{kind}/{WorkerMetadata.Version}, and check POD_NAMESPACE",
             HttpOperationException refused => $"{resource}: {(int)refused.Response.StatusCode} ({MessageOf(refused)})",
             OperationCanceledException => $"{resource}: no answer within {_options.CallTimeLimit.TotalSeconds:0.#} s",
             HttpRequestException { InnerException: { } inner } => $"{resource}: {inner.Message}",
@@ -63,21 +64,30 @@ public sealed partial class KubernetesDiscovery
         return text.Length > 300 ? text[..300] : text;
     }
 
-    [LoggerMessage(EventId = 3701, Level = LogLevel.Information,
-        Message = "Joined kubernetes discovery as {Resource} in namespace {Namespace} of {Server}; instance {Instance}")]
+    [LoggerMessage(
+        EventId = 3701,
+        Level = LogLevel.Information,
+        Message = "Joined kubernetes discovery as {Resource} in namespace {Namespace} of {Server}; instance {Instance}"
+    )]
     private static partial void LogJoined(ILogger logger, string resource, string @namespace, Uri server, string instance);
 
     [LoggerMessage(EventId = 3702, Level = LogLevel.Warning, Message = "POD_NAMESPACE is not set; using 'default'")]
     private static partial void LogDefaultNamespace(ILogger logger);
 
-    [LoggerMessage(EventId = 3703, Level = LogLevel.Information,
-        Message = "Deleted resource {Resource} of a former life of this container")]
+    [LoggerMessage(
+        EventId = 3703,
+        Level = LogLevel.Information,
+        Message = "Deleted resource {Resource} of a former life of this container"
+    )]
     private static partial void LogDeletedFormer(ILogger logger, string resource);
 
     [LoggerMessage(EventId = 3704, Level = LogLevel.Warning, Message = "{Problem}; trying again in {Seconds:0.0} s")]
     private static partial void LogRetrying(ILogger logger, string problem, double seconds);
 
-    [LoggerMessage(EventId = 3705, Level = LogLevel.Warning,
-        Message = "Resource {Resource} keeps its records until its pod goes: {Problem}")]
+    [LoggerMessage(
+        EventId = 3705,
+        Level = LogLevel.Warning,
+        Message = "Resource {Resource} keeps its records until its pod goes: {Problem}"
+    )]
     private static partial void LogCannotLeave(ILogger logger, string resource, string problem);
 }

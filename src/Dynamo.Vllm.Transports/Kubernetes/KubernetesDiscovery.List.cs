@@ -15,7 +15,10 @@ public sealed partial class KubernetesDiscovery
     {
         IReadOnlyList<JsonObject> found = [];
         await RetryAsync(
-            "list", async token => found = await ListOnceAsync(bucket, keyPrefix, token).ConfigureAwait(false), cancellationToken)
+                "list",
+                async token => found = await ListOnceAsync(bucket, keyPrefix, token).ConfigureAwait(false),
+                cancellationToken
+            )
             .ConfigureAwait(false);
         return found;
     }
@@ -25,36 +28,60 @@ public sealed partial class KubernetesDiscovery
         var ready = Pod.IsContainerMode
             ? await ReadyContainersAsync(cancellationToken).ConfigureAwait(false)
             : await ReadyPodsAsync(cancellationToken).ConfigureAwait(false);
-        var resources = await Client.CustomObjects.ListNamespacedCustomObjectAsync<JsonElement>(
-            WorkerMetadata.Group, WorkerMetadata.Version, Pod.Namespace, WorkerMetadata.Plural, cancellationToken: cancellationToken)
+        var resources = await Client
+            .CustomObjects.ListNamespacedCustomObjectAsync<JsonElement>(
+                WorkerMetadata.Group,
+                WorkerMetadata.Version,
+                Pod.Namespace,
+                WorkerMetadata.Plural,
+                cancellationToken: cancellationToken
+            )
             .ConfigureAwait(false);
-        return [.. (JsonNode.Parse(resources.GetRawText())?["items"] as JsonArray ?? [])
-            .Where(resource => IsOwnedByOneOf(ready, resource))
-            .SelectMany(resource => WorkerMetadata.ValuesIn(resource, bucket, keyPrefix))];
+        return
+        [
+            .. (JsonNode.Parse(resources.GetRawText())?["items"] as JsonArray ?? [])
+                .Where(resource => IsOwnedByOneOf(ready, resource))
+                .SelectMany(resource => WorkerMetadata.ValuesIn(resource, bucket, keyPrefix)),
+        ];
     }
 
     private static bool IsOwnedByOneOf(HashSet<(string Resource, string PodUid)> ready, JsonNode? resource)
     {
         var metadata = resource?["metadata"];
-        return (string?)metadata?["name"] is { } name && (metadata["ownerReferences"] as JsonArray ?? [])
-            .Any(owner => (string?)owner?["kind"] == "Pod" && (string?)owner["uid"] is { } uid && ready.Contains((name, uid)));
+        return (string?)metadata?["name"] is { } name
+            && (metadata["ownerReferences"] as JsonArray ?? []).Any(owner =>
+                (string?)owner?["kind"] == "Pod" && (string?)owner["uid"] is { } uid && ready.Contains((name, uid))
+            );
     }
 
     private async Task<HashSet<(string Resource, string PodUid)>> ReadyPodsAsync(CancellationToken cancellationToken)
     {
-        var slices = await Client.DiscoveryV1.ListNamespacedEndpointSliceAsync(
-            Pod.Namespace, labelSelector: TakesPart, cancellationToken: cancellationToken).ConfigureAwait(false);
-        return [.. slices.Items.SelectMany(slice => slice.Endpoints ?? [])
-            .Where(endpoint => endpoint.Conditions?.Ready == true && endpoint.TargetRef is { Name: not null, Uid: { Length: > 0 } })
-            .Select(endpoint => (endpoint.TargetRef.Name, endpoint.TargetRef.Uid))];
+        var slices = await Client
+            .DiscoveryV1.ListNamespacedEndpointSliceAsync(Pod.Namespace, labelSelector: TakesPart, cancellationToken: cancellationToken)
+            .ConfigureAwait(false);
+        return
+        [
+            .. slices
+                .Items.SelectMany(slice => slice.Endpoints ?? [])
+                .Where(endpoint => endpoint.Conditions?.Ready == true && endpoint.TargetRef is { Name: not null, Uid: { Length: > 0 } })
+                .Select(endpoint => (endpoint.TargetRef.Name, endpoint.TargetRef.Uid)),
+        ];
     }
 
     private async Task<HashSet<(string Resource, string PodUid)>> ReadyContainersAsync(CancellationToken cancellationToken)
     {
-        var pods = await Client.CoreV1.ListNamespacedPodAsync(
-            Pod.Namespace, labelSelector: TakesPart, cancellationToken: cancellationToken).ConfigureAwait(false);
-        return [.. pods.Items.Where(pod => pod.Metadata.Uid is { Length: > 0 })
-            .SelectMany(pod => (pod.Status?.ContainerStatuses ?? []).Where(container => container.Ready)
-                .Select(container => (PodIdentity.ResourceNameOf(pod.Metadata.Name, container.Name), pod.Metadata.Uid)))];
+        var pods = await Client
+            .CoreV1.ListNamespacedPodAsync(Pod.Namespace, labelSelector: TakesPart, cancellationToken: cancellationToken)
+            .ConfigureAwait(false);
+        return
+        [
+            .. pods
+                .Items.Where(pod => pod.Metadata.Uid is { Length: > 0 })
+                .SelectMany(pod =>
+                    (pod.Status?.ContainerStatuses ?? [])
+                        .Where(container => container.Ready)
+                        .Select(container => (PodIdentity.ResourceNameOf(pod.Metadata.Name, container.Name), pod.Metadata.Uid))
+                ),
+        ];
     }
 }

@@ -118,17 +118,32 @@ public sealed partial class KubernetesDiscovery : IDiscovery
         var body = metadata.ToResource(Pod.ResourceName, Pod.PodName, Pod.PodUid);
         // Forced: the resource is ours alone, whoever touched it by hand.
         return Client.CustomObjects.PatchNamespacedCustomObjectAsync<JsonElement>(
-            new V1Patch(body, V1Patch.PatchType.ApplyPatch), WorkerMetadata.Group, WorkerMetadata.Version, Pod.Namespace,
-            WorkerMetadata.Plural, Pod.ResourceName, fieldManager: FieldManager, force: true, cancellationToken: cancellationToken);
+            new V1Patch(body, V1Patch.PatchType.ApplyPatch),
+            WorkerMetadata.Group,
+            WorkerMetadata.Version,
+            Pod.Namespace,
+            WorkerMetadata.Plural,
+            Pod.ResourceName,
+            fieldManager: FieldManager,
+            force: true,
+            cancellationToken: cancellationToken
+        );
     }
 
     private async Task DeleteAsync(CancellationToken cancellationToken)
     {
         try
         {
-            await Client.CustomObjects.DeleteNamespacedCustomObjectAsync<JsonElement>(
-                WorkerMetadata.Group, WorkerMetadata.Version, Pod.Namespace, WorkerMetadata.Plural, Pod.ResourceName,
-                cancellationToken: cancellationToken).ConfigureAwait(false);
+            await Client
+                .CustomObjects.DeleteNamespacedCustomObjectAsync<JsonElement>(
+                    WorkerMetadata.Group,
+                    WorkerMetadata.Version,
+                    Pod.Namespace,
+                    WorkerMetadata.Plural,
+                    Pod.ResourceName,
+                    cancellationToken: cancellationToken
+                )
+                .ConfigureAwait(false);
             LogDeletedFormer(_logger, Pod.ResourceName);
         }
         catch (HttpOperationException exception) when (exception.Response.StatusCode == HttpStatusCode.NotFound)
@@ -174,7 +189,9 @@ public sealed partial class KubernetesDiscovery : IDiscovery
         {
             throw new InvalidOperationException(
                 $"kubernetes discovery has no access to an API server ({exception.Message}); run in a pod with a service account, "
-                + "or set KUBECONFIG", exception);
+                    + "or set KUBECONFIG",
+                exception
+            );
         }
     }
 

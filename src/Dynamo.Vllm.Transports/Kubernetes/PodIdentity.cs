@@ -40,7 +40,8 @@ public sealed record PodIdentity(string PodName, string PodUid, string Namespace
         return missing.Count == 0
             ? new PodIdentity(podName!, podUid!, podNamespace ?? "default", container, podNamespace is null)
             : throw new InvalidOperationException(
-                $"kubernetes discovery needs {string.Join(", ", missing)}: set them from the Downward API, or mount it at {podInfoFolder}");
+                $"kubernetes discovery needs {string.Join(", ", missing)}: set them from the Downward API, or mount it at {podInfoFolder}"
+            );
 
         void AddIf(bool isMissing, string name)
         {

@@ -34,7 +34,13 @@ internal sealed class NatsEndpoint(ServedEndpoint endpoint, InstanceId instance,
         }
     }
 
-    public MicroServiceEndpoint Snapshot(MicroService service) => new(
-        service.EndpointName(Endpoint.Id, Instance), Subject, Interlocked.Read(ref _requests), Interlocked.Read(ref _errors),
-        Interlocked.Read(ref _nanoseconds), _lastError);
+    public MicroServiceEndpoint Snapshot(MicroService service) =>
+        new(
+            service.EndpointName(Endpoint.Id, Instance),
+            Subject,
+            Interlocked.Read(ref _requests),
+            Interlocked.Read(ref _errors),
+            Interlocked.Read(ref _nanoseconds),
+            _lastError
+        );
 }

@@ -24,7 +24,12 @@ internal sealed class NatsErrorWatch : ILoggerFactory, ILogger
     public bool IsEnabled(LogLevel logLevel) => logLevel == LogLevel.Error;
 
     public void Log<TState>(
-        LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        LogLevel logLevel,
+        EventId eventId,
+        TState state,
+        Exception? exception,
+        Func<TState, Exception?, string> formatter
+    )
     {
         if (logLevel == LogLevel.Error && state is IReadOnlyList<KeyValuePair<string, object?>> arguments)
         {

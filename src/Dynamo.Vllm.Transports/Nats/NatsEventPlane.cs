@@ -36,7 +36,12 @@ public sealed class NatsEventPlane : IEventPlane
             _topic = topic;
         }
 
-        public JsonObject? Transport => new() { ["kind"] = "Nats", ["config"] = new JsonObject { ["subject_prefix"] = _topic.SubjectPrefix } };
+        public JsonObject? Transport =>
+            new()
+            {
+                ["kind"] = "Nats",
+                ["config"] = new JsonObject { ["subject_prefix"] = _topic.SubjectPrefix },
+            };
 
         public long Dropped => Interlocked.Read(ref _dropped);
 

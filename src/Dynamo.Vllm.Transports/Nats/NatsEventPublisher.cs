@@ -37,11 +37,16 @@ public sealed class NatsEventPublisher
         if (payload.Length > PayloadBytesMax)
         {
             throw new ProtocolException(
-                $"a NATS message of {payload.Length} bytes is above the server's limit {PayloadBytesMax} (max_payload)");
+                $"a NATS message of {payload.Length} bytes is above the server's limit {PayloadBytesMax} (max_payload)"
+            );
         }
 
         var publish = _link.Connection.PublishAsync(
-            subject, payload, serializer: NatsRawSerializer<ReadOnlyMemory<byte>>.Default, cancellationToken: cancellationToken);
+            subject,
+            payload,
+            serializer: NatsRawSerializer<ReadOnlyMemory<byte>>.Default,
+            cancellationToken: cancellationToken
+        );
         return publish.IsCompletedSuccessfully ? ValueTask.CompletedTask : MapAsync(publish, subject, cancellationToken);
     }
 
@@ -51,8 +56,10 @@ public sealed class NatsEventPublisher
         {
             await publish.ConfigureAwait(false);
         }
-        catch (Exception exception) when (exception is NatsException or ObjectDisposedException or TimeoutException
-            || (exception is OperationCanceledException && !cancellationToken.IsCancellationRequested))
+        catch (Exception exception)
+            when (exception is NatsException or ObjectDisposedException or TimeoutException
+                || (exception is OperationCanceledException && !cancellationToken.IsCancellationRequested)
+            )
         {
             throw new IOException($"NATS: cannot publish to {subject}: {exception.Message}", exception);
         }

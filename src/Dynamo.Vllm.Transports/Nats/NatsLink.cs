@@ -94,8 +94,11 @@ public sealed partial class NatsLink : IAsyncDisposable
             var connection = new NatsConnection(options);
             try
             {
-                await connection.ConnectAsync().AsTask()
-                    .WaitAsync(_options.ConnectTimeLimit * 2, _time, cancellationToken).ConfigureAwait(false);
+                await connection
+                    .ConnectAsync()
+                    .AsTask()
+                    .WaitAsync(_options.ConnectTimeLimit * 2, _time, cancellationToken)
+                    .ConfigureAwait(false);
                 Watch(connection);
                 LogConnected(_logger, _options.Server, connection.ServerInfo?.Version ?? "?", connection.ServerInfo?.MaxPayload ?? 0);
                 return connection;
@@ -109,7 +112,9 @@ public sealed partial class NatsLink : IAsyncDisposable
                 {
                     throw new InvalidOperationException(
                         $"NATS at {_options.Server} could not be reached within {_options.StartupTimeLimit.TotalSeconds:0.#} s "
-                        + $"({problem}); check NATS_SERVER and that nats-server runs", exception);
+                            + $"({problem}); check NATS_SERVER and that nats-server runs",
+                        exception
+                    );
                 }
 
                 LogWaiting(_logger, _options.Server, problem, wait.TotalSeconds);
@@ -130,15 +135,17 @@ public sealed partial class NatsLink : IAsyncDisposable
             if (inner is NatsServerException { IsAuthError: true } refused)
             {
                 throw new InvalidOperationException(
-                    $"NATS at {_options.Server} refused the login by {_options.Login.Kind} ({refused.Error}); "
-                    + "check NATS_AUTH_*", exception);
+                    $"NATS at {_options.Server} refused the login by {_options.Login.Kind} ({refused.Error}); " + "check NATS_AUTH_*",
+                    exception
+                );
             }
 
             if (inner is System.Security.Authentication.AuthenticationException)
             {
                 throw new InvalidOperationException(
-                    $"TLS to NATS at {_options.Server} failed ({inner.Message}); "
-                    + "check NATS_TLS_CA_CERT_PATH and NATS_TLS_CLIENT_*", exception);
+                    $"TLS to NATS at {_options.Server} failed ({inner.Message}); " + "check NATS_TLS_CA_CERT_PATH and NATS_TLS_CLIENT_*",
+                    exception
+                );
             }
         }
     }
@@ -146,25 +153,26 @@ public sealed partial class NatsLink : IAsyncDisposable
     private static string Describe(Exception exception) =>
         exception.InnerException is { } inner ? $"{exception.Message}: {inner.Message}" : exception.Message;
 
-    private NatsOpts BuildOptions() => NatsOpts.Default with
-    {
-        Url = _options.Server,
-        Name = _options.ClientName,
-        LoggerFactory = new NatsErrorWatch(error => Refused?.Invoke(error)),
-        AuthOpts = BuildLogin(),
-        TlsOpts = BuildTls(),
-        ConnectTimeout = _options.ConnectTimeLimit,
-        CommandTimeout = _options.PublishTimeLimit,
-        PublishTimeoutOnDisconnected = true,
-        MaxReconnectRetry = -1,
-        IgnoreAuthErrorAbort = true, // accounts may be reloaded while we are connected; only the first refusal is final
-        ReconnectWaitMin = TimeSpan.FromMilliseconds(250),
-        ReconnectWaitMax = _options.ReconnectWaitMax,
-        ReconnectJitter = TimeSpan.FromMilliseconds(250),
-        PingInterval = _options.PingInterval,
-        DrainPingTimeout = TimeSpan.FromSeconds(2),
-        SuppressSlowConsumerWarnings = true, // said by us
-    };
+    private NatsOpts BuildOptions() =>
+        NatsOpts.Default with
+        {
+            Url = _options.Server,
+            Name = _options.ClientName,
+            LoggerFactory = new NatsErrorWatch(error => Refused?.Invoke(error)),
+            AuthOpts = BuildLogin(),
+            TlsOpts = BuildTls(),
+            ConnectTimeout = _options.ConnectTimeLimit,
+            CommandTimeout = _options.PublishTimeLimit,
+            PublishTimeoutOnDisconnected = true,
+            MaxReconnectRetry = -1,
+            IgnoreAuthErrorAbort = true, // accounts may be reloaded while we are connected; only the first refusal is final
+            ReconnectWaitMin = TimeSpan.FromMilliseconds(250),
+            ReconnectWaitMax = _options.ReconnectWaitMax,
+            ReconnectJitter = TimeSpan.FromMilliseconds(250),
+            PingInterval = _options.PingInterval,
+            DrainPingTimeout = TimeSpan.FromSeconds(2),
+            SuppressSlowConsumerWarnings = true, // said by us
+        };
 
     private NatsAuthOpts BuildLogin()
     {
@@ -179,8 +187,9 @@ public sealed partial class NatsLink : IAsyncDisposable
             NatsLoginKind.UserAndPassword => new NatsAuthOpts { Username = login.Value, Password = login.Password },
             NatsLoginKind.Token => new NatsAuthOpts { Token = login.Value },
             NatsLoginKind.NKey => new NatsAuthOpts { NKey = PublicKey(login.Value), Seed = login.Value },
-            NatsLoginKind.CredentialsFile when !File.Exists(login.Value) =>
-                throw new InvalidOperationException($"NATS_AUTH_CREDENTIALS_FILE={login.Value} does not exist"),
+            NatsLoginKind.CredentialsFile when !File.Exists(login.Value) => throw new InvalidOperationException(
+                $"NATS_AUTH_CREDENTIALS_FILE={login.Value} does not exist"
+            ),
             NatsLoginKind.CredentialsFile => new NatsAuthOpts { CredsFile = login.Value },
             _ => NatsAuthOpts.Default,
         };
@@ -278,23 +287,35 @@ public sealed partial class NatsLink : IAsyncDisposable
         return ValueTask.CompletedTask;
     }
 
-    [LoggerMessage(EventId = 3501, Level = LogLevel.Information,
-        Message = "Connected to NATS at {Server}: version {Version}, messages up to {PayloadBytesMax} bytes")]
+    [LoggerMessage(
+        EventId = 3501,
+        Level = LogLevel.Information,
+        Message = "Connected to NATS at {Server}: version {Version}, messages up to {PayloadBytesMax} bytes"
+    )]
     private static partial void LogConnected(ILogger logger, string server, string version, int payloadBytesMax);
 
-    [LoggerMessage(EventId = 3502, Level = LogLevel.Warning,
-        Message = "NATS at {Server} cannot be reached yet ({Problem}); trying again in {Seconds:0.0} s")]
+    [LoggerMessage(
+        EventId = 3502,
+        Level = LogLevel.Warning,
+        Message = "NATS at {Server} cannot be reached yet ({Problem}); trying again in {Seconds:0.0} s"
+    )]
     private static partial void LogWaiting(ILogger logger, string server, string problem, double seconds);
 
-    [LoggerMessage(EventId = 3503, Level = LogLevel.Warning,
-        Message = "Lost the connection to NATS at {Server} ({Problem}); reconnecting until it works")]
+    [LoggerMessage(
+        EventId = 3503,
+        Level = LogLevel.Warning,
+        Message = "Lost the connection to NATS at {Server} ({Problem}); reconnecting until it works"
+    )]
     private static partial void LogDisconnected(ILogger logger, string server, string problem);
 
     [LoggerMessage(EventId = 3504, Level = LogLevel.Information, Message = "Connected to NATS again: {Server}")]
     private static partial void LogReconnected(ILogger logger, string server);
 
-    [LoggerMessage(EventId = 3505, Level = LogLevel.Warning,
-        Message = "NATS server {Server} is about to stop (lame duck); it will close our connection, and we open another")]
+    [LoggerMessage(
+        EventId = 3505,
+        Level = LogLevel.Warning,
+        Message = "NATS server {Server} is about to stop (lame duck); it will close our connection, and we open another"
+    )]
     private static partial void LogLameDuck(ILogger logger, string server);
 
     [LoggerMessage(EventId = 3506, Level = LogLevel.Error, Message = "NATS server refused something that we do: {Problem}")]

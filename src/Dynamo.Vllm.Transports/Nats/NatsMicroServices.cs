@@ -28,7 +28,11 @@ internal sealed partial class NatsMicroServices : IAsyncDisposable
     {
         var id = endpoint.Endpoint.Id;
         var description = new MicroService(
-            id.Namespace, id.Component, RandomNumberGenerator.GetString(IdLetters, IdLength), _time.GetUtcNow().UtcDateTime);
+            id.Namespace,
+            id.Component,
+            RandomNumberGenerator.GetString(IdLetters, IdLength),
+            _time.GetUtcNow().UtcDateTime
+        );
         Service? added = null;
         lock (_lock)
         {
@@ -87,8 +91,9 @@ internal sealed partial class NatsMicroServices : IAsyncDisposable
         {
             foreach (var subject in new[] { $"$SRV.{verb}", $"$SRV.{verb}.{name}", $"$SRV.{verb}.{name}.{id}" })
             {
-                var subscription = await _link.Connection.SubscribeCoreAsync(
-                    subject, null, NatsPayload.Reader, cancellationToken: cancellationToken).ConfigureAwait(false);
+                var subscription = await _link
+                    .Connection.SubscribeCoreAsync(subject, null, NatsPayload.Reader, cancellationToken: cancellationToken)
+                    .ConfigureAwait(false);
                 lock (_lock)
                 {
                     service.Subscriptions.Add(subscription);
@@ -111,8 +116,12 @@ internal sealed partial class NatsMicroServices : IAsyncDisposable
 
             try
             {
-                await _link.Connection.PublishAsync<ReadOnlyMemory<byte>>(
-                    question.ReplyTo, Answer(service, verb), serializer: NatsRawSerializer<ReadOnlyMemory<byte>>.Default)
+                await _link
+                    .Connection.PublishAsync<ReadOnlyMemory<byte>>(
+                        question.ReplyTo,
+                        Answer(service, verb),
+                        serializer: NatsRawSerializer<ReadOnlyMemory<byte>>.Default
+                    )
                     .ConfigureAwait(false);
             }
             catch (Exception exception)

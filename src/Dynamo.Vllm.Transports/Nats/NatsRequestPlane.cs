@@ -170,10 +170,15 @@ public sealed partial class NatsRequestPlane : IRequestPlane
     }
 
     private async Task<NatsEndpoint> SubscribeAsync(
-        ServedEndpoint endpoint, InstanceId instance, string subject, CancellationToken cancellationToken)
+        ServedEndpoint endpoint,
+        InstanceId instance,
+        string subject,
+        CancellationToken cancellationToken
+    )
     {
-        var subscription = await _link.Connection.SubscribeCoreAsync(
-            subject, MicroService.QueueGroup, NatsPayload.Reader, cancellationToken: cancellationToken).ConfigureAwait(false);
+        var subscription = await _link
+            .Connection.SubscribeCoreAsync(subject, MicroService.QueueGroup, NatsPayload.Reader, cancellationToken: cancellationToken)
+            .ConfigureAwait(false);
         var bound = new NatsEndpoint(endpoint, instance, subscription);
         bound.Reading = Task.Run(() => ReadAsync(bound), CancellationToken.None);
         return bound;
@@ -243,8 +248,12 @@ public sealed partial class NatsRequestPlane : IRequestPlane
                 return;
             }
 
-            await _link.Connection.PublishAsync<ReadOnlyMemory<byte>>(
-                replyTo, Encoding.UTF8.GetBytes(refusal), serializer: NatsRawSerializer<ReadOnlyMemory<byte>>.Default)
+            await _link
+                .Connection.PublishAsync<ReadOnlyMemory<byte>>(
+                    replyTo,
+                    Encoding.UTF8.GetBytes(refusal),
+                    serializer: NatsRawSerializer<ReadOnlyMemory<byte>>.Default
+                )
                 .ConfigureAwait(false);
         }
         catch (Exception exception)

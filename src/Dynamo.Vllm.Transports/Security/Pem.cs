@@ -56,7 +56,8 @@ internal static class Pem
         {
             throw new InvalidOperationException(
                 $"{certificateSetting} ({NameOf(certificate)}) and {keySetting} ({NameOf(key)}) are no usable pair: {exception.Message}",
-                exception);
+                exception
+            );
         }
     }
 

@@ -102,7 +102,10 @@ internal sealed partial class RenewedPem<T>
     [LoggerMessage(EventId = 3601, Level = LogLevel.Information, Message = "Certificates were renewed: {Paths}")]
     private static partial void LogRenewed(ILogger logger, string paths);
 
-    [LoggerMessage(EventId = 3602, Level = LogLevel.Warning,
-        Message = "Certificate files changed but cannot be used; the previous ones stay in use. {Problem}")]
+    [LoggerMessage(
+        EventId = 3602,
+        Level = LogLevel.Warning,
+        Message = "Certificate files changed but cannot be used; the previous ones stay in use. {Problem}"
+    )]
     private static partial void LogKept(ILogger logger, string problem);
 }

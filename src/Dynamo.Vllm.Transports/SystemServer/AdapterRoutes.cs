@@ -16,7 +16,10 @@ public sealed class AdapterRoutes
 
     /// <param name="operation">Name of the endpoint that does it.</param>
     /// <param name="name">The adapter that was meant, if any.</param>
-    public static AdapterReply NotAvailable(string operation, string? name = null) => AdapterReply.Failed(
-        $"LoRA management not available: no '{operation}' handler is registered (neither a local LoRA endpoint nor an engine update). "
-        + "This worker either has LoRA disabled or its backend does not support LoRA management.", name);
+    public static AdapterReply NotAvailable(string operation, string? name = null) =>
+        AdapterReply.Failed(
+            $"LoRA management not available: no '{operation}' handler is registered (neither a local LoRA endpoint nor an engine update). "
+                + "This worker either has LoRA disabled or its backend does not support LoRA management.",
+            name
+        );
 }

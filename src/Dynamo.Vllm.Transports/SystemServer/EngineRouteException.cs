@@ -4,7 +4,5 @@ namespace Dynamo.Vllm.Transports.SystemServer;
 public sealed class EngineRouteException : Exception
 {
     public EngineRouteException(string message)
-        : base(message)
-    {
-    }
+        : base(message) { }
 }

@@ -13,5 +13,6 @@ public sealed class EngineRoutes
 
     public void Add(string path, Func<JsonNode?, CancellationToken, Task<JsonObject>> handler) => _routes[path] = handler;
 
-    public Func<JsonNode?, CancellationToken, Task<JsonObject>>? Find(string path) => _routes.TryGetValue(path, out var handler) ? handler : null;
+    public Func<JsonNode?, CancellationToken, Task<JsonObject>>? Find(string path) =>
+        _routes.TryGetValue(path, out var handler) ? handler : null;
 }

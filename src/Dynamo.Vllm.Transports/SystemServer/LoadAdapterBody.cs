@@ -29,9 +29,7 @@ internal ref struct LoadAdapterBody
     {
         try
         {
-            return body.IsEmpty
-                ? throw NoJson("EOF while parsing a value at line 1 column 0")
-                : new LoadAdapterBody(body).ReadRequest();
+            return body.IsEmpty ? throw NoJson("EOF while parsing a value at line 1 column 0") : new LoadAdapterBody(body).ReadRequest();
         }
         catch (JsonException exception)
         {
@@ -149,17 +147,18 @@ internal ref struct LoadAdapterBody
         throw Unfit(path, $"invalid type: {Describe()}, expected {expected}", isOpen ? _reader.TokenStartIndex : _reader.BytesConsumed);
     }
 
-    private readonly string Describe() => _reader.TokenType switch
-    {
-        JsonTokenType.String => $"string {Quote(_reader.GetString()!)}",
-        JsonTokenType.Number when _reader.TryGetInt64(out var integer) => $"integer `{integer}`",
-        JsonTokenType.Number => $"floating point `{Float(_reader.GetDouble())}`",
-        JsonTokenType.True => "boolean `true`",
-        JsonTokenType.False => "boolean `false`",
-        JsonTokenType.Null => "null",
-        JsonTokenType.StartArray => "sequence",
-        _ => "map",
-    };
+    private readonly string Describe() =>
+        _reader.TokenType switch
+        {
+            JsonTokenType.String => $"string {Quote(_reader.GetString()!)}",
+            JsonTokenType.Number when _reader.TryGetInt64(out var integer) => $"integer `{integer}`",
+            JsonTokenType.Number => $"floating point `{Float(_reader.GetDouble())}`",
+            JsonTokenType.True => "boolean `true`",
+            JsonTokenType.False => "boolean `false`",
+            JsonTokenType.Null => "null",
+            JsonTokenType.StartArray => "sequence",
+            _ => "map",
+        };
 
     private static string Quote(string text) =>
         $"\"{text.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\"", "\\\"", StringComparison.Ordinal)}\"";
@@ -182,9 +181,14 @@ internal ref struct LoadAdapterBody
         var where = path.Length == 0 ? "" : $"{path}: ";
         return new UnfitBodyException(
             StatusCodes.Status422UnprocessableEntity,
-            $"Failed to deserialize the JSON body into the target type: {where}{problem} at line {line} column {column}");
+            $"Failed to deserialize the JSON body into the target type: {where}{problem} at line {line} column {column}"
+        );
     }
 
     private static JsonObject Result(string name, string uri) =>
-        new() { ["lora_name"] = name, ["source"] = new JsonObject { ["uri"] = uri } };
+        new()
+        {
+            ["lora_name"] = name,
+            ["source"] = new JsonObject { ["uri"] = uri },
+        };
 }

@@ -12,22 +12,25 @@ public sealed partial class SystemServer
     private const string AdaptersPath = "/v1/loras";
     private const string AdapterPrefix = "/v1/loras/";
 
-    private bool IsAdapterPath(string path) => _adapters is not null
+    private bool IsAdapterPath(string path) =>
+        _adapters is not null
         && (path == AdaptersPath || (path.StartsWith(AdapterPrefix, StringComparison.Ordinal) && path.Length > AdapterPrefix.Length));
 
-    private Task RouteAdaptersAsync(HttpContext context, string path) => (context.Request.Method, path == AdaptersPath) switch
-    {
-        ("GET" or "HEAD", true) => ListAdaptersAsync(context),
-        ("POST", true) => LoadAdapterAsync(context),
-        ("DELETE", false) => UnloadAdapterAsync(context),
-        (_, true) => RefuseMethod(context, "GET,HEAD,POST"),
-        _ => RefuseMethod(context, "DELETE"),
-    };
+    private Task RouteAdaptersAsync(HttpContext context, string path) =>
+        (context.Request.Method, path == AdaptersPath) switch
+        {
+            ("GET" or "HEAD", true) => ListAdaptersAsync(context),
+            ("POST", true) => LoadAdapterAsync(context),
+            ("DELETE", false) => UnloadAdapterAsync(context),
+            (_, true) => RefuseMethod(context, "GET,HEAD,POST"),
+            _ => RefuseMethod(context, "DELETE"),
+        };
 
     private async Task ListAdaptersAsync(HttpContext context)
     {
         var reply = _adapters!.Adapters is { } adapters
-            ? await adapters.ListAsync().ConfigureAwait(false) : AdapterRoutes.NotAvailable("list_loras");
+            ? await adapters.ListAsync().ConfigureAwait(false)
+            : AdapterRoutes.NotAvailable("list_loras");
         await ReplyAsync(context, reply).ConfigureAwait(false);
     }
 

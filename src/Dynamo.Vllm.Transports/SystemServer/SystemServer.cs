@@ -18,7 +18,8 @@ using Microsoft.Extensions.Logging;
 
 namespace Dynamo.Vllm.Transports.SystemServer;
 
-/// <summary>Health, metrics, model files and control calls over HTTP (runtime.md, 4). Lives on .NET alone: a busy interpreter cannot delay a probe.</summary>
+/// <summary>Health, metrics, model files and control calls over HTTP (runtime.md, 4). Lives on .NET alone: a busy interpreter cannot delay
+/// a probe.</summary>
 public sealed partial class SystemServer : IAsyncDisposable
 {
     /// <summary>A control call carries names and numbers, at most a list of tensors' names.</summary>
@@ -56,8 +57,15 @@ public sealed partial class SystemServer : IAsyncDisposable
     /// <param name="metadata">Behind <c>/metadata</c>.</param>
     /// <param name="loggers">Log.</param>
     public SystemServer(
-        SystemServerOptions options, HealthState health, EngineRoutes routes, HostedFiles files, AdapterRoutes? adapters,
-        Func<CancellationToken, Task<string>> metrics, Func<JsonObject?> metadata, ILoggerFactory loggers)
+        SystemServerOptions options,
+        HealthState health,
+        EngineRoutes routes,
+        HostedFiles files,
+        AdapterRoutes? adapters,
+        Func<CancellationToken, Task<string>> metrics,
+        Func<JsonObject?> metadata,
+        ILoggerFactory loggers
+    )
     {
         _options = options;
         _health = health;
@@ -112,19 +120,22 @@ public sealed partial class SystemServer : IAsyncDisposable
     {
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.Services.AddSingleton(_loggers);
-        builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
-        {
-            kestrel.AddServerHeader = false;
-            kestrel.Limits.MaxRequestBodySize = BodyBytesMax;
-            kestrel.Listen(address, _options.Port, listener => listener.Use(next => connection => AdmitAsync(connection, next)));
-        });
+        builder
+            .WebHost.UseKestrelCore()
+            .ConfigureKestrel(kestrel =>
+            {
+                kestrel.AddServerHeader = false;
+                kestrel.Limits.MaxRequestBodySize = BodyBytesMax;
+                kestrel.Listen(address, _options.Port, listener => listener.Use(next => connection => AdmitAsync(connection, next)));
+            });
         var application = builder.Build();
         application.Run(HandleAsync);
         return application;
     }
 
     /// <summary>
-    /// One probe of our own: the libraries of the whole path are loaded from files, and once the process has no descriptor left, what could not
+    /// One probe of our own: the libraries of the whole path are loaded from files, and once the process has no descriptor left, what
+    /// could not
     /// be loaded is missing for good, and the listener with it.
     /// </summary>
     private async Task WarmUpAsync(CancellationToken cancellationToken)
@@ -140,7 +151,12 @@ public sealed partial class SystemServer : IAsyncDisposable
         try
         {
             using var socket = new Socket(bound.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
-            await socket.ConnectAsync(new IPEndPoint(NetworkAddresses.IsWildcard(bound.Address) ? loopback : bound.Address, bound.Port), limit.Token).ConfigureAwait(false);
+            await socket
+                .ConnectAsync(
+                    new IPEndPoint(NetworkAddresses.IsWildcard(bound.Address) ? loopback : bound.Address, bound.Port),
+                    limit.Token
+                )
+                .ConfigureAwait(false);
             var probe = System.Text.Encoding.ASCII.GetBytes($"GET {_options.LivePath} HTTP/1.1\r\nHost: self\r\nConnection: close\r\n\r\n");
             await socket.SendAsync(probe, limit.Token).ConfigureAwait(false);
             var answer = new byte[4096];
@@ -149,7 +165,8 @@ public sealed partial class SystemServer : IAsyncDisposable
                 // To its end; what it says is for others.
             }
         }
-        catch (Exception exception) when (exception is SocketException or OperationCanceledException && !cancellationToken.IsCancellationRequested)
+        catch (Exception exception)
+            when (exception is SocketException or OperationCanceledException && !cancellationToken.IsCancellationRequested)
         {
             LogNotWarm(_logger, bound, exception.Message);
         }
@@ -165,8 +182,12 @@ public sealed partial class SystemServer : IAsyncDisposable
     private static IPEndPoint? BoundAddress(WebApplication application)
     {
         var url = application.Urls.FirstOrDefault();
-        return url is not null && Uri.TryCreate(url, UriKind.Absolute, out var uri) && IPAddress.TryParse(uri.Host.Trim('[', ']'), out var address)
-            ? new IPEndPoint(address, uri.Port) : null;
+        return
+            url is not null
+            && Uri.TryCreate(url, UriKind.Absolute, out var uri)
+            && IPAddress.TryParse(uri.Host.Trim('[', ']'), out var address)
+            ? new IPEndPoint(address, uri.Port)
+            : null;
     }
 
     private async Task HandleAsync(HttpContext context)
@@ -210,15 +231,21 @@ public sealed partial class SystemServer : IAsyncDisposable
         {
             "/metrics" => WriteMetricsAsync(context),
             "/metadata" => WriteMetadataAsync(context),
-            _ when path.StartsWith("/engine/", StringComparison.Ordinal) && path.Length > "/engine/".Length => CallEngineAsync(context, path["/engine/".Length..]),
-            _ when path.StartsWith("/v1/metadata/", StringComparison.Ordinal) && HostedFiles.IsPath(path["/v1/metadata/".Length..]) => SendFileAsync(context, path["/v1/metadata/".Length..]),
+            _ when path.StartsWith("/engine/", StringComparison.Ordinal) && path.Length > "/engine/".Length => CallEngineAsync(
+                context,
+                path["/engine/".Length..]
+            ),
+            _ when path.StartsWith("/v1/metadata/", StringComparison.Ordinal) && HostedFiles.IsPath(path["/v1/metadata/".Length..]) =>
+                SendFileAsync(context, path["/v1/metadata/".Length..]),
             _ => WriteAsync(context, StatusCodes.Status404NotFound, "Route not found"),
         };
     }
 
     /// <summary>Control calls, and what is no route at all: that is a 404 for every method.</summary>
     private bool IsAnyMethod(string path) =>
-        path != _options.HealthPath && path != _options.LivePath && path is not ("/metrics" or "/metadata")
+        path != _options.HealthPath
+        && path != _options.LivePath
+        && path is not ("/metrics" or "/metadata")
         && !(path.StartsWith("/v1/metadata/", StringComparison.Ordinal) && HostedFiles.IsPath(path["/v1/metadata/".Length..]));
 
     private Task WriteStatusAsync(HttpContext context, bool isOk) =>
@@ -260,7 +287,8 @@ public sealed partial class SystemServer : IAsyncDisposable
     {
         if (_routes.Find(path) is not { } handler)
         {
-            await WriteAsync(context, StatusCodes.Status404NotFound, Error("Route not found", $"Route /engine/{path} not found")).ConfigureAwait(false);
+            await WriteAsync(context, StatusCodes.Status404NotFound, Error("Route not found", $"Route /engine/{path} not found"))
+                .ConfigureAwait(false);
             return;
         }
 
@@ -323,10 +351,18 @@ public sealed partial class SystemServer : IAsyncDisposable
     [LoggerMessage(EventId = 3201, Level = LogLevel.Information, Message = "System status server listens on {Address}")]
     private static partial void LogListening(ILogger logger, IPEndPoint? address);
 
-    [LoggerMessage(EventId = 3205, Level = LogLevel.Warning, Message = "System status server did not answer its own first probe on {Address}: {Problem}")]
+    [LoggerMessage(
+        EventId = 3205,
+        Level = LogLevel.Warning,
+        Message = "System status server did not answer its own first probe on {Address}: {Problem}"
+    )]
     private static partial void LogNotWarm(ILogger logger, IPEndPoint address, string problem);
 
-    [LoggerMessage(EventId = 3202, Level = LogLevel.Error, Message = "System status server cannot listen on {Host}:{Port}: {Problem}. Probes will fail; set DYN_SYSTEM_PORT to a free port")]
+    [LoggerMessage(
+        EventId = 3202,
+        Level = LogLevel.Error,
+        Message = "System status server cannot listen on {Host}:{Port}: {Problem}. Probes will fail; set DYN_SYSTEM_PORT to a free port"
+    )]
     private static partial void LogCannotListen(ILogger logger, string host, int port, string problem);
 
     [LoggerMessage(EventId = 3203, Level = LogLevel.Error, Message = "Cannot read model file {File}: {Problem}")]

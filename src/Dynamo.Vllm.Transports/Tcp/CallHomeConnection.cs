@@ -9,8 +9,10 @@ namespace Dynamo.Vllm.Transports.Tcp;
 
 /// <summary>The socket on which one request is answered, and a second one if the first breaks early.</summary>
 /// <remarks>
-/// A caller whose connection breaks within the handshake does not know whose it was and waits for ever (request-plane.md, 8). So while little
-/// was said it is kept, and a connection that breaks without a word from the caller is opened once more and all is said again. A caller that
+/// A caller whose connection breaks within the handshake does not know whose it was and waits for ever (request-plane.md, 8). So while
+/// little
+/// was said it is kept, and a connection that breaks without a word from the caller is opened once more and all is said again. A caller
+/// that
 /// knew the first one turns the second away, since it expects that subject no more: nothing is heard twice.
 /// One writer; one listener beside it.
 /// </remarks>
@@ -55,8 +57,7 @@ internal sealed class CallHomeConnection : IAsyncDisposable
         {
             stream = _stream;
             isLost = await ListenAsync(stream, heard, isComplete).ConfigureAwait(false);
-        }
-        while (isLost && await TryReopenAsync(stream).ConfigureAwait(false));
+        } while (isLost && await TryReopenAsync(stream).ConfigureAwait(false));
     }
 
     /// <summary>Ends sending and hearing. The buffers are given back by <see cref="DisposeAsync"/>.</summary>
@@ -189,7 +190,10 @@ internal sealed class CallHomeConnection : IAsyncDisposable
         var hasSpoken = false;
         try
         {
-            while (await stream.ReadAtLeastAsync(prefix, prefix.Length, throwOnEndOfStream: false, _closing.Token).ConfigureAwait(false) == prefix.Length)
+            while (
+                await stream.ReadAtLeastAsync(prefix, prefix.Length, throwOnEndOfStream: false, _closing.Token).ConfigureAwait(false)
+                == prefix.Length
+            )
             {
                 hasSpoken = true;
                 heard(await ReadControlAsync(stream, prefix).ConfigureAwait(false));
@@ -209,7 +213,9 @@ internal sealed class CallHomeConnection : IAsyncDisposable
         var (headerBytes, bodyBytes) = TwoPartMessage.ReadLengths(prefix);
         if (headerBytes + bodyBytes > Limits.CallHomeControlBytesMax || headerBytes > Limits.CallHomeControlBytesMax)
         {
-            throw new IOException($"control frame of {headerBytes} + {bodyBytes} bytes is above the limit {Limits.CallHomeControlBytesMax}");
+            throw new IOException(
+                $"control frame of {headerBytes} + {bodyBytes} bytes is above the limit {Limits.CallHomeControlBytesMax}"
+            );
         }
 
         var frame = new byte[(int)(headerBytes + bodyBytes)];
@@ -217,7 +223,8 @@ internal sealed class CallHomeConnection : IAsyncDisposable
         return frame.AsSpan().SequenceEqual("\"stop\""u8) ? CancellationCause.Stop : CancellationCause.Kill;
     }
 
-    /// <summary>Every way in which a socket of ours says that it has ended, our own closing included. Anything else is a bug and goes up.</summary>
+    /// <summary>Every way in which a socket of ours says that it has ended, our own closing included. Anything else is a bug and goes
+    /// up.</summary>
     private static bool IsBroken(Exception exception) =>
         exception is IOException or SocketException or ObjectDisposedException or OperationCanceledException;
 }

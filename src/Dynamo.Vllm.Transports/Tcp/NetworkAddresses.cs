@@ -22,9 +22,13 @@ public static class NetworkAddresses
             return IsWildcard(literal) ? (literal, Automatic(literal.AddressFamily)) : (literal, literal);
         }
 
-        var network = NetworkInterface.GetAllNetworkInterfaces().FirstOrDefault(network => network.Name == host)
-            ?? throw new InvalidOperationException($"'{host}' is neither an IP address nor a network interface of this host (DYN_TCP_RPC_HOST)");
-        var chosen = Usable(network).FirstOrDefault()
+        var network =
+            NetworkInterface.GetAllNetworkInterfaces().FirstOrDefault(network => network.Name == host)
+            ?? throw new InvalidOperationException(
+                $"'{host}' is neither an IP address nor a network interface of this host (DYN_TCP_RPC_HOST)"
+            );
+        var chosen =
+            Usable(network).FirstOrDefault()
             ?? throw new InvalidOperationException($"network interface '{host}' has no address (DYN_TCP_RPC_HOST)");
         return (chosen, chosen);
     }
@@ -35,7 +39,10 @@ public static class NetworkAddresses
     /// <summary>A concrete address that others can use: of the default route, else the first that is no loopback, else loopback.</summary>
     public static IPAddress Automatic(AddressFamily family)
     {
-        var networks = NetworkInterface.GetAllNetworkInterfaces().Where(network => network.OperationalStatus == OperationalStatus.Up).ToList();
+        var networks = NetworkInterface
+            .GetAllNetworkInterfaces()
+            .Where(network => network.OperationalStatus == OperationalStatus.Up)
+            .ToList();
         var byRoute = networks.OrderByDescending(HasDefaultRoute);
         var addresses = byRoute.SelectMany(Usable).Where(address => !IPAddress.IsLoopback(address)).ToList();
         IPAddress? First(AddressFamily wanted) => addresses.Find(address => address.AddressFamily == wanted);

@@ -44,7 +44,8 @@ public sealed partial class TcpCallHomeDialer : ICallHomeDialer
             }
             catch (Exception exception) when (exception is SocketException or IOException && wait < RetryWaitMax)
             {
-                // The caller waits for ever for a connection that never comes, so a burst that ran out of ports or backlog is worth a few tries.
+                // The caller waits for ever for a connection that never comes, so a burst that ran out of ports or backlog is worth a few
+                // tries.
                 await Task.Delay(wait, _time, limit.Token).ConfigureAwait(false);
             }
         }
@@ -61,13 +62,18 @@ public sealed partial class TcpCallHomeDialer : ICallHomeDialer
             LogRedialled(_logger, envelope.Id, envelope.ResponseAddress);
             return stream;
         }
-        catch (Exception exception) when (exception is SocketException or IOException or AuthenticationException or OperationCanceledException)
+        catch (Exception exception)
+            when (exception is SocketException or IOException or AuthenticationException or OperationCanceledException)
         {
             return null; // the caller is gone, and the request ends as cancelled by it
         }
     }
 
-    [LoggerMessage(EventId = 3005, Level = LogLevel.Information, Message = "Request {RequestId}: the connection to the caller broke early, opened another to {Address}")]
+    [LoggerMessage(
+        EventId = 3005,
+        Level = LogLevel.Information,
+        Message = "Request {RequestId}: the connection to the caller broke early, opened another to {Address}"
+    )]
     private static partial void LogRedialled(ILogger logger, string requestId, string address);
 
     private async Task<Stream> ConnectAsync(IPEndPoint endpoint, CancellationToken cancellationToken)
@@ -86,5 +92,7 @@ public sealed partial class TcpCallHomeDialer : ICallHomeDialer
     }
 
     private static IPEndPoint ParseAddress(string address) =>
-        RequestEnvelope.TryParseAddress(address, out var endpoint) ? endpoint : throw new FormatException($"response address '{address}' is not ip:port");
+        RequestEnvelope.TryParseAddress(address, out var endpoint)
+            ? endpoint
+            : throw new FormatException($"response address '{address}' is not ip:port");
 }

@@ -19,7 +19,13 @@ internal sealed partial class TcpRequestConnection
     private readonly int _frameBytesMax;
     private readonly ILogger _logger;
 
-    public TcpRequestConnection(Socket socket, IConnectionSecurity security, RequestDispatcher dispatcher, int frameBytesMax, ILogger logger)
+    public TcpRequestConnection(
+        Socket socket,
+        IConnectionSecurity security,
+        RequestDispatcher dispatcher,
+        int frameBytesMax,
+        ILogger logger
+    )
     {
         _socket = socket;
         _security = security;
@@ -44,7 +50,14 @@ internal sealed partial class TcpRequestConnection
                 await output.CompleteAsync().ConfigureAwait(false);
             }
         }
-        catch (Exception exception) when (exception is IOException or SocketException or ObjectDisposedException or OperationCanceledException or AuthenticationException)
+        catch (Exception exception)
+            when (exception
+                    is IOException
+                        or SocketException
+                        or ObjectDisposedException
+                        or OperationCanceledException
+                        or AuthenticationException
+            )
         {
             LogClosed(_logger, exception.Message); // callers come and go
         }
@@ -114,6 +127,10 @@ internal sealed partial class TcpRequestConnection
     [LoggerMessage(EventId = 3003, Level = LogLevel.Debug, Message = "Request connection closed: {Problem}")]
     private static partial void LogClosed(ILogger logger, string problem);
 
-    [LoggerMessage(EventId = 3004, Level = LogLevel.Warning, Message = "Refused a request frame of {FrameBytes} bytes; the limit is {FrameBytesMax} (DYN_TCP_MAX_MESSAGE_SIZE)")]
+    [LoggerMessage(
+        EventId = 3004,
+        Level = LogLevel.Warning,
+        Message = "Refused a request frame of {FrameBytes} bytes; the limit is {FrameBytesMax} (DYN_TCP_MAX_MESSAGE_SIZE)"
+    )]
     private static partial void LogFrameTooLarge(ILogger logger, long frameBytes, int frameBytesMax);
 }

@@ -20,7 +20,12 @@ public sealed partial class TcpRequestPlane : IRequestPlane
     private Socket? _listener;
     private Task _accepting = Task.CompletedTask;
 
-    public TcpRequestPlane(TcpPlaneOptions options, RequestDispatcher dispatcher, IConnectionSecurity security, ILogger<TcpRequestPlane> logger)
+    public TcpRequestPlane(
+        TcpPlaneOptions options,
+        RequestDispatcher dispatcher,
+        IConnectionSecurity security,
+        ILogger<TcpRequestPlane> logger
+    )
     {
         _options = options;
         _dispatcher = dispatcher;
@@ -43,14 +48,19 @@ public sealed partial class TcpRequestPlane : IRequestPlane
         {
             listener.Dispose();
             throw new InvalidOperationException(
-                $"TCP request plane cannot listen on {_options.BindAddress}:{_options.Port} ({exception.Message}); set DYN_TCP_RPC_HOST and DYN_TCP_RPC_PORT", exception);
+                $"TCP request plane cannot listen on {_options.BindAddress}:{_options.Port} ({exception.Message}); set "
+                    + $"DYN_TCP_RPC_HOST and DYN_TCP_RPC_PORT",
+                exception
+            );
         }
 
         _listener = listener;
         Address = new IPEndPoint(_options.AdvertisedAddress, ((IPEndPoint)listener.LocalEndPoint!).Port).ToString();
         LogListening(_logger, Address);
         _accepting = Task.Run(
-            () => AcceptLoop.RunAsync(listener, Accept, problem => LogAcceptFailed(_logger, problem), TimeProvider.System, _stopping.Token), cancellationToken);
+            () => AcceptLoop.RunAsync(listener, Accept, problem => LogAcceptFailed(_logger, problem), TimeProvider.System, _stopping.Token),
+            cancellationToken
+        );
         return Task.CompletedTask;
     }
 

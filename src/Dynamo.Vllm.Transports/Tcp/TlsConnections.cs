@@ -117,7 +117,8 @@ public sealed partial class TlsConnections : IConnectionSecurity
         if (options is { ClientCertificatePath: not null, AuthorityPath: null, Insecure: false })
         {
             throw new InvalidOperationException(
-                "DYN_TCP_TLS_CLIENT_CERT_PATH needs DYN_TCP_TLS_CA_CERT_PATH (or DYN_TCP_TLS_INSECURE) to verify the peer");
+                "DYN_TCP_TLS_CLIENT_CERT_PATH needs DYN_TCP_TLS_CA_CERT_PATH (or DYN_TCP_TLS_INSECURE) to verify the peer"
+            );
         }
 
         if (options is { ClientAuthorityPath: not null, ListensWithTls: false })
@@ -134,7 +135,11 @@ public sealed partial class TlsConnections : IConnectionSecurity
         {
             EnabledSslProtocols = Versions,
             ServerCertificateContext = Pem.LoadIdentity(
-                _options.CertificatePath!, "DYN_TCP_TLS_CERT_PATH", _options.KeyPath!, "DYN_TCP_TLS_KEY_PATH"),
+                _options.CertificatePath!,
+                "DYN_TCP_TLS_CERT_PATH",
+                _options.KeyPath!,
+                "DYN_TCP_TLS_KEY_PATH"
+            ),
         };
         if (_options.ClientAuthorityPath is { } authority)
         {
@@ -145,11 +150,13 @@ public sealed partial class TlsConnections : IConnectionSecurity
         return options;
     }
 
-    private DialSettings LoadDialling() => new(
-        _options.AuthorityPath is { } authority ? Pem.TrustOnly(Pem.LoadAuthorities(authority, "DYN_TCP_TLS_CA_CERT_PATH")) : null,
-        _options is { ClientCertificatePath: { } certificate, ClientKeyPath: { } key }
-            ? Pem.LoadIdentity(certificate, "DYN_TCP_TLS_CLIENT_CERT_PATH", key, "DYN_TCP_TLS_CLIENT_KEY_PATH")
-            : null);
+    private DialSettings LoadDialling() =>
+        new(
+            _options.AuthorityPath is { } authority ? Pem.TrustOnly(Pem.LoadAuthorities(authority, "DYN_TCP_TLS_CA_CERT_PATH")) : null,
+            _options is { ClientCertificatePath: { } certificate, ClientKeyPath: { } key }
+                ? Pem.LoadIdentity(certificate, "DYN_TCP_TLS_CLIENT_CERT_PATH", key, "DYN_TCP_TLS_CLIENT_KEY_PATH")
+                : null
+        );
 
     private async Task HandshakeAsync(Func<CancellationToken, Task> handshake, string peer, CancellationToken cancellationToken)
     {

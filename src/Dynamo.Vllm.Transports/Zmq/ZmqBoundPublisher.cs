@@ -42,11 +42,17 @@ internal sealed partial class ZmqBoundPublisher : IEventPublisher
             LogSubscribed(_logger, topic.Name, _endpoint);
             Subscribed?.Invoke();
         };
-        _accepting = Task.Run(() => AcceptLoop.RunAsync(
-            _listener, Accept, problem => LogAcceptFailed(_logger, _endpoint, problem), time, _stopping.Token));
+        _accepting = Task.Run(() =>
+            AcceptLoop.RunAsync(_listener, Accept, problem => LogAcceptFailed(_logger, _endpoint, problem), time, _stopping.Token)
+        );
     }
 
-    public JsonObject? Transport => new() { ["kind"] = "Zmq", ["config"] = new JsonObject { ["endpoint"] = _endpoint } };
+    public JsonObject? Transport =>
+        new()
+        {
+            ["kind"] = "Zmq",
+            ["config"] = new JsonObject { ["endpoint"] = _endpoint },
+        };
 
     public long Dropped => _fanout.Dropped;
 
@@ -104,7 +110,10 @@ internal sealed partial class ZmqBoundPublisher : IEventPublisher
                     _serving.Remove(done);
                 }
             },
-            CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+            CancellationToken.None,
+            TaskContinuationOptions.ExecuteSynchronously,
+            TaskScheduler.Default
+        );
     }
 
     private async Task ServeAsync(Socket socket)
@@ -131,6 +140,10 @@ internal sealed partial class ZmqBoundPublisher : IEventPublisher
     [LoggerMessage(EventId = 3302, Level = LogLevel.Warning, Message = "Cannot accept an event subscriber at {Endpoint}: {Problem}")]
     private static partial void LogAcceptFailed(ILogger logger, string endpoint, string problem);
 
-    [LoggerMessage(EventId = 3303, Level = LogLevel.Warning, Message = "Refused an event subscriber at {Endpoint}: the limit is {SubscribersMax}")]
+    [LoggerMessage(
+        EventId = 3303,
+        Level = LogLevel.Warning,
+        Message = "Refused an event subscriber at {Endpoint}: the limit is {SubscribersMax}"
+    )]
     private static partial void LogTooMany(ILogger logger, string endpoint, int subscribersMax);
 }

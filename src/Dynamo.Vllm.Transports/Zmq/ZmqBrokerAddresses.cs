@@ -26,7 +26,9 @@ public sealed record ZmqBrokerAddresses(IReadOnlyList<string> Publish, IReadOnly
                     subscribe = urls;
                     break;
                 default:
-                    throw new FormatException($"DYN_ZMQ_BROKER_URL has the part '{part}'; xsub=<url>[;<url>...], xpub=<url>[;<url>...] is needed");
+                    throw new FormatException(
+                        $"DYN_ZMQ_BROKER_URL has the part '{part}'; xsub=<url>[;<url>...], xpub=<url>[;<url>...] is needed"
+                    );
             }
         }
 
@@ -41,8 +43,11 @@ public sealed record ZmqBrokerAddresses(IReadOnlyList<string> Publish, IReadOnly
     /// <summary>Every broker that event channels name (DYN_ZMQ_BROKER_ENABLED); null: none. Other channels are passed over.</summary>
     public static ZmqBrokerAddresses? FromChannels(IEnumerable<JsonObject> channels)
     {
-        var brokers = channels.Select(channel => channel["transport"] as JsonObject)
-            .Where(transport => TextOf(transport?["kind"]) == "ZmqBroker").Select(transport => transport!["config"] as JsonObject).ToList();
+        var brokers = channels
+            .Select(channel => channel["transport"] as JsonObject)
+            .Where(transport => TextOf(transport?["kind"]) == "ZmqBroker")
+            .Select(transport => transport!["config"] as JsonObject)
+            .ToList();
 
         // A broker that was started again may be there twice, until its former record has expired.
         string[] publish = [.. brokers.SelectMany(broker => Urls(broker?["xsub_endpoints"])).Distinct()];

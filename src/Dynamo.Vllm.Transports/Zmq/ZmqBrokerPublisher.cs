@@ -86,6 +86,10 @@ internal sealed partial class ZmqBrokerPublisher : IEventPublisher
     [LoggerMessage(EventId = 3304, Level = LogLevel.Information, Message = "Connected to the event broker {Broker}")]
     private static partial void LogConnected(ILogger logger, string broker);
 
-    [LoggerMessage(EventId = 3305, Level = LogLevel.Warning, Message = "No connection to the event broker {Broker}: {Problem}. Events are lost until it is back")]
+    [LoggerMessage(
+        EventId = 3305,
+        Level = LogLevel.Warning,
+        Message = "No connection to the event broker {Broker}: {Problem}. Events are lost until it is back"
+    )]
     private static partial void LogDisconnected(ILogger logger, string broker, string problem);
 }

@@ -13,11 +13,10 @@ internal static class ZmqEndpoint
     public static async Task<Socket> ConnectAsync(string endpoint, CancellationToken cancellationToken)
     {
         var address = Parse(endpoint);
-        var socket = address is UnixDomainSocketEndPoint
-            ? new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified)
-            : address.AddressFamily == AddressFamily.Unspecified
-                ? new Socket(SocketType.Stream, ProtocolType.Tcp)
-                : new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+        var socket =
+            address is UnixDomainSocketEndPoint ? new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified)
+            : address.AddressFamily == AddressFamily.Unspecified ? new Socket(SocketType.Stream, ProtocolType.Tcp)
+            : new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
         try
         {
             Prepare(socket);

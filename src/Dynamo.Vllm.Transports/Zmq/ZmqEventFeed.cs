@@ -5,7 +5,8 @@ namespace Dynamo.Vllm.Transports.Zmq;
 
 /// <summary>Subscribes to the engine's ZeroMQ publisher.</summary>
 /// <remarks>
-/// Every topic is subscribed to, whatever topic the engine is configured with, as the reference does. While the sink is busy nothing is read, so
+/// Every topic is subscribed to, whatever topic the engine is configured with, as the reference does. While the sink is busy nothing is
+/// read, so
 /// the socket's buffers fill, then the engine's own queue, and what that drops shows as a hole in its sequence. kv-and-load.md, 2.
 /// </remarks>
 public sealed class ZmqEventFeed : IEngineEventFeed
@@ -55,7 +56,9 @@ public sealed class ZmqEventFeed : IEngineEventFeed
     private async Task<ZmtpConnection> ConnectAsync(string endpoint, CancellationToken cancellationToken)
     {
         var socket = await ZmqEndpoint.ConnectAsync(endpoint, cancellationToken).ConfigureAwait(false);
-        var connection = await ZmtpConnection.OpenAsync(socket, "SUB"u8.ToArray(), IsPublisher, _time, cancellationToken).ConfigureAwait(false);
+        var connection = await ZmtpConnection
+            .OpenAsync(socket, "SUB"u8.ToArray(), IsPublisher, _time, cancellationToken)
+            .ConfigureAwait(false);
         try
         {
             // A message of 01 and a prefix subscribes; the empty prefix is everything. Peers of 3.1 take this form, too.
@@ -71,7 +74,8 @@ public sealed class ZmqEventFeed : IEngineEventFeed
         }
     }
 
-    private static bool IsPublisher(byte[] socketType) => socketType.AsSpan().SequenceEqual("PUB"u8) || socketType.AsSpan().SequenceEqual("XPUB"u8);
+    private static bool IsPublisher(byte[] socketType) =>
+        socketType.AsSpan().SequenceEqual("PUB"u8) || socketType.AsSpan().SequenceEqual("XPUB"u8);
 
     private static async Task ReadAsync(ZmtpConnection connection, IEngineEventSink sink, CancellationToken cancellationToken)
     {
@@ -88,7 +92,8 @@ public sealed class ZmqEventFeed : IEngineEventFeed
                 }
                 else
                 {
-                    await sink.OnMessageAsync(new EngineMessage(message.FrameCount, message.Frame(1), message.Frame(2))).ConfigureAwait(false);
+                    await sink.OnMessageAsync(new EngineMessage(message.FrameCount, message.Frame(1), message.Frame(2)))
+                        .ConfigureAwait(false);
                 }
             }
 

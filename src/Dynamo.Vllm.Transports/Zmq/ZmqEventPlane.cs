@@ -72,10 +72,17 @@ public sealed partial class ZmqEventPlane : IEventPlane
         }
         catch (InvalidOperationException exception)
         {
-            throw new InvalidOperationException($"DYN_EVENT_PLANE_HOST '{host}' is neither an IP address nor a network interface of this host with one", exception);
+            throw new InvalidOperationException(
+                $"DYN_EVENT_PLANE_HOST '{host}' is neither an IP address nor a network interface of this host with one",
+                exception
+            );
         }
     }
 
-    [LoggerMessage(EventId = 3306, Level = LogLevel.Warning, Message = "No network address was found; events are advertised at {Address}, which only this host can reach (DYN_EVENT_PLANE_HOST)")]
+    [LoggerMessage(
+        EventId = 3306,
+        Level = LogLevel.Warning,
+        Message = "No network address was found; events are advertised at {Address}, which only this host can reach (DYN_EVENT_PLANE_HOST)"
+    )]
     private static partial void LogLoopback(ILogger logger, IPAddress address);
 }

@@ -43,7 +43,9 @@ internal sealed class ZmqFanout
     /// <exception cref="Exception">The handshake failed; see <see cref="ZmqFaults"/>.</exception>
     public async Task<string> ServeAsync(Socket socket, Action? opened, TimeProvider time, CancellationToken cancellationToken)
     {
-        var connection = await ZmtpConnection.OpenAsync(socket, "PUB"u8.ToArray(), ZmqSubscriberPeer.IsSubscriber, time, cancellationToken).ConfigureAwait(false);
+        var connection = await ZmtpConnection
+            .OpenAsync(socket, "PUB"u8.ToArray(), ZmqSubscriberPeer.IsSubscriber, time, cancellationToken)
+            .ConfigureAwait(false);
         opened?.Invoke();
         var peer = new ZmqSubscriberPeer(connection, Topic, () => Interlocked.Increment(ref _dropped), () => Subscribed?.Invoke());
         lock (_lock)

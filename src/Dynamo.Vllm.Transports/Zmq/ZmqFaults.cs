@@ -7,6 +7,12 @@ namespace Dynamo.Vllm.Transports.Zmq;
 internal static class ZmqFaults
 {
     /// <summary>The connection is over; anything else is a fault of ours.</summary>
-    public static bool EndsConnection(Exception exception) => exception is
-        IOException or SocketException or ProtocolException or NotSupportedException or ObjectDisposedException or OperationCanceledException;
+    public static bool EndsConnection(Exception exception) =>
+        exception
+            is IOException
+                or SocketException
+                or ProtocolException
+                or NotSupportedException
+                or ObjectDisposedException
+                or OperationCanceledException;
 }

@@ -58,8 +58,7 @@ internal sealed class ZmqMessageReader
             }
 
             FrameCount++;
-        }
-        while ((flags & ZmtpCodec.More) != 0 && !IsCommand);
+        } while ((flags & ZmtpCodec.More) != 0 && !IsCommand);
 
         buffer = rest;
         return true;
@@ -76,8 +75,7 @@ internal sealed class ZmqMessageReader
             {
                 return start - buffer.Length <= _messageBytesMax ? false : throw TooLarge();
             }
-        }
-        while ((flags & ZmtpCodec.More) != 0 && (flags & ZmtpCodec.Command) == 0);
+        } while ((flags & ZmtpCodec.More) != 0 && (flags & ZmtpCodec.Command) == 0);
 
         return start - buffer.Length <= _messageBytesMax + (long)ZmtpCodec.FrameHeaderBytesMax * _framesKept ? true : throw TooLarge();
     }

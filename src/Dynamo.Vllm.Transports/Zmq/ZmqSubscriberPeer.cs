@@ -29,7 +29,8 @@ internal sealed class ZmqSubscriberPeer
     private readonly List<byte[]> _subscriptions = [];
     private readonly Channel<ZmqOutgoing> _queue = Channel.CreateBounded<ZmqOutgoing>(
         // Full means the subscriber does not read; the message is dropped for it. Wait mode so that TryWrite tells.
-        new BoundedChannelOptions(QueuedMessagesMax) { FullMode = BoundedChannelFullMode.Wait, SingleReader = true });
+        new BoundedChannelOptions(QueuedMessagesMax) { FullMode = BoundedChannelFullMode.Wait, SingleReader = true }
+    );
 
     private long _queuedBytes;
     private volatile bool _wants;
@@ -49,7 +50,8 @@ internal sealed class ZmqSubscriberPeer
     /// <summary>The topic matches a subscription.</summary>
     public bool Wants => _wants;
 
-    public static bool IsSubscriber(byte[] socketType) => socketType.AsSpan().SequenceEqual("SUB"u8) || socketType.AsSpan().SequenceEqual("XSUB"u8);
+    public static bool IsSubscriber(byte[] socketType) =>
+        socketType.AsSpan().SequenceEqual("SUB"u8) || socketType.AsSpan().SequenceEqual("XSUB"u8);
 
     public void Offer(ZmqOutgoing message)
     {
@@ -207,7 +209,8 @@ internal sealed class ZmqSubscriberPeer
                 await _connection.Output.FlushAsync(cancellationToken).ConfigureAwait(false);
             }
         }
-        catch (Exception exception) when (exception is IOException or SocketException or ObjectDisposedException or OperationCanceledException)
+        catch (Exception exception)
+            when (exception is IOException or SocketException or ObjectDisposedException or OperationCanceledException)
         {
             _connection.Abort(); // ends the reader, which tells the owner
         }

@@ -31,7 +31,12 @@ internal sealed class ZmtpConnection : IAsyncDisposable
     /// <exception cref="ProtocolException">The peer is none that can be talked to.</exception>
     /// <exception cref="IOException">The connection ended, or the peer took too long.</exception>
     public static async Task<ZmtpConnection> OpenAsync(
-        Socket socket, byte[] socketType, Func<byte[], bool> isPeerType, TimeProvider time, CancellationToken cancellationToken)
+        Socket socket,
+        byte[] socketType,
+        Func<byte[], bool> isPeerType,
+        TimeProvider time,
+        CancellationToken cancellationToken
+    )
     {
         var connection = new ZmtpConnection(new NetworkStream(socket, ownsSocket: true));
         try

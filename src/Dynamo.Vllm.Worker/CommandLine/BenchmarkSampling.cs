@@ -6,16 +6,46 @@ internal static class BenchmarkSampling
     /// <summary>In the order in which the reference reports conflicts.</summary>
     public static IReadOnlyList<Limit> Limits { get; } =
     [
-        new("prefill_max_new_token_samples", 64, options => options.PrefillMaxNewTokenSamples,
-            "benchmark_prefill_granularity", options => options.BenchmarkPrefillGranularity, LeastSamples: 2),
-        new("prefill_max_kv_read_token_samples", 16, options => options.PrefillMaxKvReadTokenSamples,
-            "benchmark_prefill_kv_read_granularity", options => options.BenchmarkPrefillKvReadGranularity, LeastSamples: 2),
-        new("prefix_max_batch_size_samples", 3, options => options.PrefixMaxBatchSizeSamples,
-            "benchmark_prefill_batch_granularity", options => options.BenchmarkPrefillBatchGranularity, LeastSamples: 1),
-        new("decode_max_kv_read_token_samples", 128, options => options.DecodeMaxKvReadTokenSamples,
-            "benchmark_decode_length_granularity", options => options.BenchmarkDecodeLengthGranularity, LeastSamples: 2),
-        new("decode_max_batch_size_samples", 128, options => options.DecodeMaxBatchSizeSamples,
-            "benchmark_decode_batch_granularity", options => options.BenchmarkDecodeBatchGranularity, LeastSamples: 2),
+        new(
+            "prefill_max_new_token_samples",
+            64,
+            options => options.PrefillMaxNewTokenSamples,
+            "benchmark_prefill_granularity",
+            options => options.BenchmarkPrefillGranularity,
+            LeastSamples: 2
+        ),
+        new(
+            "prefill_max_kv_read_token_samples",
+            16,
+            options => options.PrefillMaxKvReadTokenSamples,
+            "benchmark_prefill_kv_read_granularity",
+            options => options.BenchmarkPrefillKvReadGranularity,
+            LeastSamples: 2
+        ),
+        new(
+            "prefix_max_batch_size_samples",
+            3,
+            options => options.PrefixMaxBatchSizeSamples,
+            "benchmark_prefill_batch_granularity",
+            options => options.BenchmarkPrefillBatchGranularity,
+            LeastSamples: 1
+        ),
+        new(
+            "decode_max_kv_read_token_samples",
+            128,
+            options => options.DecodeMaxKvReadTokenSamples,
+            "benchmark_decode_length_granularity",
+            options => options.BenchmarkDecodeLengthGranularity,
+            LeastSamples: 2
+        ),
+        new(
+            "decode_max_batch_size_samples",
+            128,
+            options => options.DecodeMaxBatchSizeSamples,
+            "benchmark_decode_batch_granularity",
+            options => options.BenchmarkDecodeBatchGranularity,
+            LeastSamples: 2
+        ),
     ];
 
     /// <summary>One axis of the benchmark grid.</summary>
@@ -26,7 +56,8 @@ internal static class BenchmarkSampling
         Func<VllmWorkerOptions, long> Value,
         string LegacyDestination,
         Func<VllmWorkerOptions, long?> LegacyValue,
-        long LeastSamples)
+        long LeastSamples
+    )
     {
         public string Flag => "--" + Destination.Replace('_', '-');
 

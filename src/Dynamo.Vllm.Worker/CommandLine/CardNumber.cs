@@ -22,7 +22,8 @@ internal static class CardNumber
             text = decimal.Parse(text, NumberStyles.Float, CultureInfo.InvariantCulture).ToString(CultureInfo.InvariantCulture);
         }
 
-        var spelt = text.Contains('E', StringComparison.Ordinal) ? Exponent(text)
+        var spelt =
+            text.Contains('E', StringComparison.Ordinal) ? Exponent(text)
             : text.Contains('.', StringComparison.Ordinal) ? text
             : text + ".0";
         return JsonNode.Parse(spelt);

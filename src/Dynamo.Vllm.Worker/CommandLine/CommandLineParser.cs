@@ -17,9 +17,17 @@ public static class CommandLineParser
     {
         var formatter = new HelpFormatter(HelpText.Columns(environment));
         var workerParser = new ArgumentParser(
-            OptionGroups.WorkerParser, environment, abbreviations: false, formatter.Usage(OptionGroups.WorkerParser));
+            OptionGroups.WorkerParser,
+            environment,
+            abbreviations: false,
+            formatter.Usage(OptionGroups.WorkerParser)
+        );
         var routerParser = new ArgumentParser(
-            OptionGroups.RouterParser, environment, abbreviations: true, formatter.Usage(OptionGroups.RouterParser));
+            OptionGroups.RouterParser,
+            environment,
+            abbreviations: true,
+            formatter.Usage(OptionGroups.RouterParser)
+        );
 
         var worker = workerParser.ParseKnown(arguments);
         if (worker.Request != CommandLineRequest.Run)
@@ -28,15 +36,18 @@ public static class CommandLineParser
         }
 
         var router = routerParser.ParseKnown(worker.Remainder);
-        return new ParsedCommandLine(CommandLineRequest.Run, new WorkerArguments
-        {
-            Runtime = RuntimeOptions.From(worker),
-            Vllm = VllmWorkerOptions.From(worker),
-            Host = HostOptions.From(worker),
-            Router = router.Text("router_mode") is null ? null : RouterAdvertisement.From(router),
-            RouterByDestination = router.All,
-            EngineArguments = router.Remainder,
-            Warnings = [.. worker.Warnings, .. router.Warnings],
-        });
+        return new ParsedCommandLine(
+            CommandLineRequest.Run,
+            new WorkerArguments
+            {
+                Runtime = RuntimeOptions.From(worker),
+                Vllm = VllmWorkerOptions.From(worker),
+                Host = HostOptions.From(worker),
+                Router = router.Text("router_mode") is null ? null : RouterAdvertisement.From(router),
+                RouterByDestination = router.All,
+                EngineArguments = router.Remainder,
+                Warnings = [.. worker.Warnings, .. router.Warnings],
+            }
+        );
     }
 }

@@ -9,7 +9,13 @@ public sealed record ConditionalDisaggregationSettings
     private const string Flag = "--router-conditional-disagg-config";
 
     private static readonly string[] Fields =
-        ["policy", "eff_isl_threshold", "eff_isl_ratio_threshold", "prefill_busy_threshold", "decode_busy_threshold"];
+    [
+        "policy",
+        "eff_isl_threshold",
+        "eff_isl_ratio_threshold",
+        "prefill_busy_threshold",
+        "decode_busy_threshold",
+    ];
 
     public string? Policy { get; init; }
 

@@ -13,17 +13,49 @@ public static class ConfigurationDump
     // The variables that explain a worker: its own, and those of the libraries below it.
     private static readonly string[] VariablePrefixes =
     [
-        "DYN_", "CUDA_", "NCCL_", "HF_", "TRANSFORMERS_", "SGLANG_", "SGL_", "MC_", "VLLM_", "TENSORRT_", "TORCH_", "UCX_", "NIXL_",
-        "OMPI_", "LLM_", "TLLM_", "TRT_LLM_", "TRTLLM_", "NVIDIA_", "NSYS_", "GENERATE_CU_", "OVERRIDE_", "TOKENIZERS_",
-        "DISABLE_TORCH_", "PYTORCH_", "ENABLE_PERFECT_ROUTER", "FLA_", "NEMOTRON_",
+        "DYN_",
+        "CUDA_",
+        "NCCL_",
+        "HF_",
+        "TRANSFORMERS_",
+        "SGLANG_",
+        "SGL_",
+        "MC_",
+        "VLLM_",
+        "TENSORRT_",
+        "TORCH_",
+        "UCX_",
+        "NIXL_",
+        "OMPI_",
+        "LLM_",
+        "TLLM_",
+        "TRT_LLM_",
+        "TRTLLM_",
+        "NVIDIA_",
+        "NSYS_",
+        "GENERATE_CU_",
+        "OVERRIDE_",
+        "TOKENIZERS_",
+        "DISABLE_TORCH_",
+        "PYTORCH_",
+        "ENABLE_PERFECT_ROUTER",
+        "FLA_",
+        "NEMOTRON_",
     ];
 
     // By the name of the package: vLLM for the CPU comes under another, and then the reference, too, has no such member.
     private static readonly (string Package, string Member)[] EngineVersions =
-        [("sglang", "sglang_version"), ("tensorrt-llm", "trtllm_version"), ("vllm", "vllm_version")];
+    [
+        ("sglang", "sglang_version"),
+        ("tensorrt-llm", "trtllm_version"),
+        ("vllm", "vllm_version"),
+    ];
 
     public static string Render(
-        ResolvedConfiguration configuration, IReadOnlyDictionary<string, string> environment, ConfigurationDumpFacts facts)
+        ResolvedConfiguration configuration,
+        IReadOnlyDictionary<string, string> environment,
+        ConfigurationDumpFacts facts
+    )
     {
         var runtime = (JsonObject?)facts.Python?.DeepClone() ?? [];
         runtime["command_line_args"] = Words(SecretNames.RedactArguments(facts.CommandLine));
@@ -101,7 +133,8 @@ public static class ConfigurationDump
         json["structural_tag"] = StructuralTag(configuration.StructuralTag);
         json["custom_jinja_template"] = configuration.CustomJinjaTemplate;
         json["router_advertisement"] = RouterAdvertisement(configuration.Arguments.RouterByDestination);
-        json["embedding_transfer_mode"] = "EmbeddingTransferMode." + configuration.Arguments.Vllm.EmbeddingTransferMode.ToUpperInvariant().Replace('-', '_');
+        json["embedding_transfer_mode"] =
+            "EmbeddingTransferMode." + configuration.Arguments.Vllm.EmbeddingTransferMode.ToUpperInvariant().Replace('-', '_');
         json["engine_args"] = EngineArguments(configuration);
         json["_benchmark_points"] = null; // explicit points belong to the self-benchmark, which ends the start
         foreach (var limit in BenchmarkSampling.Limits)

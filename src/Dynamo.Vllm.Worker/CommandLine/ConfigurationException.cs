@@ -7,7 +7,5 @@ namespace Dynamo.Vllm.Worker.CommandLine;
 public sealed class ConfigurationException : Exception
 {
     public ConfigurationException(string message)
-        : base(message)
-    {
-    }
+        : base(message) { }
 }

@@ -29,7 +29,8 @@ public sealed partial class ConfigurationResolver
         {
             Refuse(
                 samples[limit] < limit.LeastSamples,
-                limit.LeastSamples > 1 ? $"{limit.Flag} must be at least {limit.LeastSamples}" : $"{limit.Flag} must be positive");
+                limit.LeastSamples > 1 ? $"{limit.Flag} must be at least {limit.LeastSamples}" : $"{limit.Flag} must be positive"
+            );
         }
 
         Refuse(vllm.BenchmarkWarmupIterations < 0, "--benchmark-warmup-iterations must be non-negative");
@@ -47,7 +48,8 @@ public sealed partial class ConfigurationResolver
         Refuse(legacy is < 1 or > 1024, $"{limit.LegacyFlag} must be between 1 and 1024");
         Refuse(
             draft.Vllm.ExplicitSamplingLimits.Contains(limit.Destination) || value != limit.Default,
-            $"cannot combine {limit.LegacyFlag} with {limit.Flag}");
+            $"cannot combine {limit.LegacyFlag} with {limit.Flag}"
+        );
         var detail = legacy < limit.LeastSamples ? " Legacy value 1 maps to 2 so both axis endpoints are retained." : string.Empty;
         draft.Warnings.Add($"{limit.LegacyFlag} is deprecated; use {limit.Flag} instead.{detail}");
         return Math.Max(limit.LeastSamples, legacy);
@@ -57,12 +59,11 @@ public sealed partial class ConfigurationResolver
     {
         Refuse(
             vllm.BenchmarkHybridLiveState && vllm.BenchmarkRandomizeKdaState,
-            "--benchmark-hybrid-live-state and --benchmark-randomize-kda-state are mutually exclusive");
+            "--benchmark-hybrid-live-state and --benchmark-randomize-kda-state are mutually exclusive"
+        );
         var decodes = vllm.BenchmarkMode is "decode" or "agg";
-        Refuse(
-            vllm.BenchmarkHybridLiveState && !decodes, "--benchmark-hybrid-live-state requires --benchmark-mode decode or agg");
-        Refuse(
-            vllm.BenchmarkRandomizeKdaState && !decodes, "--benchmark-randomize-kda-state requires --benchmark-mode decode or agg");
+        Refuse(vllm.BenchmarkHybridLiveState && !decodes, "--benchmark-hybrid-live-state requires --benchmark-mode decode or agg");
+        Refuse(vllm.BenchmarkRandomizeKdaState && !decodes, "--benchmark-randomize-kda-state requires --benchmark-mode decode or agg");
     }
 
     private void CheckBenchmarkEngine(Draft draft)
@@ -75,20 +76,24 @@ public sealed partial class ConfigurationResolver
 
         Refuse(
             engine.SchedulerClass is { } scheduler && !scheduler.Contains("InstrumentedScheduler", StringComparison.Ordinal),
-            $"--benchmark-mode requires InstrumentedScheduler but --scheduler-cls is set to '{engine.SchedulerClass}'. Either remove " +
-            "--scheduler-cls or use a subclass of InstrumentedScheduler.");
+            $"--benchmark-mode requires InstrumentedScheduler but --scheduler-cls is set to '{engine.SchedulerClass}'. Either remove "
+                + "--scheduler-cls or use a subclass of InstrumentedScheduler."
+        );
         const string extension = "dynamo.vllm.gc_policy.FpmGcWorkerExtension";
         Refuse(
             Variable("DYN_FPM_GC_POLICY")?.Trim().ToLowerInvariant() == "freeze"
-                && !string.IsNullOrEmpty(engine.WorkerExtensionClass) && engine.WorkerExtensionClass != extension,
-            $"DYN_FPM_GC_POLICY requires worker_extension_cls='{extension}' so model workers apply the GC policy, but " +
-            $"--worker-extension-cls is set to '{engine.WorkerExtensionClass}'. Remove it or unset DYN_FPM_GC_POLICY.");
+                && !string.IsNullOrEmpty(engine.WorkerExtensionClass)
+                && engine.WorkerExtensionClass != extension,
+            $"DYN_FPM_GC_POLICY requires worker_extension_cls='{extension}' so model workers apply the GC policy, but "
+                + $"--worker-extension-cls is set to '{engine.WorkerExtensionClass}'. Remove it or unset DYN_FPM_GC_POLICY."
+        );
         if (vllm.BenchmarkRandomizeKdaState)
         {
             Refuse(engine.WorkerClass != "auto", "Random KDA benchmarking requires the standard --worker-cls auto");
             Refuse(
                 engine.LoadFormat == "gms" || Variable("DYN_GMS_USE_V1") == "true",
-                "Random KDA benchmarking does not support the GMS worker");
+                "Random KDA benchmarking does not support the GMS worker"
+            );
         }
     }
 }

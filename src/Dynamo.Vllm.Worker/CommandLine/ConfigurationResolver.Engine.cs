@@ -27,23 +27,27 @@ public sealed partial class ConfigurationResolver
         if (engine.StreamInterval != 1)
         {
             draft.Notes.Add(
-                $"--stream-interval={engine.StreamInterval} will be propagated to the Dynamo frontend. " +
-                "Set DYN_VLLM_STREAM_INTERVAL env var to override.");
+                $"--stream-interval={engine.StreamInterval} will be propagated to the Dynamo frontend. "
+                    + "Set DYN_VLLM_STREAM_INTERVAL env var to override."
+            );
         }
 
         Refuse(
             vllm.GmsShadowMode && engine.LoadFormat != "gms",
-            "--gms-shadow-mode requires --load-format gms. Shadow mode depends on GMS for VA-stable weight sharing.");
+            "--gms-shadow-mode requires --load-format gms. Shadow mode depends on GMS for VA-stable weight sharing."
+        );
         if (vllm.EmbeddingWorkerProcesses > 1)
         {
             Refuse(
                 engine.DataParallelSize != 1,
-                "--embedding-worker-processes greater than 1 currently requires --data-parallel-size=1. The embedding process pool " +
-                "shares one local EngineCore.");
+                "--embedding-worker-processes greater than 1 currently requires --data-parallel-size=1. The embedding process pool "
+                    + "shares one local EngineCore."
+            );
             Refuse(
                 engine.EnableLora,
-                "--embedding-worker-processes greater than 1 cannot currently be combined with --enable-lora. Runtime LoRA state is " +
-                "not synchronized across embedding endpoint processes.");
+                "--embedding-worker-processes greater than 1 cannot currently be combined with --enable-lora. Runtime LoRA state is "
+                    + "not synchronized across embedding endpoint processes."
+            );
         }
     }
 
@@ -91,7 +95,8 @@ public sealed partial class ConfigurationResolver
         if (vllm.BenchmarkMode is not null && vllm.EnableMultimodal)
         {
             draft.Warnings.Add(
-                "--benchmark-mode is not supported for multimodal workers. Benchmark data will be collected but not served via endpoint.");
+                "--benchmark-mode is not supported for multimodal workers. Benchmark data will be collected but not served via endpoint."
+            );
         }
     }
 
@@ -113,8 +118,9 @@ public sealed partial class ConfigurationResolver
         if (!draft.UseKvEvents)
         {
             draft.Warnings.Add(
-                "User provided --kv_events_config which set enable_kv_cache_events to False (default). " +
-                "To publish events, explicitly set enable_kv_cache_events to True.");
+                "User provided --kv_events_config which set enable_kv_cache_events to False (default). "
+                    + "To publish events, explicitly set enable_kv_cache_events to True."
+            );
         }
     }
 
@@ -131,8 +137,9 @@ public sealed partial class ConfigurationResolver
         {
             var source = byPort ? $"{MetricsPortVariable} is set" : "--fpm-trace/DYN_FPM_TRACE is enabled";
             draft.Warnings.Add(
-                $"{source} but scheduler_cls is already '{scheduler}'. InstrumentedScheduler will NOT be injected. To use forward pass " +
-                "metrics, either remove --scheduler-cls or subclass InstrumentedScheduler.");
+                $"{source} but scheduler_cls is already '{scheduler}'. InstrumentedScheduler will NOT be injected. To use forward pass "
+                    + "metrics, either remove --scheduler-cls or subclass InstrumentedScheduler."
+            );
         }
         else if (draft.Engine.SchedulerClass is null && (draft.ForwardPassMetrics || draft.Vllm.BenchmarkMode is not null))
         {
@@ -143,7 +150,8 @@ public sealed partial class ConfigurationResolver
     private static bool TraceIsRelayed(Draft draft)
     {
         var vllm = draft.Vllm;
-        var role = vllm.EmbeddingWorker ? "embedding"
+        var role =
+            vllm.EmbeddingWorker ? "embedding"
             : vllm.ClassifyWorker ? "classify"
             : vllm.Headless ? "headless"
             : draft.Mode == DisaggregationMode.Encode ? "multimodal encode"
@@ -151,8 +159,9 @@ public sealed partial class ConfigurationResolver
         if (role is not null)
         {
             draft.Warnings.Add(
-                $"--fpm-trace/DYN_FPM_TRACE is enabled, but vLLM {role} workers do not create a Dynamo FPM relay. Trace-based FPM " +
-                "activation is disabled for this worker.");
+                $"--fpm-trace/DYN_FPM_TRACE is enabled, but vLLM {role} workers do not create a Dynamo FPM relay. Trace-based FPM "
+                    + "activation is disabled for this worker."
+            );
         }
 
         return role is null;
@@ -166,10 +175,13 @@ public sealed partial class ConfigurationResolver
         }
 
         Refuse(
-            !PythonText.TryParseInteger(text, out var port), $"{MetricsPortVariable} must be an integer port number, got {Quote(text)}.");
+            !PythonText.TryParseInteger(text, out var port),
+            $"{MetricsPortVariable} must be an integer port number, got {Quote(text)}."
+        );
         Refuse(
             port is < MetricsPortMin or > MetricsPortMax,
-            $"{MetricsPortVariable} port {port} is outside of the registered port range ({MetricsPortMin}-{MetricsPortMax}).");
+            $"{MetricsPortVariable} port {port} is outside of the registered port range ({MetricsPortMin}-{MetricsPortMax})."
+        );
         return (int)port;
     }
 
@@ -197,7 +209,8 @@ public sealed partial class ConfigurationResolver
 
         Refuse(
             vllm.EmbeddingWorkerProcesses > 1,
-            $"--embedding-worker-processes greater than 1 is incompatible with checkpoint mode ({SnapshotVariable} is set).");
+            $"--embedding-worker-processes greater than 1 is incompatible with checkpoint mode ({SnapshotVariable} is set)."
+        );
         Refuse(vllm.Headless, $"--headless is incompatible with checkpoint mode ({SnapshotVariable} is set).");
     }
 }

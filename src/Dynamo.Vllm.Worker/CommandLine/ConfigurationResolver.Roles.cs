@@ -24,24 +24,29 @@ public sealed partial class ConfigurationResolver
         {
             Refuse(
                 PythonText.IsTruthy(Variable(variable) ?? string.Empty),
-                $"{variable} is no longer supported; use --enable-multimodal with {replacement} " +
-                "(env: DYN_VLLM_ENABLE_MULTIMODAL, DYN_VLLM_DISAGGREGATION_MODE).");
+                $"{variable} is no longer supported; use --enable-multimodal with {replacement} "
+                    + "(env: DYN_VLLM_ENABLE_MULTIMODAL, DYN_VLLM_DISAGGREGATION_MODE)."
+            );
         }
     }
 
-    private static DisaggregationMode ParseMode(string? word) => word switch
-    {
-        null or "agg" or "pd" => DisaggregationMode.Aggregated,
-        "prefill" => DisaggregationMode.Prefill,
-        "decode" => DisaggregationMode.Decode,
-        "encode" => DisaggregationMode.Encode,
-        _ => throw new ConfigurationException(
-            $"DYN_VLLM_DISAGGREGATION_MODE: {Quote(word)} is not a valid DisaggregationMode (one of pd, agg, prefill, decode, encode)"),
-    };
+    private static DisaggregationMode ParseMode(string? word) =>
+        word switch
+        {
+            null or "agg" or "pd" => DisaggregationMode.Aggregated,
+            "prefill" => DisaggregationMode.Prefill,
+            "decode" => DisaggregationMode.Decode,
+            "encode" => DisaggregationMode.Encode,
+            _ => throw new ConfigurationException(
+                $"DYN_VLLM_DISAGGREGATION_MODE: {Quote(word)} is not a valid DisaggregationMode (one of pd, agg, prefill, decode, encode)"
+            ),
+        };
 
-    private static void CheckTransferMode(string word) => Refuse(
-        word is not ("local" or "nixl-write" or "nixl-read"),
-        $"DYN_VLLM_EMBEDDING_TRANSFER_MODE: {Quote(word)} is not a valid EmbeddingTransferMode (one of local, nixl-write, nixl-read)");
+    private static void CheckTransferMode(string word) =>
+        Refuse(
+            word is not ("local" or "nixl-write" or "nixl-read"),
+            $"DYN_VLLM_EMBEDDING_TRANSFER_MODE: {Quote(word)} is not a valid EmbeddingTransferMode (one of local, nixl-write, nixl-read)"
+        );
 
     private static void CheckEmbedding(Draft draft)
     {
@@ -59,14 +64,16 @@ public sealed partial class ConfigurationResolver
 
         Refuse(
             draft.Mode != DisaggregationMode.Aggregated,
-            $"--embedding-worker is only valid with --disaggregation-mode=agg (got {Word(draft.Mode)}). " +
-            "Pooling models do not have prefill/decode phases.");
+            $"--embedding-worker is only valid with --disaggregation-mode=agg (got {Word(draft.Mode)}). "
+                + "Pooling models do not have prefill/decode phases."
+        );
         Refuse(vllm.EnableMultimodal, "--embedding-worker cannot be combined with multimodal flags.");
         Refuse(
             vllm.BenchmarkMode is not null,
-            "--embedding-worker cannot be combined with --benchmark-mode. Benchmark mode injects InstrumentedScheduler, which is a " +
-            "generation scheduler and not compatible with pooling engines. Embedding workers do not run generation, so " +
-            "prefill/decode benchmark sweeps are not meaningful.");
+            "--embedding-worker cannot be combined with --benchmark-mode. Benchmark mode injects InstrumentedScheduler, which is a "
+                + "generation scheduler and not compatible with pooling engines. Embedding workers do not run generation, so "
+                + "prefill/decode benchmark sweeps are not meaningful."
+        );
     }
 
     private void CheckEmbeddingProcesses(Draft draft)
@@ -82,16 +89,19 @@ public sealed partial class ConfigurationResolver
         Refuse(!vllm.EmbeddingWorker, $"{many} requires --embedding-worker.");
         Refuse(
             vllm.Headless,
-            $"{many} cannot be combined with --headless. Shared-EngineCore processes serve Dynamo embedding endpoints and therefore " +
-            "require the runtime.");
+            $"{many} cannot be combined with --headless. Shared-EngineCore processes serve Dynamo embedding endpoints and therefore "
+                + "require the runtime."
+        );
         Refuse(
             Variable("ENGINE_ID") is { } engine && IsSet("FAILOVER_LOCK_PATH") && Variable("CONTAINER_NAME") == $"engine-{engine}",
-            $"{many} cannot currently be combined with intra-pod failover. The operator assigns adjacent DYN_SYSTEM_PORT values to " +
-            "engine containers, so their embedding process port ranges would overlap.");
+            $"{many} cannot currently be combined with intra-pod failover. The operator assigns adjacent DYN_SYSTEM_PORT values to "
+                + "engine containers, so their embedding process port ranges would overlap."
+        );
         Refuse(
             draft.Arguments.Runtime.RequestPlane == "tcp" && FixedPort("DYN_TCP_RPC_PORT") is not null,
-            "DYN_TCP_RPC_PORT cannot be fixed when --embedding-worker-processes is greater than 1 because every endpoint process " +
-            "needs a unique TCP RPC listener. Unset DYN_TCP_RPC_PORT to use OS-assigned ports.");
+            "DYN_TCP_RPC_PORT cannot be fixed when --embedding-worker-processes is greater than 1 because every endpoint process "
+                + "needs a unique TCP RPC listener. Unset DYN_TCP_RPC_PORT to use OS-assigned ports."
+        );
         CheckPortReservations(vllm.EmbeddingWorkerProcesses);
     }
 
@@ -103,8 +113,9 @@ public sealed partial class ConfigurationResolver
             var last = systemPort + processes - 1;
             Refuse(
                 last > PortMax,
-                $"DYN_SYSTEM_PORT={systemPort} with --embedding-worker-processes {processes} needs ports {systemPort}-{last}, which " +
-                $"exceeds the maximum port {PortMax}. Lower DYN_SYSTEM_PORT or reduce the process count.");
+                $"DYN_SYSTEM_PORT={systemPort} with --embedding-worker-processes {processes} needs ports {systemPort}-{last}, which "
+                    + $"exceeds the maximum port {PortMax}. Lower DYN_SYSTEM_PORT or reduce the process count."
+            );
             reservations.Add(("DYN_SYSTEM_PORT", systemPort, last));
         }
 
@@ -124,8 +135,9 @@ public sealed partial class ConfigurationResolver
             foreach (var right in reservations.Skip(i + 1).Where(right => left.First <= right.Last && right.First <= left.Last))
             {
                 throw new ConfigurationException(
-                    $"embedding worker port reservations overlap: {left.Name} reserves {Ports(left.First, left.Last)}, while " +
-                    $"{right.Name} reserves {Ports(right.First, right.Last)}. Configure non-overlapping ports.");
+                    $"embedding worker port reservations overlap: {left.Name} reserves {Ports(left.First, left.Last)}, while "
+                        + $"{right.Name} reserves {Ports(right.First, right.Last)}. Configure non-overlapping ports."
+                );
             }
         }
 
@@ -142,19 +154,22 @@ public sealed partial class ConfigurationResolver
 
         Refuse(
             draft.Mode != DisaggregationMode.Aggregated,
-            $"--realtime is only valid with --disaggregation-mode=agg (got {Word(draft.Mode)}).");
-        foreach (var (excluded, flag) in new[]
-        {
-            (vllm.EmbeddingWorker, "--embedding-worker"),
-            (vllm.ClassifyWorker, "--classify-worker"),
-            (!string.IsNullOrEmpty(vllm.CustomEncoderClass), "--custom-encoder-class"),
-            (vllm.GmsShadowMode, "--gms-shadow-mode"),
-            (vllm.EnableRl, "--enable-rl"),
-            (vllm.Headless, "--headless"),
-            (vllm.EnableMultimodal, "multimodal worker flags"),
-            (vllm.BenchmarkMode is not null, "--benchmark-mode"),
-            (draft.Engine.EnableLora, "--enable-lora"),
-        })
+            $"--realtime is only valid with --disaggregation-mode=agg (got {Word(draft.Mode)})."
+        );
+        foreach (
+            var (excluded, flag) in new[]
+            {
+                (vllm.EmbeddingWorker, "--embedding-worker"),
+                (vllm.ClassifyWorker, "--classify-worker"),
+                (!string.IsNullOrEmpty(vllm.CustomEncoderClass), "--custom-encoder-class"),
+                (vllm.GmsShadowMode, "--gms-shadow-mode"),
+                (vllm.EnableRl, "--enable-rl"),
+                (vllm.Headless, "--headless"),
+                (vllm.EnableMultimodal, "multimodal worker flags"),
+                (vllm.BenchmarkMode is not null, "--benchmark-mode"),
+                (draft.Engine.EnableLora, "--enable-lora"),
+            }
+        )
         {
             Refuse(excluded, $"--realtime cannot be combined with {flag}.");
         }
@@ -170,24 +185,29 @@ public sealed partial class ConfigurationResolver
 
         Refuse(
             vllm.EmbeddingWorker,
-            "--classify-worker and --embedding-worker are mutually exclusive; a worker registers exactly one pooling model type.");
+            "--classify-worker and --embedding-worker are mutually exclusive; a worker registers exactly one pooling model type."
+        );
         Refuse(
             draft.Mode != DisaggregationMode.Aggregated,
-            $"--classify-worker is only valid with --disaggregation-mode=agg (got {Word(draft.Mode)}). " +
-            "Pooling models do not have prefill/decode phases.");
+            $"--classify-worker is only valid with --disaggregation-mode=agg (got {Word(draft.Mode)}). "
+                + "Pooling models do not have prefill/decode phases."
+        );
         Refuse(vllm.EnableMultimodal, "--classify-worker cannot be combined with multimodal flags.");
         Refuse(
             vllm.BenchmarkMode is not null,
-            "--classify-worker cannot be combined with --benchmark-mode. Benchmark mode injects InstrumentedScheduler, which is a " +
-            "generation scheduler and not compatible with pooling engines.");
+            "--classify-worker cannot be combined with --benchmark-mode. Benchmark mode injects InstrumentedScheduler, which is a "
+                + "generation scheduler and not compatible with pooling engines."
+        );
         Refuse(
             vllm.Headless,
-            "--classify-worker cannot be combined with --headless. Headless mode returns before WorkerFactory.create(), so the " +
-            "classify/pooling endpoint would never be registered.");
+            "--classify-worker cannot be combined with --headless. Headless mode returns before WorkerFactory.create(), so the "
+                + "classify/pooling endpoint would never be registered."
+        );
         Refuse(
             draft.Engine.EnableLora,
-            "--classify-worker cannot be combined with --enable-lora. The pooling-family handler does not forward lora_request to " +
-            "engine_client.encode(), so an adapter-targeted request would silently run against the base model.");
+            "--classify-worker cannot be combined with --enable-lora. The pooling-family handler does not forward lora_request to "
+                + "engine_client.encode(), so an adapter-targeted request would silently run against the base model."
+        );
     }
 
     private static void CheckCustomEncoder(Draft draft)
@@ -200,19 +220,23 @@ public sealed partial class ConfigurationResolver
 
         Refuse(
             !vllm.EnableMultimodal,
-            "--custom-encoder-class requires --enable-multimodal (the custom encoder is a multimodal component).");
+            "--custom-encoder-class requires --enable-multimodal (the custom encoder is a multimodal component)."
+        );
         Refuse(
             vllm.UseVllmTokenizer,
-            "--custom-encoder-class is incompatible with --use-vllm-tokenizer: the custom encoder is wired into the " +
-            "token-in/token-out path, which --use-vllm-tokenizer bypasses (text mode), so the encoder would load but never run.");
+            "--custom-encoder-class is incompatible with --use-vllm-tokenizer: the custom encoder is wired into the "
+                + "token-in/token-out path, which --use-vllm-tokenizer bypasses (text mode), so the encoder would load but never run."
+        );
         Refuse(
             vllm.FrontendDecoding,
-            "--custom-encoder-class is incompatible with --frontend-decoding: the custom encoder consumes image URLs, but frontend " +
-            "decoding pre-decodes images to tensors the encoder cannot accept.");
+            "--custom-encoder-class is incompatible with --frontend-decoding: the custom encoder consumes image URLs, but frontend "
+                + "decoding pre-decodes images to tensors the encoder cannot accept."
+        );
         Refuse(
             draft.Mode != DisaggregationMode.Aggregated,
-            $"--custom-encoder-class is only supported with --disaggregation-mode=agg (got {Word(draft.Mode)}). The custom encoder " +
-            "runs in-process in a single aggregated worker.");
+            $"--custom-encoder-class is only supported with --disaggregation-mode=agg (got {Word(draft.Mode)}). The custom encoder "
+                + "runs in-process in a single aggregated worker."
+        );
     }
 
     /// <summary>A port in the environment that will really be bound; null when unset, switched off or unreadable.</summary>

@@ -45,9 +45,7 @@ public sealed partial class ConfigurationResolver
 
         var disagrees = runtime.DynEnableStructuralTag is { } enable && enable != (setting.Tag is not null);
         var conflicts = shapeFlags.Prepend(disagrees ? enableFlag : null).OfType<string>().ToList();
-        Refuse(
-            conflicts.Count > 0,
-            $"--dyn-structural-tag cannot be combined with legacy option(s): {string.Join(", ", conflicts)}");
+        Refuse(conflicts.Count > 0, $"--dyn-structural-tag cannot be combined with legacy option(s): {string.Join(", ", conflicts)}");
         return setting.Tag;
     }
 
@@ -64,8 +62,9 @@ public sealed partial class ConfigurationResolver
         if (!enabled && !TraceWords.Contains(raw!.Trim().ToLowerInvariant()) && !IsSet(MetricsPortVariable))
         {
             draft.Warnings.Add(
-                $"Invalid {TraceVariable} value {Quote(raw)}; expected one of 1/0, true/false, on/off, or yes/no. " +
-                "FPM tracing is disabled for this worker.");
+                $"Invalid {TraceVariable} value {Quote(raw)}; expected one of 1/0, true/false, on/off, or yes/no. "
+                    + "FPM tracing is disabled for this worker."
+            );
         }
 
         draft.Environment[TraceVariable] = enabled ? "1" : "0";
@@ -76,13 +75,13 @@ public sealed partial class ConfigurationResolver
         var invalid = runtime.OutputModalities.Select(word => word.ToLowerInvariant()).Where(word => !Modalities.Contains(word)).ToList();
         Refuse(
             invalid.Count > 0,
-            $"Invalid output modality: {string.Join(", ", invalid)}. Valid options are: {string.Join(", ", Modalities)}");
-        Refuse(
-            runtime.EngineRequestLimit <= 0,
-            $"--engine-request-limit must be a positive integer, got {runtime.EngineRequestLimit}");
+            $"Invalid output modality: {string.Join(", ", invalid)}. Valid options are: {string.Join(", ", Modalities)}"
+        );
+        Refuse(runtime.EngineRequestLimit <= 0, $"--engine-request-limit must be a positive integer, got {runtime.EngineRequestLimit}");
         Refuse(
             runtime.TcpTlsHandshakeTimeoutSeconds <= 0,
-            $"--tcp-tls-handshake-timeout must be a positive integer, got {runtime.TcpTlsHandshakeTimeoutSeconds}");
+            $"--tcp-tls-handshake-timeout must be a positive integer, got {runtime.TcpTlsHandshakeTimeoutSeconds}"
+        );
     }
 
     /// <summary>The Python side and vLLM's connectors may look at these variables, so flags are written back to them.</summary>
@@ -102,9 +101,7 @@ public sealed partial class ConfigurationResolver
         }
 
         var path = PathExpansion.Expand(given, _environment);
-        Refuse(
-            !_fileExists(path),
-            $"Custom Jinja template file not found: {path}. Please ensure the file exists and the path is correct.");
+        Refuse(!_fileExists(path), $"Custom Jinja template file not found: {path}. Please ensure the file exists and the path is correct.");
         return path;
     }
 }

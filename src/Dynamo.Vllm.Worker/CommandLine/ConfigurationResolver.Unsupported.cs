@@ -24,10 +24,18 @@ public sealed partial class ConfigurationResolver
             (vllm.BenchmarkMode is not null, "--benchmark-mode", "the self-benchmark is not supported yet"),
             (!string.IsNullOrEmpty(vllm.CustomEncoderClass), "--custom-encoder-class", "custom encoders are not supported yet"),
             (!string.IsNullOrEmpty(Variable(SnapshotVariable)), SnapshotVariable, "checkpoints are not supported yet"),
-            (engine.KvTransferConfig?["kv_connector_extra_config"]?["dynamo_state_agent"] is not null,
-                "dynamo_state_agent in --kv-transfer-config", "the KV state agent is not supported yet"),
-            (router is { RouterMode: "kv", RouterPolicyConfig: not null }, "--router-policy-config",
-                "its YAML settings cannot be put into the model card yet"),
-        }.Where(feature => feature.Asked).Select(feature => new UnsupportedFeature(feature.Flag, feature.Reason));
+            (
+                engine.KvTransferConfig?["kv_connector_extra_config"]?["dynamo_state_agent"] is not null,
+                "dynamo_state_agent in --kv-transfer-config",
+                "the KV state agent is not supported yet"
+            ),
+            (
+                router is { RouterMode: "kv", RouterPolicyConfig: not null },
+                "--router-policy-config",
+                "its YAML settings cannot be put into the model card yet"
+            ),
+        }
+            .Where(feature => feature.Asked)
+            .Select(feature => new UnsupportedFeature(feature.Flag, feature.Reason));
     }
 }

@@ -63,31 +63,32 @@ public sealed partial class ConfigurationResolver
         return Build(draft, template);
     }
 
-    private ResolvedConfiguration Build(Draft draft, string? template) => new()
-    {
-        Arguments = draft.Arguments,
-        Engine = draft.Engine,
-        Namespace = draft.Namespace,
-        Component = draft.Component,
-        Endpoint = draft.Endpoint,
-        Mode = draft.Mode,
-        Model = draft.Engine.Model,
-        ServedModelName = draft.ServedModelNames.Count > 0 ? draft.ServedModelNames[0] : draft.Engine.Model,
-        ServedModelNameGiven = draft.ServedModelNames.Count > 0,
-        ServedModelAliases = [.. draft.ServedModelNames.Skip(1)],
-        UseKvEvents = draft.UseKvEvents,
-        EnablePrefixCaching = draft.EnablePrefixCaching,
-        StructuralTag = draft.StructuralTag,
-        CustomJinjaTemplate = template,
-        ForwardPassMetrics = draft.ForwardPassMetrics,
-        ForwardPassMetricsPort = draft.ForwardPassMetricsPort,
-        UsesNixl = draft.UsesNixl,
-        EngineOverrides = draft.Overrides,
-        EnvironmentChanges = draft.Environment,
-        UnsupportedFeatures = [.. FindUnsupported(draft)],
-        Warnings = draft.Warnings,
-        Notes = draft.Notes,
-    };
+    private ResolvedConfiguration Build(Draft draft, string? template) =>
+        new()
+        {
+            Arguments = draft.Arguments,
+            Engine = draft.Engine,
+            Namespace = draft.Namespace,
+            Component = draft.Component,
+            Endpoint = draft.Endpoint,
+            Mode = draft.Mode,
+            Model = draft.Engine.Model,
+            ServedModelName = draft.ServedModelNames.Count > 0 ? draft.ServedModelNames[0] : draft.Engine.Model,
+            ServedModelNameGiven = draft.ServedModelNames.Count > 0,
+            ServedModelAliases = [.. draft.ServedModelNames.Skip(1)],
+            UseKvEvents = draft.UseKvEvents,
+            EnablePrefixCaching = draft.EnablePrefixCaching,
+            StructuralTag = draft.StructuralTag,
+            CustomJinjaTemplate = template,
+            ForwardPassMetrics = draft.ForwardPassMetrics,
+            ForwardPassMetricsPort = draft.ForwardPassMetricsPort,
+            UsesNixl = draft.UsesNixl,
+            EngineOverrides = draft.Overrides,
+            EnvironmentChanges = draft.Environment,
+            UnsupportedFeatures = [.. FindUnsupported(draft)],
+            Warnings = draft.Warnings,
+            Notes = draft.Notes,
+        };
 
     private string? Variable(string name) => _environment.GetValueOrDefault(name);
 
@@ -101,13 +102,14 @@ public sealed partial class ConfigurationResolver
         }
     }
 
-    private static string Word(DisaggregationMode mode) => mode switch
-    {
-        DisaggregationMode.Aggregated => "agg",
-        DisaggregationMode.Prefill => "prefill",
-        DisaggregationMode.Decode => "decode",
-        _ => "encode",
-    };
+    private static string Word(DisaggregationMode mode) =>
+        mode switch
+        {
+            DisaggregationMode.Aggregated => "agg",
+            DisaggregationMode.Prefill => "prefill",
+            DisaggregationMode.Decode => "decode",
+            _ => "encode",
+        };
 
     private static string Quote(string text) => PythonText.Quote(text);
 

@@ -20,11 +20,18 @@ public static class EndpointTypeList
                 : throw new ConfigurationException("Endpoint type 'none' cannot be combined with other endpoint types");
         }
 
-        return words.Aggregate(EndpointTypes.None, (types, word) => types | word switch
-        {
-            "chat" => EndpointTypes.Chat,
-            "completions" => EndpointTypes.Completions,
-            _ => throw new ConfigurationException($"Invalid endpoint type: '{word}'. Valid options are: 'chat', 'completions', 'none'"),
-        });
+        return words.Aggregate(
+            EndpointTypes.None,
+            (types, word) =>
+                types
+                | word switch
+                {
+                    "chat" => EndpointTypes.Chat,
+                    "completions" => EndpointTypes.Completions,
+                    _ => throw new ConfigurationException(
+                        $"Invalid endpoint type: '{word}'. Valid options are: 'chat', 'completions', 'none'"
+                    ),
+                }
+        );
     }
 }

@@ -19,12 +19,13 @@ public sealed class EngineArgumentValues
     public string Model => Text("model") ?? DefaultModel;
 
     /// <summary>The words as given, not yet split into names; empty when none were given.</summary>
-    public IReadOnlyList<string> ServedModelName => Json["served_model_name"] switch
-    {
-        JsonArray words => [.. words.Select(Text).OfType<string>()],
-        JsonValue word when Text(word) is { } text => [text],
-        _ => [],
-    };
+    public IReadOnlyList<string> ServedModelName =>
+        Json["served_model_name"] switch
+        {
+            JsonArray words => [.. words.Select(Text).OfType<string>()],
+            JsonValue word when Text(word) is { } text => [text],
+            _ => [],
+        };
 
     public string? Tokenizer => Text("tokenizer");
 
@@ -53,7 +54,9 @@ public sealed class EngineArgumentValues
 
     /// <summary>All of the engine's processes are below this one: no Ray, no second node.</summary>
     public bool IsOnThisHost =>
-        (Integer("nnodes") ?? 1) <= 1 && Text("distributed_executor_backend") is not ("ray" or "external_launcher") && Text("data_parallel_backend") != "ray";
+        (Integer("nnodes") ?? 1) <= 1
+        && Text("distributed_executor_backend") is not ("ray" or "external_launcher")
+        && Text("data_parallel_backend") != "ray";
 
     public string LogprobsMode => Text("logprobs_mode") ?? "raw_logprobs";
 
@@ -70,12 +73,13 @@ public sealed class EngineArgumentValues
 
     private string? Text(string destination) => Text(Json[destination]);
 
-    private bool? Flag(string destination) => Json[destination]?.GetValueKind() switch
-    {
-        JsonValueKind.True => true,
-        JsonValueKind.False => false,
-        _ => null,
-    };
+    private bool? Flag(string destination) =>
+        Json[destination]?.GetValueKind() switch
+        {
+            JsonValueKind.True => true,
+            JsonValueKind.False => false,
+            _ => null,
+        };
 
     private long? Integer(string destination) =>
         Json[destination] is JsonValue value && value.TryGetValue<long>(out var integer) ? integer

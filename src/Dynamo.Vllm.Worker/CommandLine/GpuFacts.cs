@@ -9,7 +9,9 @@ public static class GpuFacts
 {
     private static readonly (string Member, string[] Path)[] Members =
     [
-        ("memory_total", ["fb_memory_usage", "total"]), ("board_part_number", ["board_part_number"]), ("gpu_part_number", ["gpu_part_number"]),
+        ("memory_total", ["fb_memory_usage", "total"]),
+        ("board_part_number", ["board_part_number"]),
+        ("gpu_part_number", ["gpu_part_number"]),
     ];
 
     /// <returns>An object with <c>gpus</c> and <c>count</c>; null without a card or a driver.</returns>

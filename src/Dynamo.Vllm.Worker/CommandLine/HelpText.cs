@@ -19,12 +19,19 @@ public static class HelpText
         var formatter = new HelpFormatter(Columns(environment));
         var engine = engineSection()?.Trim('\n') ?? MissingEngineSection();
         return new StringBuilder(formatter.Usage(OptionGroups.WorkerParser))
-            .Append("\n\n").Append(ProgramIdentity.Description).Append("\n\n")
-            .Append(formatter.Group(OptionGroups.General)).Append('\n')
-            .Append(formatter.Group(OptionGroups.Runtime)).Append('\n')
-            .Append(formatter.Group(OptionGroups.Vllm)).Append('\n')
-            .Append(engine).Append("\n\n")
-            .Append(formatter.Group(OptionGroups.Router)).Append('\n')
+            .Append("\n\n")
+            .Append(ProgramIdentity.Description)
+            .Append("\n\n")
+            .Append(formatter.Group(OptionGroups.General))
+            .Append('\n')
+            .Append(formatter.Group(OptionGroups.Runtime))
+            .Append('\n')
+            .Append(formatter.Group(OptionGroups.Vllm))
+            .Append('\n')
+            .Append(engine)
+            .Append("\n\n")
+            .Append(formatter.Group(OptionGroups.Router))
+            .Append('\n')
             .Append(formatter.Group(OptionGroups.Host))
             .ToString();
     }
@@ -32,11 +39,14 @@ public static class HelpText
     /// <summary>The terminal width by which usage texts are wrapped.</summary>
     internal static int Columns(IReadOnlyDictionary<string, string> environment) =>
         environment.TryGetValue("COLUMNS", out var text)
-            && PythonText.TryParseInteger(text, out var columns) && columns is > 0 and <= 10_000
+        && PythonText.TryParseInteger(text, out var columns)
+        && columns is > 0 and <= 10_000
             ? (int)columns
             : ColumnsWithoutTerminal;
 
     private static string MissingEngineSection() =>
-        OptionGroups.EngineTitle + ":\n" +
-        "  (not shown: no Python with vLLM was found; point --python or DYN_VLLM_PYTHON at one, and this section lists its engine options)";
+        OptionGroups.EngineTitle
+        + ":\n"
+        + "  (not shown: no Python with vLLM was found; point --python or DYN_VLLM_PYTHON at one, and this section lists its engine "
+        + "options)";
 }

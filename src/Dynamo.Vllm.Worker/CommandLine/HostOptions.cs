@@ -22,25 +22,29 @@ public sealed record HostOptions
     /// <summary>When a silent engine is no longer trusted.</summary>
     public StallLimits Stalls { get; init; } = new();
 
-    internal static HostOptions From(ParsedValues values) => new()
-    {
-        Python = values.Text("python"),
-        SimulatedEngine = values.Flag("simulated_engine"),
-        EngineDrive = values.RequiredText("engine_drive") switch
+    internal static HostOptions From(ParsedValues values) =>
+        new()
         {
-            "raw" => EngineDrive.Raw,
-            "collector" => EngineDrive.Collector,
-            "stock" => EngineDrive.Stock,
-            // Only the variable can get here: words of the command line were checked by the parser.
-            var other => throw new ConfigurationException(
-                $"DYN_VLLM_ENGINE_DRIVE={PythonText.Quote(other)}: expected 'stock', 'collector' or 'raw'"),
-        },
-        DrainTimeout = TimeSpan.FromSeconds(values.Float("drain_timeout")),
-        LiveIsReady = values.Flag("live_is_ready"),
-        Stalls = ReadStallLimits(
-            TimeSpan.FromSeconds(values.Float("engine_frozen_timeout")), TimeSpan.FromSeconds(values.Float("engine_busy_timeout")),
-            TimeSpan.FromSeconds(values.Float("engine_stall_timeout"))),
-    };
+            Python = values.Text("python"),
+            SimulatedEngine = values.Flag("simulated_engine"),
+            EngineDrive = values.RequiredText("engine_drive") switch
+            {
+                "raw" => EngineDrive.Raw,
+                "collector" => EngineDrive.Collector,
+                "stock" => EngineDrive.Stock,
+                // Only the variable can get here: words of the command line were checked by the parser.
+                var other => throw new ConfigurationException(
+                    $"DYN_VLLM_ENGINE_DRIVE={PythonText.Quote(other)}: expected 'stock', 'collector' or 'raw'"
+                ),
+            },
+            DrainTimeout = TimeSpan.FromSeconds(values.Float("drain_timeout")),
+            LiveIsReady = values.Flag("live_is_ready"),
+            Stalls = ReadStallLimits(
+                TimeSpan.FromSeconds(values.Float("engine_frozen_timeout")),
+                TimeSpan.FromSeconds(values.Float("engine_busy_timeout")),
+                TimeSpan.FromSeconds(values.Float("engine_stall_timeout"))
+            ),
+        };
 
     private static StallLimits ReadStallLimits(TimeSpan frozen, TimeSpan busy, TimeSpan stall)
     {

@@ -110,18 +110,19 @@ internal sealed record KvRouterSettings
     }
 
     /// <summary>The preset for routing by load alone: nothing that asks for cached prefixes.</summary>
-    private KvRouterSettings LoadAware() => this with
-    {
-        OverlapScoreCredit = 0,
-        UseKvEvents = false,
-        RouterTrackActiveBlocks = true,
-        RouterAssumeKvReuse = false,
-        RouterTrackPrefillTokens = true,
-        UseRemoteIndexer = false,
-        SharedCacheMultiplier = 0,
-        SharedCacheType = "none",
-        RouterPredictedTtlSeconds = null,
-    };
+    private KvRouterSettings LoadAware() =>
+        this with
+        {
+            OverlapScoreCredit = 0,
+            UseKvEvents = false,
+            RouterTrackActiveBlocks = true,
+            RouterAssumeKvReuse = false,
+            RouterTrackPrefillTokens = true,
+            UseRemoteIndexer = false,
+            SharedCacheMultiplier = 0,
+            SharedCacheType = "none",
+            RouterPredictedTtlSeconds = null,
+        };
 
     private static ConditionalDisaggregationSettings ResolveConditional(RouterAdvertisement flags)
     {
@@ -138,9 +139,13 @@ internal sealed record KvRouterSettings
         }
 
         return flags.RouterQueueThreshold is { } threshold
-            ? conditional with { PrefillBusyThreshold = threshold }
+            ? conditional with
+            {
+                PrefillBusyThreshold = threshold,
+            }
             : throw new ConfigurationException(
-                $"conditional_disagg policy='{conditional.Policy}' needs prefill_busy_threshold, but neither prefill_busy_threshold nor " +
-                "--router-queue-threshold is set");
+                $"conditional_disagg policy='{conditional.Policy}' needs prefill_busy_threshold, but neither prefill_busy_threshold nor "
+                    + "--router-queue-threshold is set"
+            );
     }
 }

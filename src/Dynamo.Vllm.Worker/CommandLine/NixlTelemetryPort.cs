@@ -52,8 +52,9 @@ internal static class NixlTelemetryPort
 
         return port == 0
             ? throw new ConfigurationException(
-                $"{PortVariable}=0 asks NIXL for an ephemeral port, which Dynamo cannot declare or configure as a scrape target. " +
-                $"Set a fixed port between 1 and {PortMax}.")
+                $"{PortVariable}=0 asks NIXL for an ephemeral port, which Dynamo cannot declare or configure as a scrape target. "
+                    + $"Set a fixed port between 1 and {PortMax}."
+            )
             : port;
     }
 }

@@ -8,9 +8,11 @@ internal static partial class PathExpansion
     /// <summary>Replaces <c>$NAME</c>, <c>${NAME}</c> and a leading <c>~</c>; a variable that is not set stays as written.</summary>
     public static string Expand(string path, IReadOnlyDictionary<string, string> environment)
     {
-        var expanded = Variable().Replace(
-            path,
-            match => environment.GetValueOrDefault(match.Groups[1].Success ? match.Groups[1].Value : match.Groups[2].Value, match.Value));
+        var expanded = Variable()
+            .Replace(
+                path,
+                match => environment.GetValueOrDefault(match.Groups[1].Success ? match.Groups[1].Value : match.Groups[2].Value, match.Value)
+            );
         return expanded is "~" || expanded.StartsWith("~/", StringComparison.Ordinal)
             ? environment.GetValueOrDefault("HOME", "~") + expanded[1..]
             : expanded;

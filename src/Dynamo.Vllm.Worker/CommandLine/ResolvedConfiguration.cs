@@ -1,5 +1,5 @@
-using Dynamo.Vllm.Protocol.Discovery;
 using System.Text.Json.Nodes;
+using Dynamo.Vllm.Protocol.Discovery;
 
 namespace Dynamo.Vllm.Worker.CommandLine;
 
@@ -33,7 +33,8 @@ public sealed record ResolvedConfiguration
     public EndpointId EndpointId(string name) => new(Namespace, Component, name);
 
     /// <summary>All names under which the base model is asked for.</summary>
-    public IReadOnlySet<string> BaseModelNames => new HashSet<string>([ServedModelName, .. ServedModelAliases, Model], StringComparer.Ordinal);
+    public IReadOnlySet<string> BaseModelNames =>
+        new HashSet<string>([ServedModelName, .. ServedModelAliases, Model], StringComparer.Ordinal);
 
     /// <summary>This worker publishes KV events: <c>kv_event_publishing_enabled</c> of the card.</summary>
     public required bool UseKvEvents { get; init; }

@@ -40,7 +40,8 @@ public static class RouterConfigJson
         {
             var expected = string.Join(", ", Modes.Keys.Order(StringComparer.Ordinal));
             throw new ConfigurationException(
-                $"unknown router mode {PythonText.Quote(advertisement.RouterMode)}; expected one of {expected}");
+                $"unknown router mode {PythonText.Quote(advertisement.RouterMode)}; expected one of {expected}"
+            );
         }
 
         var settings = mode == "k_v" ? KvRouterSettings.From(advertisement) : KvRouterSettings.Defaults;
@@ -65,7 +66,8 @@ public static class RouterConfigJson
         AddUnless(
             settings.DecodeActiveRequestWeight == 0,
             "decode_active_request_weight",
-            CardNumber.Float(settings.DecodeActiveRequestWeight));
+            CardNumber.Float(settings.DecodeActiveRequestWeight)
+        );
         Add("host_cache_hit_weight", CardNumber.Float(settings.HostCacheHitWeight));
         Add("disk_cache_hit_weight", CardNumber.Float(settings.DiskCacheHitWeight));
         Add("router_temperature", CardNumber.Float(settings.RouterTemperature));
@@ -114,19 +116,23 @@ public static class RouterConfigJson
             AddUnless(
                 (conditional.InputTokensThreshold ?? InputTokensThresholdDefault) == InputTokensThresholdDefault,
                 "conditional_disagg_eff_isl_threshold",
-                conditional.InputTokensThreshold);
+                conditional.InputTokensThreshold
+            );
             AddUnless(
                 (conditional.InputRatioThreshold ?? InputRatioThresholdDefault) == InputRatioThresholdDefault,
                 "conditional_disagg_eff_isl_ratio_threshold",
-                CardNumber.Float(conditional.InputRatioThreshold));
+                CardNumber.Float(conditional.InputRatioThreshold)
+            );
             AddUnless(
                 conditional.PrefillBusyThreshold is null,
                 "conditional_disagg_prefill_busy_threshold",
-                CardNumber.Float(conditional.PrefillBusyThreshold));
+                CardNumber.Float(conditional.PrefillBusyThreshold)
+            );
             AddUnless(
                 conditional.DecodeBusyThreshold is null,
                 "conditional_disagg_decode_busy_threshold",
-                CardNumber.Float(conditional.DecodeBusyThreshold));
+                CardNumber.Float(conditional.DecodeBusyThreshold)
+            );
         }
     }
 

@@ -13,18 +13,22 @@ internal static class RouterLimits
     {
         Require(
             flags.SessionAffinityTtlSeconds is null or (>= 1 and <= SessionTtlSecondsMax),
-            $"session_affinity_ttl_secs must be between 1 and {SessionTtlSecondsMax}");
+            $"session_affinity_ttl_secs must be between 1 and {SessionTtlSecondsMax}"
+        );
         RequireWord("session affinity mode", flags.SessionAffinityMode, "hard", "soft");
         Require(
             flags.ActiveDecodeBlocksThreshold is null or (>= 0 and <= 1),
-            $"active_decode_blocks_threshold must be between 0.0 and 1.0, got {PythonText.Display(flags.ActiveDecodeBlocksThreshold)}");
+            $"active_decode_blocks_threshold must be between 0.0 and 1.0, got {PythonText.Display(flags.ActiveDecodeBlocksThreshold)}"
+        );
         Require(
             flags.ActivePrefillTokensThreshold is null or >= 0,
-            $"active_prefill_tokens_threshold must be greater than or equal to 0, got {flags.ActivePrefillTokensThreshold}");
+            $"active_prefill_tokens_threshold must be greater than or equal to 0, got {flags.ActivePrefillTokensThreshold}"
+        );
         Require(
             flags.ActivePrefillTokensThresholdFrac is not { } fraction || (double.IsFinite(fraction) && fraction >= 0),
-            "active_prefill_tokens_threshold_frac must be a finite value greater than or equal to 0.0, got " +
-            PythonText.Display(flags.ActivePrefillTokensThresholdFrac));
+            "active_prefill_tokens_threshold_frac must be a finite value greater than or equal to 0.0, got "
+                + PythonText.Display(flags.ActivePrefillTokensThresholdFrac)
+        );
     }
 
     /// <summary>Limits of the kv mode.</summary>
@@ -47,28 +51,35 @@ internal static class RouterLimits
         RequireWord("prefill load model", settings.RouterPrefillLoadModel, "none", "ais");
         RequireWord("approximate cache policy", settings.RouterApproximateCachePolicy, "ttl", "lru");
         RequireWord(
-            "conditional_disagg_policy", settings.Conditional.Policy ?? "isl_bounding", "isl_bounding", "prefill_load", "isl_or_load");
+            "conditional_disagg_policy",
+            settings.Conditional.Policy ?? "isl_bounding",
+            "isl_bounding",
+            "prefill_load",
+            "isl_or_load"
+        );
         CheckCombinations(settings);
     }
 
     private static void CheckCombinations(KvRouterSettings settings)
     {
         var hash = settings.RouterTrackingHash;
-        Require(
-            hash is "public-xxh3-v1" or KeyedHash, $"router_tracking_hash must be public-xxh3-v1 or {KeyedHash}, got \"{hash}\"");
+        Require(hash is "public-xxh3-v1" or KeyedHash, $"router_tracking_hash must be public-xxh3-v1 or {KeyedHash}, got \"{hash}\"");
         var hasKey = settings.RouterTrackingKeyFile is not null || settings.RouterTrackingKeyId is not null;
         Require(hash == KeyedHash || !hasKey, $"router tracking key options require router_tracking_hash={KeyedHash}");
         Require(hash != KeyedHash || settings.RouterTrackingKeyFile is not null, $"{KeyedHash} requires router_tracking_key_file");
         Require(
             !settings.RouterTrackOutputBlocks || settings.RouterTrackActiveBlocks,
-            "router_track_output_blocks requires router_track_active_blocks=true");
+            "router_track_output_blocks requires router_track_active_blocks=true"
+        );
+        Require(!settings.EnableSessionPrefixIndex || settings.UseKvEvents, "enable_session_prefix_index requires use_kv_events=true");
         Require(
-            !settings.EnableSessionPrefixIndex || settings.UseKvEvents, "enable_session_prefix_index requires use_kv_events=true");
-        Require(
-            settings.RouterPredictedTtlSeconds is null || settings.UseKvEvents, "router_predicted_ttl_secs requires use_kv_events=true");
+            settings.RouterPredictedTtlSeconds is null || settings.UseKvEvents,
+            "router_predicted_ttl_secs requires use_kv_events=true"
+        );
         Require(
             settings.RouterApproximateCachePolicy != "lru" || !settings.UseKvEvents,
-            "router_approximate_cache_policy=lru requires use_kv_events=false; the local side indexer is TTL-only");
+            "router_approximate_cache_policy=lru requires use_kv_events=false; the local side indexer is TTL-only"
+        );
     }
 
     private static void RequireNotNegative(string name, double value) =>

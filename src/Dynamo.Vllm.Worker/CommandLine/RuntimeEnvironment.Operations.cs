@@ -49,7 +49,8 @@ public sealed record SystemServerEnvironment
                 null or "notready" => false,
                 "ready" => true,
                 var word => throw new ConfigurationException(
-                    $"DYN_SYSTEM_STARTING_HEALTH_STATUS={PythonText.Quote(word)}: expected ready or notready"),
+                    $"DYN_SYSTEM_STARTING_HEALTH_STATUS={PythonText.Quote(word)}: expected ready or notready"
+                ),
             },
         };
     }
@@ -64,7 +65,8 @@ public sealed record SystemServerEnvironment
         if (!PythonText.TryParseInteger(text, out var port) || port > PortMax)
         {
             throw new ConfigurationException(
-                $"DYN_SYSTEM_PORT={PythonText.Quote(text)}: expected a port up to {PortMax}, or -1 for no server");
+                $"DYN_SYSTEM_PORT={PythonText.Quote(text)}: expected a port up to {PortMax}, or -1 for no server"
+            );
         }
 
         return (int)Math.Max(port, -1);
@@ -96,16 +98,17 @@ public sealed record HealthEnvironment
 
     public TimeSpan EngineShutdownTimeout { get; init; } = TimeSpan.FromSeconds(60);
 
-    internal static HealthEnvironment Read(EnvironmentReader reader) => new()
-    {
-        CanariesEnabled = reader.Flag("DYN_HEALTH_CHECK_ENABLED"),
-        CanaryIdle = reader.PositiveSeconds("DYN_CANARY_WAIT_TIME", 10),
-        CanaryTimeout = reader.PositiveSeconds("DYN_HEALTH_CHECK_REQUEST_TIMEOUT", 3),
-        Payload = reader.Text("DYN_HEALTH_CHECK_PAYLOAD"),
-        EngineCheckInterval = reader.PositiveSeconds("DYN_ENGINE_HEALTH_CHECK_INTERVAL", 2),
-        EngineCheckTimeout = reader.PositiveSeconds("DYN_ENGINE_HEALTH_CHECK_TIMEOUT", 30),
-        EngineShutdownTimeout = reader.PositiveSeconds("DYN_ENGINE_HEALTH_SHUTDOWN_TIMEOUT", 60),
-    };
+    internal static HealthEnvironment Read(EnvironmentReader reader) =>
+        new()
+        {
+            CanariesEnabled = reader.Flag("DYN_HEALTH_CHECK_ENABLED"),
+            CanaryIdle = reader.PositiveSeconds("DYN_CANARY_WAIT_TIME", 10),
+            CanaryTimeout = reader.PositiveSeconds("DYN_HEALTH_CHECK_REQUEST_TIMEOUT", 3),
+            Payload = reader.Text("DYN_HEALTH_CHECK_PAYLOAD"),
+            EngineCheckInterval = reader.PositiveSeconds("DYN_ENGINE_HEALTH_CHECK_INTERVAL", 2),
+            EngineCheckTimeout = reader.PositiveSeconds("DYN_ENGINE_HEALTH_CHECK_TIMEOUT", 30),
+            EngineShutdownTimeout = reader.PositiveSeconds("DYN_ENGINE_HEALTH_SHUTDOWN_TIMEOUT", 60),
+        };
 }
 
 /// <summary>Time budgets of a graceful stop.</summary>
@@ -117,11 +120,12 @@ public sealed record ShutdownEnvironment
     /// <summary>For requests in flight once no new ones are taken.</summary>
     public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(900);
 
-    internal static ShutdownEnvironment Read(EnvironmentReader reader) => new()
-    {
-        GracePeriod = reader.Seconds("DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS", 5),
-        DrainTimeout = reader.Seconds("DYN_RUNTIME_GRACEFUL_SHUTDOWN_TIMEOUT_SECS", 900),
-    };
+    internal static ShutdownEnvironment Read(EnvironmentReader reader) =>
+        new()
+        {
+            GracePeriod = reader.Seconds("DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS", 5),
+            DrainTimeout = reader.Seconds("DYN_RUNTIME_GRACEFUL_SHUTDOWN_TIMEOUT_SECS", 900),
+        };
 }
 
 /// <summary>How log lines look and which are written.</summary>
@@ -138,18 +142,19 @@ public sealed record LoggingEnvironment
     /// <summary>Level of vLLM's own loggers.</summary>
     public string VllmLevel { get; init; } = "INFO";
 
-    internal static LoggingEnvironment Read(EnvironmentReader reader) => new()
-    {
-        Filter = reader.Text("DYN_LOG"),
-        JsonLines = reader.Text("DYN_LOGGING_CONSOLE_FORMAT")?.Trim().ToLowerInvariant() switch
+    internal static LoggingEnvironment Read(EnvironmentReader reader) =>
+        new()
         {
-            "jsonl" => true,
-            "readable" => false,
-            _ => reader.Flag("DYN_LOGGING_JSONL"),
-        },
-        DisableAnsi = reader.Flag("DYN_SDK_DISABLE_ANSI_LOGGING"),
-        VllmLevel = reader.Text("VLLM_LOGGING_LEVEL") ?? "INFO",
-    };
+            Filter = reader.Text("DYN_LOG"),
+            JsonLines = reader.Text("DYN_LOGGING_CONSOLE_FORMAT")?.Trim().ToLowerInvariant() switch
+            {
+                "jsonl" => true,
+                "readable" => false,
+                _ => reader.Flag("DYN_LOGGING_JSONL"),
+            },
+            DisableAnsi = reader.Flag("DYN_SDK_DISABLE_ANSI_LOGGING"),
+            VllmLevel = reader.Text("VLLM_LOGGING_LEVEL") ?? "INFO",
+        };
 }
 
 /// <summary>Where this worker stands in the cluster, for transfers between prefill and decode.</summary>
@@ -194,10 +199,11 @@ public sealed record LoraEnvironment
 
     public bool HotSwap { get; init; }
 
-    internal static LoraEnvironment Read(EnvironmentReader reader) => new()
-    {
-        Enabled = reader.Flag("DYN_LORA_ENABLED"),
-        Path = reader.Text("DYN_LORA_PATH"),
-        HotSwap = reader.Flag("DYN_LORA_HOTSWAP_ENABLED"),
-    };
+    internal static LoraEnvironment Read(EnvironmentReader reader) =>
+        new()
+        {
+            Enabled = reader.Flag("DYN_LORA_ENABLED"),
+            Path = reader.Text("DYN_LORA_PATH"),
+            HotSwap = reader.Flag("DYN_LORA_HOTSWAP_ENABLED"),
+        };
 }

@@ -110,7 +110,8 @@ public sealed record RuntimeEnvironment
     // Without a word to the contrary a worker counts as a GPU worker, also on a machine that has none.
     private static string ReadDeviceType(EnvironmentReader reader)
     {
-        var hidden = reader.IsSet("CUDA_VISIBLE_DEVICES")
+        var hidden =
+            reader.IsSet("CUDA_VISIBLE_DEVICES")
             && (reader.Text("CUDA_VISIBLE_DEVICES") ?? string.Empty).Trim().ToLowerInvariant() is "" or "-1" or "none" or "void";
         return hidden || reader.Text("NVIDIA_VISIBLE_DEVICES")?.Trim().ToLowerInvariant() is "none" or "void" ? "cpu" : "cuda";
     }

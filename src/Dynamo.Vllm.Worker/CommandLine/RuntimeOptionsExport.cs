@@ -45,7 +45,10 @@ public static class RuntimeOptionsExport
     }
 
     /// <summary>The environment with the changes in it.</summary>
-    public static IReadOnlyDictionary<string, string> Apply(IReadOnlyDictionary<string, string> environment, IReadOnlyDictionary<string, string?> changes)
+    public static IReadOnlyDictionary<string, string> Apply(
+        IReadOnlyDictionary<string, string> environment,
+        IReadOnlyDictionary<string, string?> changes
+    )
     {
         var applied = new Dictionary<string, string>(environment, StringComparer.Ordinal);
         foreach (var (variable, value) in changes)

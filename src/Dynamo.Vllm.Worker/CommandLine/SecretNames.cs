@@ -7,11 +7,29 @@ internal static class SecretNames
 
     // Anywhere in the name of a variable.
     private static readonly string[] VariableParts =
-        ["TOKEN", "API_KEY", "SECRET", "PASSWORD", "CREDENTIAL", "AUTH", "PRIVATE_KEY", "ACCESS_KEY"];
+    [
+        "TOKEN",
+        "API_KEY",
+        "SECRET",
+        "PASSWORD",
+        "CREDENTIAL",
+        "AUTH",
+        "PRIVATE_KEY",
+        "ACCESS_KEY",
+    ];
 
     // At the end of an option's name. "token" elsewhere in it is about text, as in max_num_batched_tokens and skip_tokenizer_init.
     private static readonly string[] OptionEndings =
-        ["_token", "api_key", "password", "secret", "credential", "credentials", "private_key", "access_key"];
+    [
+        "_token",
+        "api_key",
+        "password",
+        "secret",
+        "credential",
+        "credentials",
+        "private_key",
+        "access_key",
+    ];
 
     public static bool IsSecretVariable(string name) => VariableParts.Any(part => name.Contains(part, StringComparison.OrdinalIgnoreCase));
 
@@ -29,8 +47,8 @@ internal static class SecretNames
             var name = (equals < 0 ? argument : argument[..equals]).TrimStart('-').Replace('-', '_');
             var isSecretFlag = isFlag && IsSecretOption(name);
             yield return nextIsSecret && !isFlag ? Redacted
-                : isSecretFlag && equals >= 0 ? argument[..(equals + 1)] + Redacted
-                : argument;
+            : isSecretFlag && equals >= 0 ? argument[..(equals + 1)] + Redacted
+            : argument;
             nextIsSecret = isSecretFlag && equals < 0;
         }
     }

@@ -9,7 +9,11 @@ public sealed record StructuralTagSetting(StructuralTag? Tag)
 {
     private static readonly string[] Fields =
     [
-        "scope", "schema", "allow_tool_calls_with_structured_output", "exclude_special_tokens", "reasoning_boundary",
+        "scope",
+        "schema",
+        "allow_tool_calls_with_structured_output",
+        "exclude_special_tokens",
+        "reasoning_boundary",
         "tool_arguments_any_order",
     ];
 
@@ -95,13 +99,14 @@ public sealed record StructuralTagSetting(StructuralTag? Tag)
         };
     }
 
-    private static string TypeName(JsonNode? node) => node?.GetValueKind() switch
-    {
-        null or JsonValueKind.Null => "null",
-        JsonValueKind.Object => "object",
-        JsonValueKind.Array => "array",
-        JsonValueKind.String => "str",
-        JsonValueKind.True or JsonValueKind.False => "bool",
-        _ => node.ToJsonString().AsSpan().IndexOfAny('.', 'e', 'E') < 0 ? "int" : "float",
-    };
+    private static string TypeName(JsonNode? node) =>
+        node?.GetValueKind() switch
+        {
+            null or JsonValueKind.Null => "null",
+            JsonValueKind.Object => "object",
+            JsonValueKind.Array => "array",
+            JsonValueKind.String => "str",
+            JsonValueKind.True or JsonValueKind.False => "bool",
+            _ => node.ToJsonString().AsSpan().IndexOfAny('.', 'e', 'E') < 0 ? "int" : "float",
+        };
 }

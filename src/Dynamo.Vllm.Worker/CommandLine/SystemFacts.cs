@@ -25,7 +25,8 @@ public static class SystemFacts
     }
 
     /// <summary>"glibc2.36".</summary>
-    private static string LibcName() => (ToolOutput.Read("getconf", "GNU_LIBC_VERSION") ?? "glibc").Trim().Replace(" ", "", StringComparison.Ordinal);
+    private static string LibcName() =>
+        (ToolOutput.Read("getconf", "GNU_LIBC_VERSION") ?? "glibc").Trim().Replace(" ", "", StringComparison.Ordinal);
 
     private static string ReadKernel(string name)
     {

@@ -34,7 +34,8 @@ internal static class TransportVariables
 
         return values.ClientCertificatePath is not null && values.AuthorityPath is null && !values.Insecure
             ? throw new ConfigurationException(
-                "DYN_TCP_TLS_CLIENT_CERT_PATH needs DYN_TCP_TLS_CA_CERT_PATH (or DYN_TCP_TLS_INSECURE) to verify the peer")
+                "DYN_TCP_TLS_CLIENT_CERT_PATH needs DYN_TCP_TLS_CA_CERT_PATH (or DYN_TCP_TLS_INSECURE) to verify the peer"
+            )
             : values;
     }
 
@@ -55,8 +56,11 @@ internal static class TransportVariables
             throw new ConfigurationException($"NATS_SERVER={PythonText.Quote(values.Server)}: must start with nats:// or tls://");
         }
 
-        var asksForTls = values.AuthorityPath is not null || values.ClientCertificatePath is not null
-            || values.ClientKeyPath is not null || values.Insecure;
+        var asksForTls =
+            values.AuthorityPath is not null
+            || values.ClientCertificatePath is not null
+            || values.ClientKeyPath is not null
+            || values.Insecure;
         return asksForTls && !values.IsSecure
             ? throw new ConfigurationException($"NATS_TLS_* needs a tls:// address, but NATS_SERVER is {PythonText.Quote(values.Server)}")
             : values;
@@ -73,13 +77,16 @@ internal static class TransportVariables
             StartupTimeLimit = reader.PositiveSeconds("ETCD_STARTUP_CONNECT_TIMEOUT_SECONDS", 120),
             PingInterval = reader.Seconds("ETCD_KEEPALIVE_INTERVAL_SECONDS", 15),
             PingTimeLimit = reader.Seconds("ETCD_KEEPALIVE_TIMEOUT_SECONDS", 10),
-            Login = reader.Text("ETCD_AUTH_USERNAME") is { } user && reader.Text("ETCD_AUTH_PASSWORD") is { } password
-                ? new EtcdLogin(user, password)
-                : null,
-            Tls = reader.Text("ETCD_AUTH_CA") is { } authority && reader.Text("ETCD_AUTH_CLIENT_CERT") is { } certificate
+            Login =
+                reader.Text("ETCD_AUTH_USERNAME") is { } user && reader.Text("ETCD_AUTH_PASSWORD") is { } password
+                    ? new EtcdLogin(user, password)
+                    : null,
+            Tls =
+                reader.Text("ETCD_AUTH_CA") is { } authority
+                && reader.Text("ETCD_AUTH_CLIENT_CERT") is { } certificate
                 && reader.Text("ETCD_AUTH_CLIENT_KEY") is { } key
-                ? new EtcdTls(authority, certificate, key)
-                : null,
+                    ? new EtcdTls(authority, certificate, key)
+                    : null,
         };
     }
 

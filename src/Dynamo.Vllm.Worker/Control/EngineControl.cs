@@ -26,8 +26,13 @@ internal sealed class EngineControl
     private bool _hasWeightVersion;
 
     public EngineControl(
-        IEngine engine, WorkerRegistration registration, ServedEndpoint generate, ExpectedSilence silence, AdapterTable? adapters,
-        Func<IReadOnlyList<string>, CancellationToken, Task> setTaints)
+        IEngine engine,
+        WorkerRegistration registration,
+        ServedEndpoint generate,
+        ExpectedSilence silence,
+        AdapterTable? adapters,
+        Func<IReadOnlyList<string>, CancellationToken, Task> setTaints
+    )
     {
         _engine = engine;
         _registration = registration;
@@ -42,17 +47,27 @@ internal sealed class EngineControl
         Add(routes, "control/sleep", SleepAsync);
         Add(routes, "control/wake_up", WakeUpAsync);
         routes.Add("control/start_profile", StartProfileAsync);
-        routes.Add("control/stop_profile", (_, cancellation) => AnswerAsync(() => CallAsync("stop_profile", null, "Profiling stopped", cancellation)));
+        routes.Add(
+            "control/stop_profile",
+            (_, cancellation) => AnswerAsync(() => CallAsync("stop_profile", null, "Profiling stopped", cancellation))
+        );
         Add(routes, "liveness_probe", LivenessAsync);
         Add(routes, "pause_generation", PauseAsync);
         Add(routes, "resume_generation", ResumeAsync);
         Add(routes, "flush_cache", (_, cancellation) => CallAsync("reset_prefix_cache", null, "Cache flushed", cancellation));
-        Add(routes, "get_weight_version", (_, _) => Task.FromResult(new JsonObject
-        {
-            ["status"] = "ok",
-            ["version"] = _weightVersion?.DeepClone(),
-            ["version_declared"] = _hasWeightVersion,
-        }));
+        Add(
+            routes,
+            "get_weight_version",
+            (_, _) =>
+                Task.FromResult(
+                    new JsonObject
+                    {
+                        ["status"] = "ok",
+                        ["version"] = _weightVersion?.DeepClone(),
+                        ["version_declared"] = _hasWeightVersion,
+                    }
+                )
+        );
         Add(routes, "set_weight_version", SetWeightVersionAsync);
         Add(routes, "update_weights_from_tensor", (_, _) => Task.FromResult(Failure("update_weights_from_tensor is not implemented")));
         routes.Add("update/model_taints", SetTaintsAsync);
@@ -60,9 +75,13 @@ internal sealed class EngineControl
 
     /// <summary>A call whose body is an object; null stands for an empty one.</summary>
     private void Add(EngineRoutes routes, string path, Func<JsonObject, CancellationToken, Task<JsonObject>> handler) =>
-        routes.Add(path, (body, cancellation) => body is null or JsonObject
-            ? AnswerAsync(() => handler((JsonObject?)body ?? [], cancellation))
-            : Task.FromResult(Failure("request body must be a JSON object")));
+        routes.Add(
+            path,
+            (body, cancellation) =>
+                body is null or JsonObject
+                    ? AnswerAsync(() => handler((JsonObject?)body ?? [], cancellation))
+                    : Task.FromResult(Failure("request body must be a JSON object"))
+        );
 
     /// <summary>What the engine could not do is an answer, too.</summary>
     private async Task<JsonObject> AnswerAsync(Func<Task<JsonObject>> call)
@@ -123,7 +142,9 @@ internal sealed class EngineControl
         {
             _needsWakeUp = true;
             await _engine.CallAsync("pause", null, CancellationToken.None).ConfigureAwait(false);
-            await _engine.CallAsync("sleep", level is null ? null : new JsonObject { ["level"] = level.DeepClone() }, CancellationToken.None).ConfigureAwait(false);
+            await _engine
+                .CallAsync("sleep", level is null ? null : new JsonObject { ["level"] = level.DeepClone() }, CancellationToken.None)
+                .ConfigureAwait(false);
             _isAsleep = true;
             _needsWakeUp = false;
             return Success($"Engine slept (level={PythonValues.Show(level)})");
@@ -155,9 +176,12 @@ internal sealed class EngineControl
                 return Success("Engine already awake");
             }
 
-            await _engine.CallAsync("wake_up", new JsonObject { ["tags"] = body["tags"]?.DeepClone() }, CancellationToken.None).ConfigureAwait(false);
+            await _engine
+                .CallAsync("wake_up", new JsonObject { ["tags"] = body["tags"]?.DeepClone() }, CancellationToken.None)
+                .ConfigureAwait(false);
             await _engine.CallAsync("resume", null, CancellationToken.None).ConfigureAwait(false);
-            await _registration.ShowAsync(_generate, HiddenReasons.Asleep, CancellationToken.None).ConfigureAwait(false); // a leaving worker stays away
+            // A leaving worker stays away.
+            await _registration.ShowAsync(_generate, HiddenReasons.Asleep, CancellationToken.None).ConfigureAwait(false);
             _isAsleep = false;
             _needsWakeUp = false;
             return Success("Engine woke");
@@ -185,7 +209,9 @@ internal sealed class EngineControl
 
         try
         {
-            await _engine.CallAsync("pause", new JsonObject { ["mode"] = mode, ["clear_cache"] = clear }, CancellationToken.None).ConfigureAwait(false);
+            await _engine
+                .CallAsync("pause", new JsonObject { ["mode"] = mode, ["clear_cache"] = clear }, CancellationToken.None)
+                .ConfigureAwait(false);
         }
         catch (EngineCallException)
         {
@@ -193,7 +219,13 @@ internal sealed class EngineControl
             throw;
         }
 
-        return new JsonObject { ["status"] = "ok", ["message"] = "Engine paused", ["mode"] = mode, ["clear_cache"] = clear };
+        return new JsonObject
+        {
+            ["status"] = "ok",
+            ["message"] = "Engine paused",
+            ["mode"] = mode,
+            ["clear_cache"] = clear,
+        };
     }
 
     private async Task<JsonObject> ResumeAsync(JsonObject body, CancellationToken cancellationToken)
@@ -221,10 +253,17 @@ internal sealed class EngineControl
         return Task.FromResult(new JsonObject { ["status"] = "ok", ["version"] = version?.DeepClone() });
     }
 
-    private Task<JsonObject> StartProfileAsync(JsonNode? body, CancellationToken cancellationToken) => body is JsonObject request
-        ? AnswerAsync(() => CallAsync(
-            "start_profile", new JsonObject { ["profile_prefix"] = request["profile_prefix"]?.DeepClone() }, "Profiling started", cancellationToken))
-        : throw new EngineRouteException($"AttributeError: '{PythonValues.TypeName(body)}' object has no attribute 'get'");
+    private Task<JsonObject> StartProfileAsync(JsonNode? body, CancellationToken cancellationToken) =>
+        body is JsonObject request
+            ? AnswerAsync(() =>
+                CallAsync(
+                    "start_profile",
+                    new JsonObject { ["profile_prefix"] = request["profile_prefix"]?.DeepClone() },
+                    "Profiling started",
+                    cancellationToken
+                )
+            )
+            : throw new EngineRouteException($"AttributeError: '{PythonValues.TypeName(body)}' object has no attribute 'get'");
 
     private async Task<JsonObject> SetTaintsAsync(JsonNode? body, CancellationToken cancellationToken)
     {

@@ -5,7 +5,8 @@ using Dynamo.Vllm.Core;
 
 namespace Dynamo.Vllm.Worker.Control;
 
-/// <summary>What Python makes of a JSON value: the reference's control calls take a member of any type and show it in their answers.</summary>
+/// <summary>What Python makes of a JSON value: the reference's control calls take a member of any type and show it in their
+/// answers.</summary>
 internal static class PythonValues
 {
     /// <summary>As <c>str()</c> shows it.</summary>
@@ -13,47 +14,51 @@ internal static class PythonValues
         value?.GetValueKind() == JsonValueKind.String ? value.GetValue<string>() : Represent(value);
 
     /// <summary>As <c>bool()</c> takes it.</summary>
-    public static bool IsTrue(JsonNode? value) => value switch
-    {
-        null => false,
-        JsonArray array => array.Count > 0,
-        JsonObject map => map.Count > 0,
-        _ => value.GetValueKind() switch
+    public static bool IsTrue(JsonNode? value) =>
+        value switch
         {
-            JsonValueKind.True => true,
-            JsonValueKind.String => value.GetValue<string>().Length > 0,
-            JsonValueKind.Number => value.GetValue<double>() != 0,
-            _ => false,
-        },
-    };
+            null => false,
+            JsonArray array => array.Count > 0,
+            JsonObject map => map.Count > 0,
+            _ => value.GetValueKind() switch
+            {
+                JsonValueKind.True => true,
+                JsonValueKind.String => value.GetValue<string>().Length > 0,
+                JsonValueKind.Number => value.GetValue<double>() != 0,
+                _ => false,
+            },
+        };
 
     /// <summary>Name of its type.</summary>
-    public static string TypeName(JsonNode? value) => value switch
-    {
-        null => "NoneType",
-        JsonArray => "list",
-        JsonObject => "dict",
-        _ => value.GetValueKind() switch
+    public static string TypeName(JsonNode? value) =>
+        value switch
         {
-            JsonValueKind.True or JsonValueKind.False => "bool",
-            JsonValueKind.String => "str",
-            _ => IsInteger(value) ? "int" : "float",
-        },
-    };
+            null => "NoneType",
+            JsonArray => "list",
+            JsonObject => "dict",
+            _ => value.GetValueKind() switch
+            {
+                JsonValueKind.True or JsonValueKind.False => "bool",
+                JsonValueKind.String => "str",
+                _ => IsInteger(value) ? "int" : "float",
+            },
+        };
 
-    private static string Represent(JsonNode? value) => value switch
-    {
-        null => "None",
-        JsonArray array => $"[{string.Join(", ", array.Select(Represent))}]",
-        JsonObject map => $"{{{string.Join(", ", map.Select(pair => $"{PythonString.Represent(pair.Key)}: {Represent(pair.Value)}"))}}}",
-        _ => value.GetValueKind() switch
+    private static string Represent(JsonNode? value) =>
+        value switch
         {
-            JsonValueKind.True => "True",
-            JsonValueKind.False => "False",
-            JsonValueKind.String => PythonString.Represent(value.GetValue<string>()),
-            _ => IsInteger(value) ? value.ToJsonString() : value.GetValue<double>().ToString("R", CultureInfo.InvariantCulture),
-        },
-    };
+            null => "None",
+            JsonArray array => $"[{string.Join(", ", array.Select(Represent))}]",
+            JsonObject map =>
+                $"{{{string.Join(", ", map.Select(pair => $"{PythonString.Represent(pair.Key)}: {Represent(pair.Value)}"))}}}",
+            _ => value.GetValueKind() switch
+            {
+                JsonValueKind.True => "True",
+                JsonValueKind.False => "False",
+                JsonValueKind.String => PythonString.Represent(value.GetValue<string>()),
+                _ => IsInteger(value) ? value.ToJsonString() : value.GetValue<double>().ToString("R", CultureInfo.InvariantCulture),
+            },
+        };
 
     private static bool IsInteger(JsonNode number) => !number.ToJsonString().AsSpan().ContainsAny('.', 'e', 'E');
 }

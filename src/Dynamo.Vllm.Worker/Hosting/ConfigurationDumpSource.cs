@@ -10,8 +10,12 @@ namespace Dynamo.Vllm.Worker.Hosting;
 internal static class ConfigurationDumpSource
 {
     public static async Task<string> RenderAsync(
-        ResolvedConfiguration configuration, IReadOnlyDictionary<string, string> environment, PythonInstallation python, IEngine engine,
-        CancellationToken cancellationToken)
+        ResolvedConfiguration configuration,
+        IReadOnlyDictionary<string, string> environment,
+        PythonInstallation python,
+        IEngine engine,
+        CancellationToken cancellationToken
+    )
     {
         var packages = await engine.CallAsync("installed_packages", null, cancellationToken).ConfigureAwait(false);
         var facts = new ConfigurationDumpFacts
@@ -36,6 +40,11 @@ internal static class ConfigurationDumpSource
         var numbers = python.Version.Split(' ')[0].Split('.');
         var digits = numbers.Length > 2 ? string.Concat(numbers[2].TakeWhile(char.IsAsciiDigit)) : "";
         var micro = int.TryParse(digits, CultureInfo.InvariantCulture, out var number) ? number : 0;
-        return new JsonObject { ["major"] = python.Major, ["minor"] = python.Minor, ["micro"] = micro };
+        return new JsonObject
+        {
+            ["major"] = python.Major,
+            ["minor"] = python.Minor,
+            ["micro"] = micro,
+        };
     }
 }

@@ -20,7 +20,13 @@ internal sealed partial class ModelCardSource
     private readonly ILogger<ModelCardSource> _logger;
     private ModelFiles? _files; // with the model's own chat template; the stages come up one after the other
 
-    public ModelCardSource(WorkerSettings settings, StatusServerStage server, HostedFiles hosted, TimeProvider time, ILogger<ModelCardSource> logger)
+    public ModelCardSource(
+        WorkerSettings settings,
+        StatusServerStage server,
+        HostedFiles hosted,
+        TimeProvider time,
+        ILogger<ModelCardSource> logger
+    )
     {
         _settings = settings;
         _server = server;
@@ -29,7 +35,11 @@ internal sealed partial class ModelCardSource
         _logger = logger;
     }
 
-    public async Task<ModelCard> CreateAsync(ResolvedConfiguration configuration, EngineDescription engine, CancellationToken cancellationToken)
+    public async Task<ModelCard> CreateAsync(
+        ResolvedConfiguration configuration,
+        EngineDescription engine,
+        CancellationToken cancellationToken
+    )
     {
         var host = CreateHost(configuration);
         var files = Read(configuration, engine, configuration.CustomJinjaTemplate, withSiblings: host is not null);
@@ -46,39 +56,62 @@ internal sealed partial class ModelCardSource
         return ModelCardFactory.Create(configuration, engine, files, topology, []);
     }
 
-    /// <summary>The cards of LoRA adapters: of the same files, but that the operator's chat template is not theirs, as in the reference.</summary>
+    /// <summary>The cards of LoRA adapters: of the same files, but that the operator's chat template is not theirs, as in the
+    /// reference.</summary>
     public AdapterCards CreateAdapterCards(
-        ResolvedConfiguration configuration, EngineDescription engine, WorkerRegistration registration, ServedEndpoint generate)
+        ResolvedConfiguration configuration,
+        EngineDescription engine,
+        WorkerRegistration registration,
+        ServedEndpoint generate
+    )
     {
         var host = CreateHost(configuration);
         var files = Read(configuration, engine, customTemplate: null, withSiblings: host is not null);
         return new AdapterCards(
-            registration, generate, host, files, configuration.ServedModelName, configuration.BaseModelNames,
-            (hosted, adapter) => ModelCardFactory.CreateForAdapter(configuration, engine, hosted, adapter));
+            registration,
+            generate,
+            host,
+            files,
+            configuration.ServedModelName,
+            configuration.BaseModelNames,
+            (hosted, adapter) => ModelCardFactory.CreateForAdapter(configuration, engine, hosted, adapter)
+        );
     }
 
     /// <summary>The card with other taints; those of the topology stay.</summary>
-    public static ModelCard Tainted(ModelCard card, IReadOnlyList<string> taints) => card with
-    {
-        RuntimeConfig = card.RuntimeConfig with
+    public static ModelCard Tainted(ModelCard card, IReadOnlyList<string> taints) =>
+        card with
         {
-            Taints = [.. taints, .. card.RuntimeConfig.Taints.Where(taint => taint.StartsWith("dynamo.topology/", StringComparison.Ordinal))],
-            HasTaintUpdate = true,
-        },
-    };
+            RuntimeConfig = card.RuntimeConfig with
+            {
+                Taints =
+                [
+                    .. taints,
+                    .. card.RuntimeConfig.Taints.Where(taint => taint.StartsWith("dynamo.topology/", StringComparison.Ordinal)),
+                ],
+                HasTaintUpdate = true,
+            },
+        };
 
     /// <summary>Each file is hashed, so the model's own ones once for all cards.</summary>
     private ModelFiles Read(ResolvedConfiguration configuration, EngineDescription engine, string? customTemplate, bool withSiblings)
     {
         var folder = ModelCardFactory.SourcePath(configuration, engine);
         return customTemplate is null
-            ? _files ??= ModelDirectory.Read(folder, customTemplate, withSiblings) : ModelDirectory.Read(folder, customTemplate, withSiblings);
+            ? _files ??= ModelDirectory.Read(folder, customTemplate, withSiblings)
+            : ModelDirectory.Read(folder, customTemplate, withSiblings);
     }
 
-    private MetadataHost? CreateHost(ResolvedConfiguration configuration) => _settings.Runtime.SelfHostMetadata && _server.Address is { } bound
-        ? new MetadataHost(_hosted, bound, configuration.EndpointId(configuration.Endpoint)) : null;
+    private MetadataHost? CreateHost(ResolvedConfiguration configuration) =>
+        _settings.Runtime.SelfHostMetadata && _server.Address is { } bound
+            ? new MetadataHost(_hosted, bound, configuration.EndpointId(configuration.Endpoint))
+            : null;
 
-    [LoggerMessage(EventId = 5008, Level = LogLevel.Warning, Message = "No status server is up (DYN_SYSTEM_PORT), or metadata hosting is off: "
-        + "the card names local files, so frontends need the same paths")]
+    [LoggerMessage(
+        EventId = 5008,
+        Level = LogLevel.Warning,
+        Message = "No status server is up (DYN_SYSTEM_PORT), or metadata hosting is off: "
+            + "the card names local files, so frontends need the same paths"
+    )]
     private static partial void LogFilesNotHosted(ILogger logger);
 }

@@ -25,8 +25,13 @@ internal sealed class PlaneFactory : IAsyncDisposable
     private readonly Lazy<NatsLink> _nats;
 
     public PlaneFactory(
-        RuntimePlanes planes, RuntimeEnvironment environment, IReadOnlyDictionary<string, string> variables,
-        ConnectionCap requestConnections, TimeProvider time, ILoggerFactory loggers)
+        RuntimePlanes planes,
+        RuntimeEnvironment environment,
+        IReadOnlyDictionary<string, string> variables,
+        ConnectionCap requestConnections,
+        TimeProvider time,
+        ILoggerFactory loggers
+    )
     {
         _variables = variables;
         _planes = planes;
@@ -37,34 +42,52 @@ internal sealed class PlaneFactory : IAsyncDisposable
         _nats = new Lazy<NatsLink>(() => new NatsLink(environment.Nats, time, loggers.CreateLogger<NatsLink>()));
         if (planes.Response == ResponsePlane.Quic)
         {
-            throw new ConfigurationException("--response-plane quic is not supported; use tcp here and on the frontend (DYN_RESPONSE_PLANE=tcp)");
+            throw new ConfigurationException(
+                "--response-plane quic is not supported; use tcp here and on the frontend (DYN_RESPONSE_PLANE=tcp)"
+            );
         }
     }
 
-    public IDiscovery CreateDiscovery() => _planes.Discovery switch
-    {
-        DiscoveryBackend.File => new FileDiscovery(_environment.FileStoreRoot, _time, _loggers.CreateLogger<FileDiscovery>()),
-        DiscoveryBackend.Memory => new MemoryDiscovery(),
-        DiscoveryBackend.Etcd => new EtcdDiscovery(_environment.Etcd, _time, _loggers.CreateLogger<EtcdDiscovery>()),
-        _ => new KubernetesDiscovery(new KubernetesOptions { Pod = PodIdentity.Read(_variables) }, _time, _loggers.CreateLogger<KubernetesDiscovery>()),
-    };
+    public IDiscovery CreateDiscovery() =>
+        _planes.Discovery switch
+        {
+            DiscoveryBackend.File => new FileDiscovery(_environment.FileStoreRoot, _time, _loggers.CreateLogger<FileDiscovery>()),
+            DiscoveryBackend.Memory => new MemoryDiscovery(),
+            DiscoveryBackend.Etcd => new EtcdDiscovery(_environment.Etcd, _time, _loggers.CreateLogger<EtcdDiscovery>()),
+            _ => new KubernetesDiscovery(
+                new KubernetesOptions { Pod = PodIdentity.Read(_variables) },
+                _time,
+                _loggers.CreateLogger<KubernetesDiscovery>()
+            ),
+        };
 
     public IConnectionSecurity CreateSecurity()
     {
         var tls = _environment.Tcp.Tls;
-        return tls.ListensWithTls || tls.DialsWithTls ? new TlsConnections(tls, _time, _loggers.CreateLogger<TlsConnections>()) : new PlainConnections();
+        return tls.ListensWithTls || tls.DialsWithTls
+            ? new TlsConnections(tls, _time, _loggers.CreateLogger<TlsConnections>())
+            : new PlainConnections();
     }
 
-    public IRequestPlane CreateRequestPlane(RequestDispatcher dispatcher, IConnectionSecurity security) => _planes.Request switch
-    {
-        RequestPlane.Tcp => new TcpRequestPlane(TcpOptions(_environment.Tcp), dispatcher, security, _loggers.CreateLogger<TcpRequestPlane>()),
-        _ => new NatsRequestPlane(_nats.Value, dispatcher, _time, _loggers.CreateLogger<NatsRequestPlane>()),
-    };
+    public IRequestPlane CreateRequestPlane(RequestDispatcher dispatcher, IConnectionSecurity security) =>
+        _planes.Request switch
+        {
+            RequestPlane.Tcp => new TcpRequestPlane(
+                TcpOptions(_environment.Tcp),
+                dispatcher,
+                security,
+                _loggers.CreateLogger<TcpRequestPlane>()
+            ),
+            _ => new NatsRequestPlane(_nats.Value, dispatcher, _time, _loggers.CreateLogger<NatsRequestPlane>()),
+        };
 
     /// <summary>The event plane of a worker in the namespace. Brokers are looked up once, here, as in the reference.</summary>
     /// <exception cref="ConfigurationException">A broker is wanted, and none is named or registered.</exception>
     public async Task<IEventPlane> CreateEventPlaneAsync(
-        WorkerRegistration registration, string @namespace, CancellationToken cancellationToken)
+        WorkerRegistration registration,
+        string @namespace,
+        CancellationToken cancellationToken
+    )
     {
         if (_planes.Event == EventPlane.Nats)
         {
@@ -85,7 +108,10 @@ internal sealed class PlaneFactory : IAsyncDisposable
 
     /// <summary>DYN_ZMQ_BROKER_URL, else what DYN_ZMQ_BROKER_ENABLED finds; null: no broker is wanted (kv-and-load.md, 5.4).</summary>
     private async Task<ZmqBrokerAddresses?> FindBrokersAsync(
-        WorkerRegistration registration, string @namespace, CancellationToken cancellationToken)
+        WorkerRegistration registration,
+        string @namespace,
+        CancellationToken cancellationToken
+    )
     {
         if (_environment.EventBrokerUrl is { } url)
         {
@@ -107,9 +133,11 @@ internal sealed class PlaneFactory : IAsyncDisposable
         var channels = await registration
             .ListAsync(DiscoveryRecord.EventChannels, ZmqBrokerAddresses.KeyPrefix(@namespace), cancellationToken)
             .ConfigureAwait(false);
-        return ZmqBrokerAddresses.FromChannels(channels) ?? throw new ConfigurationException(
-            $"DYN_ZMQ_BROKER_ENABLED is set and no broker is registered for namespace '{@namespace}' in {_planes.Discovery} discovery: "
-            + "start the broker first, or name it in DYN_ZMQ_BROKER_URL");
+        return ZmqBrokerAddresses.FromChannels(channels)
+            ?? throw new ConfigurationException(
+                $"DYN_ZMQ_BROKER_ENABLED is set and no broker is registered for namespace '{@namespace}' in {_planes.Discovery} discovery: "
+                    + "start the broker first, or name it in DYN_ZMQ_BROKER_URL"
+            );
     }
 
     private TcpPlaneOptions TcpOptions(TcpEnvironment tcp)

@@ -27,7 +27,8 @@ internal sealed partial class ServedEndpoints
 
     /// <summary>Waits until nothing runs, or until the limit.</summary>
     public async Task WhenIdleAsync(TimeSpan limit) =>
-        await Task.WhenAny(Task.WhenAll(_all.Select(endpoint => endpoint.Ledger.WhenIdle())), Task.Delay(limit, _time)).ConfigureAwait(false);
+        await Task.WhenAny(Task.WhenAll(_all.Select(endpoint => endpoint.Ledger.WhenIdle())), Task.Delay(limit, _time))
+            .ConfigureAwait(false);
 
     /// <summary>Ends whatever runs, with the error that lets its caller migrate it.</summary>
     public void Abort()

@@ -7,7 +7,8 @@ internal static class TemporaryFolders
 {
     private static readonly string[] Variables = ["TMPDIR", "TEMP", "TMP"];
 
-    /// <summary>Creates one where Python, too, puts such files: in the first place that takes a file, so that a missing, full or read-only TMPDIR is passed over.</summary>
+    /// <summary>Creates one where Python, too, puts such files: in the first place that takes a file, so that a missing, full or read-only
+    /// TMPDIR is passed over.</summary>
     /// <exception cref="ConfigurationException">None does.</exception>
     public static string Create(string prefix, IReadOnlyDictionary<string, string> environment)
     {
@@ -43,7 +44,13 @@ internal static class TemporaryFolders
 
             // With bytes in it: a full disk still takes names. It goes with its handle, also when writing fails.
             using var probe = new FileStream(
-                Path.Combine(folder, $".probe_{Path.GetRandomFileName()}"), FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0, FileOptions.DeleteOnClose);
+                Path.Combine(folder, $".probe_{Path.GetRandomFileName()}"),
+                FileMode.CreateNew,
+                FileAccess.Write,
+                FileShare.None,
+                bufferSize: 0,
+                FileOptions.DeleteOnClose
+            );
             probe.Write("probe"u8);
             return null;
         }

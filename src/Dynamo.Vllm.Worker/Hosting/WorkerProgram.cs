@@ -17,8 +17,9 @@ internal static class WorkerProgram
         {
             return Complain(
                 $"{ProgramIdentity.Name}: error: the limit of open files is {descriptors}, and at least {DescriptorLimit.Min} are needed: "
-                + "raise it (ulimit -n, LimitNOFILE= of systemd, ulimits of the container)\n",
-                ExitCodes.Failure);
+                    + "raise it (ulimit -n, LimitNOFILE= of systemd, ulimits of the container)\n",
+                ExitCodes.Failure
+            );
         }
 
         try
@@ -73,8 +74,8 @@ internal static class WorkerProgram
         builder.Services.AddSystemd();
         builder.Services.AddSingleton(outputs);
         builder.Services.AddDynamoWorker(settings);
-        builder.Services.Configure<Microsoft.Extensions.Hosting.HostOptions>(
-            options => options.ShutdownTimeout = Timeout.InfiniteTimeSpan); // each stage has its own bound
+        // Each stage has its own bound.
+        builder.Services.Configure<Microsoft.Extensions.Hosting.HostOptions>(options => options.ShutdownTimeout = Timeout.InfiniteTimeSpan);
         builder.Services.Configure<ConsoleLifetimeOptions>(options => options.SuppressStatusMessages = true);
         using var host = builder.Build();
         return await RunAsync(host, outputs).ConfigureAwait(false);

@@ -6,9 +6,11 @@ using Microsoft.Extensions.Hosting;
 
 namespace Dynamo.Vllm.Worker.Hosting;
 
-/// <summary>The worker's life as the host sees it: <see cref="StageSequence"/> up, and down for whatever reason (docs/operations.md, "Life of a worker").</summary>
+/// <summary>The worker's life as the host sees it: <see cref="StageSequence"/> up, and down for whatever reason (docs/operations.md, "Life
+/// of a worker").</summary>
 /// <remarks>
-/// A stop during the start ends it at once: nothing is registered any more, and the engine's processes are killed. A second signal changes nothing.
+/// A stop during the start ends it at once: nothing is registered any more, and the engine's processes are killed. A second signal changes
+/// nothing.
 /// The only hosted service, so that no order depends on registration.
 /// </remarks>
 internal sealed partial class WorkerService : IHostedService
@@ -22,8 +24,13 @@ internal sealed partial class WorkerService : IHostedService
     private int _isStopped;
 
     public WorkerService(
-        StageSequence stages, EngineArgumentsStage arguments, ServedEndpoints endpoints, HealthState health, WorkerLifetime lifetime,
-        ILogger<WorkerService> logger)
+        StageSequence stages,
+        EngineArgumentsStage arguments,
+        ServedEndpoints endpoints,
+        HealthState health,
+        WorkerLifetime lifetime,
+        ILogger<WorkerService> logger
+    )
     {
         _stages = stages;
         _arguments = arguments;
@@ -82,7 +89,11 @@ internal sealed partial class WorkerService : IHostedService
         }
     }
 
-    [LoggerMessage(EventId = 5009, Level = LogLevel.Information, Message = "Ready: serving {Model} after {Seconds:F1} s; a stop takes {StopSeconds:F0} s at most")]
+    [LoggerMessage(
+        EventId = 5009,
+        Level = LogLevel.Information,
+        Message = "Ready: serving {Model} after {Seconds:F1} s; a stop takes {StopSeconds:F0} s at most"
+    )]
     private static partial void LogReady(ILogger logger, string model, double seconds, double stopSeconds);
 
     [LoggerMessage(EventId = 5016, Level = LogLevel.Information, Message = "Stopped, exit code {ExitCode}")]

@@ -12,7 +12,8 @@ namespace Dynamo.Vllm.Worker.Hosting;
 /// <summary>The worker as services of a host.</summary>
 internal static class WorkerServices
 {
-    /// <summary>Adds everything that serves one engine to one Dynamo deployment. The order of the stages is the order of the worker's life.</summary>
+    /// <summary>Adds everything that serves one engine to one Dynamo deployment. The order of the stages is the order of the worker's
+    /// life.</summary>
     /// <remarks>The host brings <see cref="StandardOutputs"/> and logging.</remarks>
     public static IServiceCollection AddDynamoWorker(this IServiceCollection services, WorkerSettings settings)
     {
@@ -46,12 +47,21 @@ internal static class WorkerServices
         services.AddSingleton(provider =>
         {
             var runtime = provider.GetRequiredService<WorkerSettings>().Runtime;
-            var health = new HealthState(runtime.Health.CanariesEnabled, runtime.SystemServer.StartsReady, provider.GetRequiredService<TimeProvider>());
+            var health = new HealthState(
+                runtime.Health.CanariesEnabled,
+                runtime.SystemServer.StartsReady,
+                provider.GetRequiredService<TimeProvider>()
+            );
             health.Hold(true); // until the worker is registered
             return health;
         });
-        services.AddSingleton(provider => ConnectionCaps.For(
-            DescriptorLimit.Raise(), provider.GetRequiredService<TimeProvider>(), provider.GetRequiredService<ILogger<ConnectionCap>>()));
+        services.AddSingleton(provider =>
+            ConnectionCaps.For(
+                DescriptorLimit.Raise(),
+                provider.GetRequiredService<TimeProvider>(),
+                provider.GetRequiredService<ILogger<ConnectionCap>>()
+            )
+        );
         services.AddSingleton(provider =>
         {
             var page = new MetricsPage(provider.GetRequiredService<HealthState>());

@@ -8,4 +8,8 @@ namespace Dynamo.Vllm.Worker.Hosting;
 /// <param name="Runtime">What Dynamo's variables mean.</param>
 /// <param name="Planes">Which planes are used.</param>
 internal sealed record WorkerSettings(
-    WorkerArguments Arguments, IReadOnlyDictionary<string, string> Environment, RuntimeEnvironment Runtime, RuntimePlanes Planes);
+    WorkerArguments Arguments,
+    IReadOnlyDictionary<string, string> Environment,
+    RuntimeEnvironment Runtime,
+    RuntimePlanes Planes
+);

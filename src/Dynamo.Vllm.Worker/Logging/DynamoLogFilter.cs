@@ -49,13 +49,14 @@ internal sealed class DynamoLogFilter
 
     private static string Normalize(string target) => target.Replace("::", ".", StringComparison.Ordinal).ToLowerInvariant();
 
-    private static LogLevel Level(string word) => word.ToLowerInvariant() switch
-    {
-        "trace" => LogLevel.Trace,
-        "debug" => LogLevel.Debug,
-        "warn" or "warning" => LogLevel.Warning,
-        "error" => LogLevel.Error,
-        "off" or "none" => LogLevel.None,
-        _ => LogLevel.Information,
-    };
+    private static LogLevel Level(string word) =>
+        word.ToLowerInvariant() switch
+        {
+            "trace" => LogLevel.Trace,
+            "debug" => LogLevel.Debug,
+            "warn" or "warning" => LogLevel.Warning,
+            "error" => LogLevel.Error,
+            "off" or "none" => LogLevel.None,
+            _ => LogLevel.Information,
+        };
 }

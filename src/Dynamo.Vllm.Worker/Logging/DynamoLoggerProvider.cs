@@ -5,7 +5,8 @@ using Microsoft.Extensions.Logging.Console;
 
 namespace Dynamo.Vllm.Worker.Logging;
 
-/// <summary>Log lines on stderr in one of the reference's two forms (behaviour.md, 11). Formatted by the caller, written by another thread: no log call waits.</summary>
+/// <summary>Log lines on stderr in one of the reference's two forms (behaviour.md, 11). Formatted by the caller, written by another
+/// thread: no log call waits.</summary>
 internal sealed partial class DynamoLoggerProvider : ILoggerProvider
 {
     private readonly ConcurrentDictionary<string, DynamoLogger> _loggers = new();
@@ -23,21 +24,27 @@ internal sealed partial class DynamoLoggerProvider : ILoggerProvider
         _write = write;
     }
 
-    public ILogger CreateLogger(string categoryName) => _loggers.GetOrAdd(categoryName, name => new DynamoLogger(_formatter, name, _filter.LevelOf(name), _write));
+    public ILogger CreateLogger(string categoryName) =>
+        _loggers.GetOrAdd(categoryName, name => new DynamoLogger(_formatter, name, _filter.LevelOf(name), _write));
 
     /// <summary>The line that says how many others are missing before it.</summary>
     public byte[] DroppedNotice(long lines)
     {
         byte[] notice = [];
-        LogDropped(new DynamoLogger(_formatter, typeof(DynamoLoggerProvider).FullName!, LogLevel.Trace, line => (notice = line).Length > 0), lines);
+        LogDropped(
+            new DynamoLogger(_formatter, typeof(DynamoLoggerProvider).FullName!, LogLevel.Trace, line => (notice = line).Length > 0),
+            lines
+        );
         return notice;
     }
 
-    public void Dispose()
-    {
-    }
+    public void Dispose() { }
 
-    [LoggerMessage(EventId = 5101, Level = LogLevel.Warning, Message = "{Lines} lines of output were dropped here because nobody read them in time")]
+    [LoggerMessage(
+        EventId = 5101,
+        Level = LogLevel.Warning,
+        Message = "{Lines} lines of output were dropped here because nobody read them in time"
+    )]
     private static partial void LogDropped(ILogger logger, long lines);
 
     private sealed class DynamoLogger(ConsoleFormatter formatter, string category, LogLevel level, Func<byte[], bool> write) : ILogger
@@ -50,7 +57,13 @@ internal sealed partial class DynamoLoggerProvider : ILoggerProvider
 
         public bool IsEnabled(LogLevel logLevel) => logLevel >= level && logLevel != LogLevel.None;
 
-        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> format)
+        public void Log<TState>(
+            LogLevel logLevel,
+            EventId eventId,
+            TState state,
+            Exception? exception,
+            Func<TState, Exception?, string> format
+        )
         {
             if (!IsEnabled(logLevel))
             {

@@ -4,7 +4,8 @@ using Dynamo.Vllm.Python;
 
 namespace Dynamo.Vllm.Worker.Logging;
 
-/// <summary>A pipe that is always read: who writes to it never waits longer than for this thread, and what is read goes to a writer that drops.</summary>
+/// <summary>A pipe that is always read: who writes to it never waits longer than for this thread, and what is read goes to a writer that
+/// drops.</summary>
 internal sealed class OutputPump
 {
     private const int ReadBytesMax = 64 * 1024;
@@ -18,7 +19,8 @@ internal sealed class OutputPump
     public OutputPump(string name, OutputWriter writer)
     {
         _writer = writer;
-        new Thread(Run, 256 << 10) { Name = name, IsBackground = true }.Start(); // its end is the process's: the pipe has writers all the while
+        // Its end is the process's: the pipe has writers all the while.
+        new Thread(Run, 256 << 10) { Name = name, IsBackground = true }.Start();
     }
 
     /// <summary>The end to write to.</summary>

@@ -1,7 +1,9 @@
 namespace Dynamo.Vllm.Worker.Logging;
 
-/// <summary>Text on its way to a reader that may be slow, stuck or gone: a bounded queue, and a thread of its own that alone waits for the reader.</summary>
-/// <remarks>Members are thread-safe and never wait, except <see cref="Flush"/>. A full queue drops what comes and counts its lines; the next text that fits says how many.</remarks>
+/// <summary>Text on its way to a reader that may be slow, stuck or gone: a bounded queue, and a thread of its own that alone waits for the
+/// reader.</summary>
+/// <remarks>Members are thread-safe and never wait, except <see cref="Flush"/>. A full queue drops what comes and counts its lines; the
+/// next text that fits says how many.</remarks>
 internal sealed class OutputWriter : IDisposable
 {
     /// <summary>Some 15,000 lines: more than a start writes at once while its reader is slow, less than anybody misses as memory.</summary>
@@ -31,7 +33,8 @@ internal sealed class OutputWriter : IDisposable
     }
 
     /// <summary>How the number of dropped lines is said, as a line. Set before there is much to say.</summary>
-    public Func<long, byte[]> Notice { get; set; } = lines => System.Text.Encoding.UTF8.GetBytes($"{lines} lines of output were dropped because nobody read them in time\n");
+    public Func<long, byte[]> Notice { get; set; } =
+        lines => System.Text.Encoding.UTF8.GetBytes($"{lines} lines of output were dropped because nobody read them in time\n");
 
     public long DroppedLines => Interlocked.Read(ref _droppedLines);
 

@@ -5,7 +5,8 @@ using Microsoft.Extensions.Logging.Console;
 
 namespace Dynamo.Vllm.Worker.Logging;
 
-/// <summary>The reference's readable line: time in UTC with microseconds, level, target, message; an exception in the lines behind it.</summary>
+/// <summary>The reference's readable line: time in UTC with microseconds, level, target, message; an exception in the lines behind
+/// it.</summary>
 internal sealed class ReadableFormatter : ConsoleFormatter
 {
     /// <summary>The reference's time stamp, also in JSON lines.</summary>
@@ -26,7 +27,9 @@ internal sealed class ReadableFormatter : ConsoleFormatter
         var message = logEntry.Formatter(logEntry.State, logEntry.Exception);
         var text = new StringBuilder(128 + message.Length);
         text.Append(_time.GetUtcNow().ToString(TimeFormat, CultureInfo.InvariantCulture)).Append(' ');
-        text.Append(_hasColours ? LogLevels.Colour(logEntry.LogLevel) : "").Append(LogLevels.Word(logEntry.LogLevel).PadLeft(5)).Append(_hasColours ? "\x1b[0m" : "");
+        text.Append(_hasColours ? LogLevels.Colour(logEntry.LogLevel) : "")
+            .Append(LogLevels.Word(logEntry.LogLevel).PadLeft(5))
+            .Append(_hasColours ? "\x1b[0m" : "");
         text.Append(' ').Append(logEntry.Category).Append(": ");
         LogText.AppendTo(text, message);
         text.Append('\n');

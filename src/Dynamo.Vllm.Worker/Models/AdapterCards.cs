@@ -28,8 +28,14 @@ internal sealed class AdapterCards : IAdapterCards
     /// <param name="baseModelNames">All of its names: a request for one never reaches an adapter.</param>
     /// <param name="create">Makes the card.</param>
     public AdapterCards(
-        WorkerRegistration registration, ServedEndpoint generate, MetadataHost? host, ModelFiles files, string servedModelName,
-        IReadOnlySet<string> baseModelNames, Func<ModelFiles, LoadedAdapter, ModelCard> create)
+        WorkerRegistration registration,
+        ServedEndpoint generate,
+        MetadataHost? host,
+        ModelFiles files,
+        string servedModelName,
+        IReadOnlySet<string> baseModelNames,
+        Func<ModelFiles, LoadedAdapter, ModelCard> create
+    )
     {
         _registration = registration;
         _generate = generate;
@@ -47,7 +53,8 @@ internal sealed class AdapterCards : IAdapterCards
         {
             throw new AdapterCardException(
                 $"Cannot register model '{name}' on endpoint '{endpoint.Namespace}/{endpoint.Component}/{endpoint.Name}': "
-                + $"a different model '{_servedModelName}' is already registered there");
+                    + $"a different model '{_servedModelName}' is already registered there"
+            );
         }
 
         var slug = Slug.Of(name);
@@ -63,8 +70,11 @@ internal sealed class AdapterCards : IAdapterCards
 
         var json = _create(_host?.Host(_files, slug, slug) ?? _files, adapter).ToJson();
         return _registration.PutWithAsync(
-            _generate, RecordOf(slug), instance => DiscoveryRecord.Model(endpoint, instance, json.DeepClone().AsObject(), slug),
-            cancellationToken);
+            _generate,
+            RecordOf(slug),
+            instance => DiscoveryRecord.Model(endpoint, instance, json.DeepClone().AsObject(), slug),
+            cancellationToken
+        );
     }
 
     public async Task WithdrawAsync(string name, CancellationToken cancellationToken)

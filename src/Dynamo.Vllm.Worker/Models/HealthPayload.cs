@@ -11,19 +11,21 @@ internal static class HealthPayload
     /// <param name="warn">Hears why a replacement is ignored.</param>
     public static JsonObject Create(int? bosTokenId, string? replacement, Action<string> warn)
     {
-        var payload = Replacement(replacement, warn) ?? new JsonObject
-        {
-            ["token_ids"] = new JsonArray(bosTokenId ?? 1),
-            ["sampling_options"] = new JsonObject { ["temperature"] = 0.0 },
-            ["stop_conditions"] = new JsonObject
+        var payload =
+            Replacement(replacement, warn)
+            ?? new JsonObject
             {
-                ["max_tokens"] = 1,
-                ["stop"] = null,
-                ["stop_token_ids"] = null,
-                ["include_stop_str_in_output"] = false,
-                ["ignore_eos"] = false,
-            },
-        };
+                ["token_ids"] = new JsonArray(bosTokenId ?? 1),
+                ["sampling_options"] = new JsonObject { ["temperature"] = 0.0 },
+                ["stop_conditions"] = new JsonObject
+                {
+                    ["max_tokens"] = 1,
+                    ["stop"] = null,
+                    ["stop_token_ids"] = null,
+                    ["include_stop_str_in_output"] = false,
+                    ["ignore_eos"] = false,
+                },
+            };
         payload["_HEALTH_CHECK"] = true;
         return payload;
     }

@@ -19,7 +19,10 @@ internal sealed class MetadataHost
     public MetadataHost(HostedFiles files, IPEndPoint bound, EndpointId endpoint)
     {
         _files = files;
-        _advertised = new IPEndPoint(NetworkAddresses.IsWildcard(bound.Address) ? NetworkAddresses.Automatic(bound.AddressFamily) : bound.Address, bound.Port);
+        _advertised = new IPEndPoint(
+            NetworkAddresses.IsWildcard(bound.Address) ? NetworkAddresses.Automatic(bound.AddressFamily) : bound.Address,
+            bound.Port
+        );
         _endpoint = endpoint;
     }
 
@@ -30,11 +33,13 @@ internal sealed class MetadataHost
     public ModelFiles Host(ModelFiles files, string slug, string suffix)
     {
         var prefix = PrefixOf(slug, suffix);
-        return files.WithPaths((file, _) =>
-        {
-            _files.Add(prefix + file.Name, file.Path);
-            return $"http://{_advertised}/v1/metadata/{prefix}{file.Name}";
-        });
+        return files.WithPaths(
+            (file, _) =>
+            {
+                _files.Add(prefix + file.Name, file.Path);
+                return $"http://{_advertised}/v1/metadata/{prefix}{file.Name}";
+            }
+        );
     }
 
     public void Remove(string slug, string suffix) => _files.RemoveAll(PrefixOf(slug, suffix));

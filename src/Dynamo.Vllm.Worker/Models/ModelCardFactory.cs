@@ -10,7 +10,12 @@ namespace Dynamo.Vllm.Worker.Models;
 internal static class ModelCardFactory
 {
     public static ModelCard Create(
-        ResolvedConfiguration configuration, EngineDescription engine, ModelFiles files, TopologyFacts topology, IReadOnlyList<string> operatorTaints)
+        ResolvedConfiguration configuration,
+        EngineDescription engine,
+        ModelFiles files,
+        TopologyFacts topology,
+        IReadOnlyList<string> operatorTaints
+    )
     {
         var isPrefill = configuration.Mode == DisaggregationMode.Prefill;
         var endpointTypes = isPrefill ? EndpointTypes.None : EndpointTypeList.Parse(configuration.Arguments.Runtime.EndpointTypes);
@@ -29,13 +34,18 @@ internal static class ModelCardFactory
         };
     }
 
-    /// <summary>The card of an adapter: the base model's place and role, and of its settings what the reference gives to adapters.</summary>
+    /// <summary>The card of an adapter: the base model's place and role, and of its settings what the reference gives to
+    /// adapters.</summary>
     /// <param name="configuration">Settings.</param>
     /// <param name="engine">The running engine.</param>
     /// <param name="files">Of the base model, without the operator's chat template.</param>
     /// <param name="adapter">What the card is for.</param>
     public static ModelCard CreateForAdapter(
-        ResolvedConfiguration configuration, EngineDescription engine, ModelFiles files, LoadedAdapter adapter)
+        ResolvedConfiguration configuration,
+        EngineDescription engine,
+        ModelFiles files,
+        LoadedAdapter adapter
+    )
     {
         var isPrefill = configuration.Mode == DisaggregationMode.Prefill;
         var data = new JsonObject { ["token_budget"] = TokenBudget(engine) };
@@ -71,7 +81,12 @@ internal static class ModelCardFactory
     }
 
     private static ModelRuntimeConfig RuntimeConfig(
-        ResolvedConfiguration configuration, EngineDescription engine, EndpointTypes endpointTypes, TopologyFacts topology, IReadOnlyList<string> operatorTaints)
+        ResolvedConfiguration configuration,
+        EngineDescription engine,
+        EndpointTypes endpointTypes,
+        TopologyFacts topology,
+        IReadOnlyList<string> operatorTaints
+    )
     {
         var isPrefill = configuration.Mode == DisaggregationMode.Prefill;
         var runtime = configuration.Arguments.Runtime;
@@ -131,29 +146,38 @@ internal static class ModelCardFactory
     public static string SourcePath(ResolvedConfiguration configuration, EngineDescription engine) =>
         engine.ModelWeights.Length > 0 ? engine.ModelWeights : configuration.Model;
 
-    private static string WorkerType(DisaggregationMode mode) => mode switch
-    {
-        DisaggregationMode.Prefill => "prefill",
-        DisaggregationMode.Decode => "decode",
-        _ => "aggregated",
-    };
+    private static string WorkerType(DisaggregationMode mode) =>
+        mode switch
+        {
+            DisaggregationMode.Prefill => "prefill",
+            DisaggregationMode.Decode => "decode",
+            _ => "aggregated",
+        };
 
-    private static IReadOnlyList<IReadOnlyList<string>> Needs(DisaggregationMode mode) => mode switch
-    {
-        DisaggregationMode.Prefill => [["decode"]],
-        DisaggregationMode.Decode => [["prefill"]],
-        _ => [],
-    };
+    private static IReadOnlyList<IReadOnlyList<string>> Needs(DisaggregationMode mode) =>
+        mode switch
+        {
+            DisaggregationMode.Prefill =>
+            [
+                ["decode"],
+            ],
+            DisaggregationMode.Decode =>
+            [
+                ["prefill"],
+            ],
+            _ => [],
+        };
 
     private static string? StableRoutingId() =>
         Environment.GetEnvironmentVariable("DYN_STABLE_ROUTING_ID") is { Length: > 0 } id ? id : null;
 
-    private static JsonObject TokenBudget(EngineDescription engine) => new()
-    {
-        ["combined_limit"] = engine.MaxModelLength,
-        ["reject_prompt_overflow"] = true,
-        ["reject_total_overflow"] = true,
-    };
+    private static JsonObject TokenBudget(EngineDescription engine) =>
+        new()
+        {
+            ["combined_limit"] = engine.MaxModelLength,
+            ["reject_prompt_overflow"] = true,
+            ["reject_total_overflow"] = true,
+        };
 
     /// <summary>Part of the checksum: without it no traffic is shared with official workers (docs/compatibility.md, R18).</summary>
     private static void AddGenerateCapability(JsonObject data, EngineDescription engine)
@@ -171,10 +195,18 @@ internal static class ModelCardFactory
 
         var parts = text.Replace("dyn://", "", StringComparison.Ordinal).Split('.');
         return parts.Length == 3
-            ? new JsonObject { ["namespace"] = parts[0], ["component"] = parts[1], ["name"] = parts[2] }
+            ? new JsonObject
+            {
+                ["namespace"] = parts[0],
+                ["component"] = parts[1],
+                ["name"] = parts[2],
+            }
             : throw new ConfigurationException($"--kv-state-endpoint '{text}': expected namespace.component.endpoint");
     }
 
     private static string TypeText(EndpointTypes types) =>
-        string.Join(" | ", new[] { EndpointTypes.Chat, EndpointTypes.Completions }.Where(type => types.HasFlag(type)).Select(type => type.ToString()));
+        string.Join(
+            " | ",
+            new[] { EndpointTypes.Chat, EndpointTypes.Completions }.Where(type => types.HasFlag(type)).Select(type => type.ToString())
+        );
 }

@@ -8,13 +8,24 @@ namespace Dynamo.Vllm.Worker.Models;
 /// <summary>Finds the files of a local model that its card names, with their checksums (llm-registration.md, 2.1 and 4).</summary>
 internal static class ModelDirectory
 {
-    private static readonly HashSet<string> WeightEndings =
-        new(StringComparer.OrdinalIgnoreCase) { ".safetensors", ".bin", ".gguf", ".onnx", ".tflite", ".h5", ".pt", ".pth", ".msgpack" };
+    private static readonly HashSet<string> WeightEndings = new(StringComparer.OrdinalIgnoreCase)
+    {
+        ".safetensors",
+        ".bin",
+        ".gguf",
+        ".onnx",
+        ".tflite",
+        ".h5",
+        ".pt",
+        ".pth",
+        ".msgpack",
+    };
 
     /// <summary>No metadata is that large: it is weights with another ending, and hashing it would hold the start for minutes.</summary>
     private const long SiblingBytesMax = 1L << 30;
 
-    /// <summary>Says what is wrong before minutes are spent on an engine that could not be registered: all that the card needs is read.</summary>
+    /// <summary>Says what is wrong before minutes are spent on an engine that could not be registered: all that the card needs is
+    /// read.</summary>
     /// <exception cref="ConfigurationException">It is no folder of a model, or a file of it cannot be used.</exception>
     public static void Require(string folder, string? customTemplate) => _ = Read(folder, customTemplate, withSiblings: false);
 
@@ -23,7 +34,9 @@ internal static class ModelDirectory
         if (!Directory.Exists(folder))
         {
             throw new ConfigurationException(
-                $"--model '{folder}': not a local folder; download the model first and give its path (fetching from a hub is not supported yet)");
+                $"--model '{folder}': not a local folder; download the model first and give its path (fetching from a hub is not "
+                    + $"supported yet)"
+            );
         }
 
         if (!IsThere(Path.Combine(folder, "config.json")) && !IsThere(Path.Combine(folder, "params.json")))
@@ -77,7 +90,8 @@ internal static class ModelDirectory
     }
 
     /// <summary>Not so for a link to nothing, of which an interrupted download leaves many; .NET says that it exists.</summary>
-    private static bool IsThere(string path) => File.Exists(path) && File.ResolveLinkTarget(path, returnFinalTarget: true) is not { Exists: false };
+    private static bool IsThere(string path) =>
+        File.Exists(path) && File.ResolveLinkTarget(path, returnFinalTarget: true) is not { Exists: false };
 
     private static CheckedFile? Optional(string folder, string name)
     {
@@ -149,10 +163,22 @@ internal static class ModelDirectory
     private static List<CheckedFile> Siblings(string folder, ModelFiles files)
     {
         var named = new[] { files.ModelInfo, files.Tokenizer, files.PromptFormatter, files.ChatTemplate, files.GenerationConfig }
-            .Where(file => file is not null).Select(file => file!.Path).ToHashSet(StringComparer.Ordinal);
-        return [.. Directory.GetFiles(folder).Order(StringComparer.Ordinal)
-            .Where(path => !named.Contains(Path.GetFullPath(path)) && IsSibling(Path.GetFileName(path)) && IsThere(path) && BytesOf(path) <= SiblingBytesMax)
-            .Select(Check)];
+            .Where(file => file is not null)
+            .Select(file => file!.Path)
+            .ToHashSet(StringComparer.Ordinal);
+        return
+        [
+            .. Directory
+                .GetFiles(folder)
+                .Order(StringComparer.Ordinal)
+                .Where(path =>
+                    !named.Contains(Path.GetFullPath(path))
+                    && IsSibling(Path.GetFileName(path))
+                    && IsThere(path)
+                    && BytesOf(path) <= SiblingBytesMax
+                )
+                .Select(Check),
+        ];
     }
 
     /// <summary>Of what a link leads to.</summary>
@@ -163,6 +189,8 @@ internal static class ModelDirectory
     }
 
     private static bool IsSibling(string name) =>
-        !name.StartsWith('.') && !name.StartsWith("README", StringComparison.OrdinalIgnoreCase)
-        && !WeightEndings.Contains(Path.GetExtension(name)) && !name.EndsWith(".index.json", StringComparison.OrdinalIgnoreCase);
+        !name.StartsWith('.')
+        && !name.StartsWith("README", StringComparison.OrdinalIgnoreCase)
+        && !WeightEndings.Contains(Path.GetExtension(name))
+        && !name.EndsWith(".index.json", StringComparison.OrdinalIgnoreCase);
 }

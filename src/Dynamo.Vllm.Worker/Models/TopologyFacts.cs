@@ -20,7 +20,11 @@ internal sealed record TopologyFacts
 
     /// <summary>Reads the mounted files; waits up to 30 s for the one that names the transfer domain.</summary>
     /// <exception cref="ConfigurationException">It did not come, or the weight is wrong.</exception>
-    public static async Task<TopologyFacts> ReadAsync(TopologyEnvironment environment, TimeProvider time, CancellationToken cancellationToken)
+    public static async Task<TopologyFacts> ReadAsync(
+        TopologyEnvironment environment,
+        TimeProvider time,
+        CancellationToken cancellationToken
+    )
     {
         if (!environment.Enabled)
         {
@@ -33,7 +37,9 @@ internal sealed record TopologyFacts
             if (tries == 30)
             {
                 throw new ConfigurationException(
-                    $"topology domain '{environment.TransferDomain}' did not appear in {environment.MountPath} within 30 s (DYN_KV_TRANSFER_DOMAIN, DYN_TOPOLOGY_MOUNT_PATH)");
+                    $"topology domain '{environment.TransferDomain}' did not appear in {environment.MountPath} within 30 s "
+                        + $"(DYN_KV_TRANSFER_DOMAIN, DYN_TOPOLOGY_MOUNT_PATH)"
+                );
             }
 
             await Task.Delay(TimeSpan.FromSeconds(1), time, cancellationToken).ConfigureAwait(false);
@@ -69,7 +75,9 @@ internal sealed record TopologyFacts
             return domains;
         }
 
-        foreach (var path in Directory.GetFiles(folder).Order(StringComparer.Ordinal).Where(path => !Path.GetFileName(path).StartsWith('.')))
+        foreach (
+            var path in Directory.GetFiles(folder).Order(StringComparer.Ordinal).Where(path => !Path.GetFileName(path).StartsWith('.'))
+        )
         {
             var value = File.ReadAllText(path).Trim();
             if (value.Length > 0)

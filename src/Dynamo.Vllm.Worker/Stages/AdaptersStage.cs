@@ -6,7 +6,8 @@ using Dynamo.Vllm.Worker.Hosting;
 
 namespace Dynamo.Vllm.Worker.Stages;
 
-/// <summary>LoRA adapters can be managed: with <c>--enable-lora</c> by endpoints and control calls, with <c>DYN_LORA_ENABLED</c> over HTTP.</summary>
+/// <summary>LoRA adapters can be managed: with <c>--enable-lora</c> by endpoints and control calls, with <c>DYN_LORA_ENABLED</c> over
+/// HTTP.</summary>
 /// <remarks>Their cards go with the endpoints, in <see cref="RegistrationStage"/>; the engine forgets them with itself.</remarks>
 internal sealed class AdaptersStage : IStage
 {
@@ -22,8 +23,16 @@ internal sealed class AdaptersStage : IStage
     private AdapterSources? _sources;
 
     public AdaptersStage(
-        WorkerSettings settings, EngineArgumentsStage arguments, PlanesStage planes, EndpointsStage roles,
-        ModelCardSource cards, EngineRoutes routes, AdapterRoutes http, TimeProvider time, ILogger<AdapterLifecycle> logger)
+        WorkerSettings settings,
+        EngineArgumentsStage arguments,
+        PlanesStage planes,
+        EndpointsStage roles,
+        ModelCardSource cards,
+        EngineRoutes routes,
+        AdapterRoutes http,
+        TimeProvider time,
+        ILogger<AdapterLifecycle> logger
+    )
     {
         _settings = settings;
         _arguments = arguments;
@@ -71,10 +80,14 @@ internal sealed class AdaptersStage : IStage
         _roles.Add("load_lora", new AdapterEndpointHandler(adapters.LoadAsync));
         _roles.Add("unload_lora", new AdapterEndpointHandler(adapters.UnloadAsync));
         _roles.Add("list_loras", new AdapterEndpointHandler((_, _) => adapters.ListAsync()));
-        _routes.Add("load_lora", async (body, cancellation) =>
-            (await adapters.LoadAsync(body, cancellation).ConfigureAwait(false)).ToJson(withHotSwap: true));
-        _routes.Add("unload_lora", async (body, cancellation) =>
-            (await adapters.UnloadAsync(body, cancellation).ConfigureAwait(false)).ToJson(withHotSwap: true));
+        _routes.Add(
+            "load_lora",
+            async (body, cancellation) => (await adapters.LoadAsync(body, cancellation).ConfigureAwait(false)).ToJson(withHotSwap: true)
+        );
+        _routes.Add(
+            "unload_lora",
+            async (body, cancellation) => (await adapters.UnloadAsync(body, cancellation).ConfigureAwait(false)).ToJson(withHotSwap: true)
+        );
         _http.Adapters = adapters;
     }
 }

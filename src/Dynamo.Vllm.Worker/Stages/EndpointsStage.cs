@@ -32,8 +32,17 @@ internal sealed class EndpointsStage : IStage
     private readonly LoopSupervisor _loops;
 
     public EndpointsStage(
-        WorkerSettings settings, EngineArgumentsStage arguments, PlanesStage planes, EventPlaneStage events, ServedEndpoints endpoints,
-        MetricsPage metrics, HealthState health, WorkerLifetime lifetime, TimeProvider time, ILoggerFactory loggers)
+        WorkerSettings settings,
+        EngineArgumentsStage arguments,
+        PlanesStage planes,
+        EventPlaneStage events,
+        ServedEndpoints endpoints,
+        MetricsPage metrics,
+        HealthState health,
+        WorkerLifetime lifetime,
+        TimeProvider time,
+        ILoggerFactory loggers
+    )
     {
         _settings = settings;
         _arguments = arguments;
@@ -117,7 +126,15 @@ internal sealed class EndpointsStage : IStage
         var devices = _settings.Environment.GetValueOrDefault("CUDA_VISIBLE_DEVICES");
         var gpu = _settings.Runtime.DeviceType == "cuda" ? GpuActivity.TryOpen(devices) : null;
         return new StallWatch(
-            _arguments.Engine, new EngineProcessActivity(configuration.Engine.IsOnThisHost, gpu), Silence, _settings.Arguments.Host.Stalls,
-            _health, _planes.Registration, Generate, _time, _loggers.CreateLogger<StallWatch>());
+            _arguments.Engine,
+            new EngineProcessActivity(configuration.Engine.IsOnThisHost, gpu),
+            Silence,
+            _settings.Arguments.Host.Stalls,
+            _health,
+            _planes.Registration,
+            Generate,
+            _time,
+            _loggers.CreateLogger<StallWatch>()
+        );
     }
 }

@@ -9,7 +9,8 @@ using Dynamo.Vllm.Worker.Models;
 
 namespace Dynamo.Vllm.Worker.Stages;
 
-/// <summary>The interpreter runs, vLLM has read its options, and the configuration is complete: mistakes end here, before any other is waited for.</summary>
+/// <summary>The interpreter runs, vLLM has read its options, and the configuration is complete: mistakes end here, before any other is
+/// waited for.</summary>
 internal sealed partial class EngineArgumentsStage : IStage
 {
     private readonly WorkerSettings _settings;
@@ -53,11 +54,18 @@ internal sealed partial class EngineArgumentsStage : IStage
             python,
             new VllmEngineOptions
             {
-                Drive = host.EngineDrive switch { EngineDrive.Stock => "stock", EngineDrive.Collector => "collector", _ => "raw" },
+                Drive = host.EngineDrive switch
+                {
+                    EngineDrive.Stock => "stock",
+                    EngineDrive.Collector => "collector",
+                    _ => "raw",
+                },
                 ErrorDescriptor = _outputs.ErrorDescriptor,
                 SimulatedPath = host.SimulatedEngine ? Path.Combine(AppContext.BaseDirectory, "simulated") : null,
             },
-            _time, _loggers);
+            _time,
+            _loggers
+        );
         _engine.StartInterpreter();
         var values = await _engine.ParseAsync(_settings.Arguments.EngineArguments, cancellationToken).ConfigureAwait(false);
         var resolver = new ConfigurationResolver(_settings.Environment, new NixlHostProbe(), File.Exists);
@@ -66,7 +74,8 @@ internal sealed partial class EngineArgumentsStage : IStage
         if (_settings.Arguments.Runtime.DumpConfigTo is { Length: > 0 } path)
         {
             var dump = await ConfigurationDumpSource
-                .RenderAsync(_configuration, _settings.Environment, python, _engine, cancellationToken).ConfigureAwait(false);
+                .RenderAsync(_configuration, _settings.Environment, python, _engine, cancellationToken)
+                .ConfigureAwait(false);
             if (ConfigurationDump.TryWrite(path, dump) is { } problem)
             {
                 LogDumpFailed(_logger, path, problem, dump);
@@ -75,7 +84,8 @@ internal sealed partial class EngineArgumentsStage : IStage
     }
 
     /// <summary>
-    /// The interpreter ends with the engine (<see cref="EngineStage"/>), or with the process where there was none; what vLLM may have started
+    /// The interpreter ends with the engine (<see cref="EngineStage"/>), or with the process where there was none; what vLLM may have
+    /// started
     /// while it read its options, here.
     /// </summary>
     public Task DownAsync(StopCause cause)
@@ -113,14 +123,26 @@ internal sealed partial class EngineArgumentsStage : IStage
     [LoggerMessage(EventId = 5005, Level = LogLevel.Warning, Message = "{Warning}")]
     private static partial void LogWarning(ILogger logger, string warning);
 
-    [LoggerMessage(EventId = 5015, Level = LogLevel.Warning, Message = "{Name} (process {Id}) is left over from an earlier worker and may hold the GPU; "
-        + "kill it if the engine finds too little memory")]
+    [LoggerMessage(
+        EventId = 5015,
+        Level = LogLevel.Warning,
+        Message = "{Name} (process {Id}) is left over from an earlier worker and may hold the GPU; "
+            + "kill it if the engine finds too little memory"
+    )]
     private static partial void LogOrphan(ILogger logger, string name, int id);
 
-    [LoggerMessage(EventId = 5018, Level = LogLevel.Warning, Message = "Cannot write the configuration to {Path}: {Problem}. CONFIG_DUMP: {Dump}")]
+    [LoggerMessage(
+        EventId = 5018,
+        Level = LogLevel.Warning,
+        Message = "Cannot write the configuration to {Path}: {Problem}. CONFIG_DUMP: {Dump}"
+    )]
     private static partial void LogDumpFailed(ILogger logger, string path, string problem, string dump);
 
-    [LoggerMessage(EventId = 5020, Level = LogLevel.Warning, Message = "--fpm-trace/DYN_FPM_TRACE: forward-pass metrics are relayed to the event plane, "
-        + "but trace files are not written by this worker")]
+    [LoggerMessage(
+        EventId = 5020,
+        Level = LogLevel.Warning,
+        Message = "--fpm-trace/DYN_FPM_TRACE: forward-pass metrics are relayed to the event plane, "
+            + "but trace files are not written by this worker"
+    )]
     private static partial void LogNoTraceFiles(ILogger logger);
 }

@@ -26,8 +26,14 @@ internal sealed partial class EngineStage : IStage
     private bool _isUp;
 
     public EngineStage(
-        WorkerSettings settings, EngineArgumentsStage arguments, PlanesStage planes, MetricsPage metrics, StopSteps steps, TimeProvider time,
-        ILogger<EngineStage> logger)
+        WorkerSettings settings,
+        EngineArgumentsStage arguments,
+        PlanesStage planes,
+        MetricsPage metrics,
+        StopSteps steps,
+        TimeProvider time,
+        ILogger<EngineStage> logger
+    )
     {
         _settings = settings;
         _arguments = arguments;
@@ -47,7 +53,9 @@ internal sealed partial class EngineStage : IStage
         var started = _time.GetTimestamp();
         var configuration = _arguments.Configuration;
         var engine = _arguments.Engine;
-        var overrides = new JsonObject(configuration.EngineOverrides.Select(pair => KeyValuePair.Create(pair.Key, pair.Value?.DeepClone())));
+        var overrides = new JsonObject(
+            configuration.EngineOverrides.Select(pair => KeyValuePair.Create(pair.Key, pair.Value?.DeepClone()))
+        );
         await engine.BuildAsync(overrides, EnvironmentOf(configuration), cancellationToken).ConfigureAwait(false);
         var facts = engine.Description;
         var worker = new WorkerMetrics(_metrics.Worker, configuration.ServedModelName, configuration.Component);
@@ -87,11 +95,14 @@ internal sealed partial class EngineStage : IStage
 
     private JsonObject EnvironmentOf(ResolvedConfiguration configuration)
     {
-        var environment = new JsonObject(configuration.EnvironmentChanges.Select(pair => KeyValuePair.Create(pair.Key, (JsonNode?)pair.Value)));
+        var environment = new JsonObject(
+            configuration.EnvironmentChanges.Select(pair => KeyValuePair.Create(pair.Key, (JsonNode?)pair.Value))
+        );
         environment["DYN_FPM_WORKER_ID"] = _planes.Registration.Instance.Value.ToString(CultureInfo.InvariantCulture);
         if (PythonEnvironment.NamedMetricsFolder(_settings) is null)
         {
-            // Only now, when the metrics library is loaded: it then keeps this process's values in memory, with their _created series, as in the
+            // Only now, when the metrics library is loaded: it then keeps this process's values in memory, with their _created series, as
+            // in the
             // reference, while the engine's processes write theirs to files.
             _metricsFolder = TemporaryFolders.Create("vllm_prometheus_", _settings.Environment);
             environment[PythonEnvironment.MetricsFolder] = _metricsFolder;
@@ -100,15 +111,16 @@ internal sealed partial class EngineStage : IStage
         return environment;
     }
 
-    private Dictionary<string, string> LabelsOf(ResolvedConfiguration configuration) => new()
-    {
-        ["dynamo_component"] = configuration.Component,
-        ["dynamo_endpoint"] = configuration.Endpoint,
-        ["dynamo_namespace"] = configuration.Namespace,
-        ["model"] = configuration.ServedModelName,
-        ["model_name"] = configuration.ServedModelName,
-        ["worker_id"] = _planes.Registration.Instance.Hex,
-    };
+    private Dictionary<string, string> LabelsOf(ResolvedConfiguration configuration) =>
+        new()
+        {
+            ["dynamo_component"] = configuration.Component,
+            ["dynamo_endpoint"] = configuration.Endpoint,
+            ["dynamo_namespace"] = configuration.Namespace,
+            ["model"] = configuration.ServedModelName,
+            ["model_name"] = configuration.ServedModelName,
+            ["worker_id"] = _planes.Registration.Instance.Hex,
+        };
 
     private async Task ShutDownAsync()
     {
@@ -132,9 +144,19 @@ internal sealed partial class EngineStage : IStage
         return Task.CompletedTask;
     }
 
-    [LoggerMessage(EventId = 5006, Level = LogLevel.Information, Message = "Engine for {Model} is up: vLLM {EngineVersion}, context {MaxModelLength}, "
-        + "{Blocks} KV blocks of {BlockSize} tokens")]
-    private static partial void LogEngine(ILogger logger, string model, string engineVersion, int maxModelLength, long blocks, int blockSize);
+    [LoggerMessage(
+        EventId = 5006,
+        Level = LogLevel.Information,
+        Message = "Engine for {Model} is up: vLLM {EngineVersion}, context {MaxModelLength}, " + "{Blocks} KV blocks of {BlockSize} tokens"
+    )]
+    private static partial void LogEngine(
+        ILogger logger,
+        string model,
+        string engineVersion,
+        int maxModelLength,
+        long blocks,
+        int blockSize
+    );
 
     [LoggerMessage(EventId = 5013, Level = LogLevel.Error, Message = "The engine does not stop: {Problem}")]
     private static partial void LogDoesNotStop(ILogger logger, string problem);

@@ -20,7 +20,13 @@ internal sealed class EventPlaneStage : IStage
     private KvRelayService? _relay;
 
     public EventPlaneStage(
-        EngineArgumentsStage arguments, PlanesStage planes, StorePatience patience, StopSteps steps, TimeProvider time, ILoggerFactory loggers)
+        EngineArgumentsStage arguments,
+        PlanesStage planes,
+        StorePatience patience,
+        StopSteps steps,
+        TimeProvider time,
+        ILoggerFactory loggers
+    )
     {
         _arguments = arguments;
         _planes = planes;
@@ -42,7 +48,9 @@ internal sealed class EventPlaneStage : IStage
         var configuration = _arguments.Configuration;
         var endpoint = configuration.EndpointId(configuration.Endpoint);
         var registration = _planes.Registration;
-        _events = await _planes.Factory.CreateEventPlaneAsync(registration, configuration.Namespace, cancellationToken).ConfigureAwait(false);
+        _events = await _planes
+            .Factory.CreateEventPlaneAsync(registration, configuration.Namespace, cancellationToken)
+            .ConfigureAwait(false);
         _relay = new KvRelayService(
             new KvRelayOptions
             {
@@ -50,8 +58,15 @@ internal sealed class EventPlaneStage : IStage
                 PublishesFirstTokens = configuration.Mode != DisaggregationMode.Prefill,
                 ForwardPassPort = configuration.ForwardPassMetrics ? configuration.ForwardPassMetricsPort : null,
             },
-            _arguments.Engine, endpoint, registration, _events, new ZmqEventFeed(_time), _planes.Metrics, _time,
-            _loggers.CreateLogger<KvRelayService>());
+            _arguments.Engine,
+            endpoint,
+            registration,
+            _events,
+            new ZmqEventFeed(_time),
+            _planes.Metrics,
+            _time,
+            _loggers.CreateLogger<KvRelayService>()
+        );
         await _relay.StartAsync(cancellationToken).ConfigureAwait(false);
     }
 

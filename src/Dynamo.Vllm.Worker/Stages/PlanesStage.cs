@@ -27,8 +27,16 @@ internal sealed partial class PlanesStage : IStage
     private WorkerRegistration? _registration;
 
     public PlanesStage(
-        WorkerSettings settings, ConnectionCaps connections, MetricsPage metrics, MetadataPage metadata, HealthState health, StorePatience patience,
-        StopSteps steps, TimeProvider time, ILoggerFactory loggers)
+        WorkerSettings settings,
+        ConnectionCaps connections,
+        MetricsPage metrics,
+        MetadataPage metadata,
+        HealthState health,
+        StorePatience patience,
+        StopSteps steps,
+        TimeProvider time,
+        ILoggerFactory loggers
+    )
     {
         _settings = settings;
         _connections = connections;
@@ -65,13 +73,23 @@ internal sealed partial class PlanesStage : IStage
         _health.AddHindrance(() => _discovery.Hindrance);
         _metrics.RuntimeMetrics = new RuntimeMetrics(_metrics.Runtime, instance.Hex);
         var dispatcher = new RequestDispatcher(
-            new TcpCallHomeDialer(security, _time, _loggers.CreateLogger<TcpCallHomeDialer>()), _factory.CreateAdmission(), Metrics.Dispatcher, _time,
-            _loggers.CreateLogger<RequestDispatcher>());
+            new TcpCallHomeDialer(security, _time, _loggers.CreateLogger<TcpCallHomeDialer>()),
+            _factory.CreateAdmission(),
+            Metrics.Dispatcher,
+            _time,
+            _loggers.CreateLogger<RequestDispatcher>()
+        );
         _requests = _factory.CreateRequestPlane(dispatcher, security);
         await _requests.StartAsync(cancellationToken).ConfigureAwait(false);
         _health.AddHindrance(() => _requests.Hindrance);
         _registration = new WorkerRegistration(
-            _discovery, _requests, runtime.DeviceType, runtime.RequestPlaneCodec, _loggers.CreateLogger<WorkerRegistration>(), instance);
+            _discovery,
+            _requests,
+            runtime.DeviceType,
+            runtime.RequestPlaneCodec,
+            _loggers.CreateLogger<WorkerRegistration>(),
+            instance
+        );
         LogJoined(_logger, _discovery.Name, instance.Hex);
     }
 

@@ -12,9 +12,11 @@ using Dynamo.Vllm.Worker.Models;
 
 namespace Dynamo.Vllm.Worker.Stages;
 
-/// <summary>Frontends and routers see the worker: first its model card, then its endpoints. Down, it is withdrawn, and what runs may finish.</summary>
+/// <summary>Frontends and routers see the worker: first its model card, then its endpoints. Down, it is withdrawn, and what runs may
+/// finish.</summary>
 /// <remarks>
-/// Down: 1. withdraw; 2. grace period, requests that still arrive are served; 3. close intake; 4. drain; 5. wait for hand-overs to be pulled;
+/// Down: 1. withdraw; 2. grace period, requests that still arrive are served; 3. close intake; 4. drain; 5. wait for hand-overs to be
+/// pulled;
 /// 6. abort the rest with an error that lets it migrate. After a fatal fault nothing can finish: 1, 3, then every request gets its error.
 /// </remarks>
 internal sealed partial class RegistrationStage : IStage
@@ -41,9 +43,20 @@ internal sealed partial class RegistrationStage : IStage
     private bool _isVisible;
 
     public RegistrationStage(
-        WorkerSettings settings, EngineArgumentsStage arguments, PlanesStage planes, EventPlaneStage events, EndpointsStage roles,
-        ServedEndpoints endpoints, ModelCardSource cards, EngineRoutes routes, HealthState health, StorePatience patience, StopSteps steps,
-        TimeProvider time, ILogger<RegistrationStage> logger)
+        WorkerSettings settings,
+        EngineArgumentsStage arguments,
+        PlanesStage planes,
+        EventPlaneStage events,
+        EndpointsStage roles,
+        ServedEndpoints endpoints,
+        ModelCardSource cards,
+        EngineRoutes routes,
+        HealthState health,
+        StorePatience patience,
+        StopSteps steps,
+        TimeProvider time,
+        ILogger<RegistrationStage> logger
+    )
     {
         _settings = settings;
         _arguments = arguments;
@@ -64,15 +77,24 @@ internal sealed partial class RegistrationStage : IStage
 
     public TimeSpan DownLimit => StorePatience.Limit + _settings.Runtime.Shutdown.GracePeriod + (2 * DrainLimit) + AbortLimit;
 
-    private TimeSpan DrainLimit => _settings.Arguments.Host.DrainTimeout < _settings.Runtime.Shutdown.DrainTimeout
-        ? _settings.Arguments.Host.DrainTimeout : _settings.Runtime.Shutdown.DrainTimeout;
+    private TimeSpan DrainLimit =>
+        _settings.Arguments.Host.DrainTimeout < _settings.Runtime.Shutdown.DrainTimeout
+            ? _settings.Arguments.Host.DrainTimeout
+            : _settings.Runtime.Shutdown.DrainTimeout;
 
     public async Task UpAsync(CancellationToken cancellationToken)
     {
-        var card = await _cards.CreateAsync(_arguments.Configuration, _arguments.Engine.Description, cancellationToken).ConfigureAwait(false);
+        var card = await _cards
+            .CreateAsync(_arguments.Configuration, _arguments.Engine.Description, cancellationToken)
+            .ConfigureAwait(false);
         var control = new EngineControl(
-            _arguments.Engine, _planes.Registration, _roles.Generate, _roles.Silence, _roles.Adapters,
-            (taints, cancellation) => PutCardAsync(ModelCardSource.Tainted(card, taints), cancellation));
+            _arguments.Engine,
+            _planes.Registration,
+            _roles.Generate,
+            _roles.Silence,
+            _roles.Adapters,
+            (taints, cancellation) => PutCardAsync(ModelCardSource.Tainted(card, taints), cancellation)
+        );
         control.AddTo(_routes);
         cancellationToken.ThrowIfCancellationRequested(); // the last point at which a stop leaves no trace in discovery
         await PutCardAsync(card, cancellationToken).ConfigureAwait(false);
@@ -110,7 +132,8 @@ internal sealed partial class RegistrationStage : IStage
         }
     }
 
-    /// <param name="leaving">When the stop began: the grace counts from there, as the withdrawal may have waited for a store that is away.</param>
+    /// <param name="leaving">When the stop began: the grace counts from there, as the withdrawal may have waited for a store that is
+    /// away.</param>
     private async Task DrainAsync(long leaving)
     {
         var grace = _settings.Runtime.Shutdown.GracePeriod - _time.GetElapsedTime(leaving);
@@ -150,11 +173,17 @@ internal sealed partial class RegistrationStage : IStage
         var json = card.ToJson();
         LogCard(_logger, endpoint.ToString(), ModelCardChecksum.Compute(json));
         return _planes.Registration.PutAsync(
-            "model", instance => DiscoveryRecord.Model(endpoint, instance, json.DeepClone().AsObject()), cancellationToken);
+            "model",
+            instance => DiscoveryRecord.Model(endpoint, instance, json.DeepClone().AsObject()),
+            cancellationToken
+        );
     }
 
-    [LoggerMessage(EventId = 5007, Level = LogLevel.Information, Message = "Model card of {Endpoint} has checksum {Checksum}; "
-        + "workers share traffic only if theirs are equal")]
+    [LoggerMessage(
+        EventId = 5007,
+        Level = LogLevel.Information,
+        Message = "Model card of {Endpoint} has checksum {Checksum}; " + "workers share traffic only if theirs are equal"
+    )]
     private static partial void LogCard(ILogger logger, string endpoint, string checksum);
 
     [LoggerMessage(EventId = 5010, Level = LogLevel.Information, Message = "Stopping: {Reason}")]
@@ -163,10 +192,17 @@ internal sealed partial class RegistrationStage : IStage
     [LoggerMessage(EventId = 5011, Level = LogLevel.Information, Message = "Draining {Running} requests, for {Seconds} s at most")]
     private static partial void LogDraining(ILogger logger, int running, double seconds);
 
-    [LoggerMessage(EventId = 5012, Level = LogLevel.Warning, Message = "Aborting {Running} requests that did not finish; their callers may migrate them")]
+    [LoggerMessage(
+        EventId = 5012,
+        Level = LogLevel.Warning,
+        Message = "Aborting {Running} requests that did not finish; their callers may migrate them"
+    )]
     private static partial void LogAborting(ILogger logger, int running);
 
-    [LoggerMessage(EventId = 5019, Level = LogLevel.Information, Message = "Waiting until decode workers have pulled the blocks of {Pending} hand-overs, "
-        + "for {Seconds} s at most")]
+    [LoggerMessage(
+        EventId = 5019,
+        Level = LogLevel.Information,
+        Message = "Waiting until decode workers have pulled the blocks of {Pending} hand-overs, " + "for {Seconds} s at most"
+    )]
     private static partial void LogHandOvers(ILogger logger, int pending, double seconds);
 }

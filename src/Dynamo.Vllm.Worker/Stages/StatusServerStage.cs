@@ -12,8 +12,16 @@ internal sealed class StatusServerStage : IStage
     private readonly SystemServer? _server;
 
     public StatusServerStage(
-        WorkerSettings settings, ConnectionCaps connections, HealthState health, EngineRoutes routes, HostedFiles files, AdapterRoutes adapters,
-        MetricsPage metrics, MetadataPage metadata, ILoggerFactory loggers)
+        WorkerSettings settings,
+        ConnectionCaps connections,
+        HealthState health,
+        EngineRoutes routes,
+        HostedFiles files,
+        AdapterRoutes adapters,
+        MetricsPage metrics,
+        MetadataPage metadata,
+        ILoggerFactory loggers
+    )
     {
         var options = settings.Runtime.SystemServer;
         if (options.IsEnabled)
@@ -28,7 +36,14 @@ internal sealed class StatusServerStage : IStage
                     LivePath = options.LivePath,
                     LiveIsReady = settings.Arguments.Host.LiveIsReady,
                 },
-                health, routes, files, settings.Runtime.Lora.Enabled ? adapters : null, metrics.RenderAsync, () => metadata.Current, loggers);
+                health,
+                routes,
+                files,
+                settings.Runtime.Lora.Enabled ? adapters : null,
+                metrics.RenderAsync,
+                () => metadata.Current,
+                loggers
+            );
         }
     }
 

@@ -28,8 +28,14 @@ internal sealed partial class WatchStage : IStage
     private readonly LoopSupervisor _loops;
 
     public WatchStage(
-        WorkerSettings settings, EngineArgumentsStage arguments, EndpointsStage roles, HealthState health, WorkerLifetime lifetime, TimeProvider time,
-        ILoggerFactory loggers)
+        WorkerSettings settings,
+        EngineArgumentsStage arguments,
+        EndpointsStage roles,
+        HealthState health,
+        WorkerLifetime lifetime,
+        TimeProvider time,
+        ILoggerFactory loggers
+    )
     {
         _settings = settings;
         _arguments = arguments;
@@ -49,10 +55,18 @@ internal sealed partial class WatchStage : IStage
     {
         var health = _settings.Runtime.Health;
         var monitor = new EngineMonitor(
-            _arguments.Engine, new EngineMonitorOptions { Interval = health.EngineCheckInterval, CheckTimeout = health.EngineCheckTimeout }, _health,
-            _time, _loggers.CreateLogger<EngineMonitor>());
+            _arguments.Engine,
+            new EngineMonitorOptions { Interval = health.EngineCheckInterval, CheckTimeout = health.EngineCheckTimeout },
+            _health,
+            _time,
+            _loggers.CreateLogger<EngineMonitor>()
+        );
         _loops.Watch("engine monitor", LoopRule.Fatal, monitor.RunAsync);
-        var payload = HealthPayload.Create(_arguments.Engine.Description.BosTokenId, health.Payload, problem => LogWarning(_logger, problem));
+        var payload = HealthPayload.Create(
+            _arguments.Engine.Description.BosTokenId,
+            health.Payload,
+            problem => LogWarning(_logger, problem)
+        );
         if (health.CanariesEnabled)
         {
             _loops.Start("canary", LoopRule.Restart, CreateCanary(payload).RunAsync);
@@ -68,9 +82,17 @@ internal sealed partial class WatchStage : IStage
 
     public Task DownAsync(StopCause cause) => _loops.StopAsync(LoopLimit);
 
-    private Canary CreateCanary(JsonObject payload) => new(
-        _arguments.Engine, _roles.Generate, JsonSerializer.SerializeToUtf8Bytes(payload, JsonNodeContext.Default.JsonObject),
-        _settings.Runtime.Health.CanaryIdle, _settings.Runtime.Health.CanaryTimeout, _health, _time, _loggers.CreateLogger<Canary>());
+    private Canary CreateCanary(JsonObject payload) =>
+        new(
+            _arguments.Engine,
+            _roles.Generate,
+            JsonSerializer.SerializeToUtf8Bytes(payload, JsonNodeContext.Default.JsonObject),
+            _settings.Runtime.Health.CanaryIdle,
+            _settings.Runtime.Health.CanaryTimeout,
+            _health,
+            _time,
+            _loggers.CreateLogger<Canary>()
+        );
 
     private TimeSpan? StatisticsInterval()
     {

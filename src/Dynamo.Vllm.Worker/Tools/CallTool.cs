@@ -17,13 +17,19 @@ internal static class CallTool
         var address = found.Count > 0 ? found[0] : null;
         if (address is null)
         {
-            await Console.Error.WriteLineAsync($"no instance of '{options.Endpoint}' in {store}; set DYN_FILE_KV to the worker's store, or give --address").ConfigureAwait(false);
+            await Console
+                .Error.WriteLineAsync(
+                    $"no instance of '{options.Endpoint}' in {store}; set DYN_FILE_KV to the worker's store, or give --address"
+                )
+                .ConfigureAwait(false);
             return 1;
         }
 
         try
         {
-            await using var client = await WorkerClient.ConnectAsync(address, PayloadCodec.MessagePack, cancellationToken).ConfigureAwait(false);
+            await using var client = await WorkerClient
+                .ConnectAsync(address, PayloadCodec.MessagePack, cancellationToken)
+                .ConfigureAwait(false);
             await using var call = await client.CallAsync(Body(options), cancellationToken).ConfigureAwait(false);
             await foreach (var item in call.ReadAsync(cancellationToken).ConfigureAwait(false))
             {
@@ -33,7 +39,8 @@ internal static class CallTool
 
             return call.IsComplete ? 0 : 1;
         }
-        catch (Exception exception) when (exception is WorkerCallException or IOException or System.Net.Sockets.SocketException or JsonException or FormatException)
+        catch (Exception exception)
+            when (exception is WorkerCallException or IOException or System.Net.Sockets.SocketException or JsonException or FormatException)
         {
             await Console.Error.WriteLineAsync($"{address}: {exception.Message}").ConfigureAwait(false);
             return 1;
@@ -41,14 +48,21 @@ internal static class CallTool
     }
 
     /// <summary>A greedy request.</summary>
-    public static byte[] Request(IEnumerable<int> tokens, int maxTokens, JsonObject? guidedDecoding = null) => Encoding.UTF8.GetBytes(new JsonObject
-    {
-        ["token_ids"] = new JsonArray([.. tokens.Select(token => JsonValue.Create(token))]),
-        ["stop_conditions"] = new JsonObject { ["max_tokens"] = maxTokens },
-        ["sampling_options"] = new JsonObject { ["temperature"] = 0.0, ["guided_decoding"] = guidedDecoding },
-    }.ToJsonString());
+    public static byte[] Request(IEnumerable<int> tokens, int maxTokens, JsonObject? guidedDecoding = null) =>
+        Encoding.UTF8.GetBytes(
+            new JsonObject
+            {
+                ["token_ids"] = new JsonArray([.. tokens.Select(token => JsonValue.Create(token))]),
+                ["stop_conditions"] = new JsonObject { ["max_tokens"] = maxTokens },
+                ["sampling_options"] = new JsonObject { ["temperature"] = 0.0, ["guided_decoding"] = guidedDecoding },
+            }.ToJsonString()
+        );
 
-    private static byte[] Body(CallToolOptions options) => options.Body is not null
-        ? Encoding.UTF8.GetBytes(JsonNode.Parse(options.Body)!.ToJsonString())
-        : Request(options.Tokens.Split(',', StringSplitOptions.TrimEntries).Select(text => int.Parse(text, CultureInfo.InvariantCulture)), options.MaxTokens);
+    private static byte[] Body(CallToolOptions options) =>
+        options.Body is not null
+            ? Encoding.UTF8.GetBytes(JsonNode.Parse(options.Body)!.ToJsonString())
+            : Request(
+                options.Tokens.Split(',', StringSplitOptions.TrimEntries).Select(text => int.Parse(text, CultureInfo.InvariantCulture)),
+                options.MaxTokens
+            );
 }

@@ -22,9 +22,11 @@ internal sealed class DemoTool
         await using var worker = new DemoWorker(store, model);
         try
         {
-            return await TourAsync(worker, new DemoVocabulary(Path.Combine(model, "tokenizer.json")), cancellationToken).ConfigureAwait(false);
+            return await TourAsync(worker, new DemoVocabulary(Path.Combine(model, "tokenizer.json")), cancellationToken)
+                .ConfigureAwait(false);
         }
-        catch (Exception exception) when (exception is InvalidOperationException or TimeoutException or WorkerCallException or IOException or HttpRequestException)
+        catch (Exception exception)
+            when (exception is InvalidOperationException or TimeoutException or WorkerCallException or IOException or HttpRequestException)
         {
             Say($"\nThe demo broke: {exception.Message}. The worker's log:");
             Say(worker.Log);
@@ -43,12 +45,17 @@ internal sealed class DemoTool
         var started = Stopwatch.GetTimestamp();
         var port = await worker.Port.WaitAsync(StartTimeLimit, cancellationToken).ConfigureAwait(false);
         using var http = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
-        Say($"   /live answered {await StatusAsync(http, "/live", cancellationToken).ConfigureAwait(false)} after {Stopwatch.GetElapsedTime(started).TotalSeconds:F1} s");
+        Say(
+            $"   /live answered {await StatusAsync(http, "/live", cancellationToken).ConfigureAwait(false)} after "
+                + $"{Stopwatch.GetElapsedTime(started).TotalSeconds:F1} s"
+        );
         await WaitUntilReadyAsync(http, cancellationToken).ConfigureAwait(false);
         var address = FileDirectoryReader.FindTcp(worker.Store, "generate")[0];
         Say($"   ready after {Stopwatch.GetElapsedTime(started).TotalSeconds:F1} s, process {worker.ProcessId}, serving at {address}");
 
-        await using var client = await WorkerClient.ConnectAsync(address, PayloadCodec.MessagePack, cancellationToken).ConfigureAwait(false);
+        await using var client = await WorkerClient
+            .ConnectAsync(address, PayloadCodec.MessagePack, cancellationToken)
+            .ConfigureAwait(false);
         Title("2. Tokens, as the engine makes them");
         const string prompt = "Hello world, this is a test of a worker that holds an engine in one hand and a socket in the other";
         await StreamAsync(client, vocabulary, prompt, 24, guided: null, cancellationToken).ConfigureAwait(false);
@@ -70,12 +77,21 @@ internal sealed class DemoTool
         return await ShowDrainAsync(worker, client, vocabulary, cancellationToken).ConfigureAwait(false);
     }
 
-    private async Task StreamAsync(WorkerClient client, DemoVocabulary vocabulary, string prompt, int maxTokens, JsonObject? guided, CancellationToken cancellationToken)
+    private async Task StreamAsync(
+        WorkerClient client,
+        DemoVocabulary vocabulary,
+        string prompt,
+        int maxTokens,
+        JsonObject? guided,
+        CancellationToken cancellationToken
+    )
     {
         Write($"   {Dim(prompt)} ");
         JsonNode? usage = null;
         string? finish = null;
-        await using var call = await client.CallAsync(CallTool.Request(vocabulary.Encode(prompt), maxTokens, guided), cancellationToken).ConfigureAwait(false);
+        await using var call = await client
+            .CallAsync(CallTool.Request(vocabulary.Encode(prompt), maxTokens, guided), cancellationToken)
+            .ConfigureAwait(false);
         await foreach (var item in call.ReadAsync(cancellationToken).ConfigureAwait(false))
         {
             var data = item["data"] ?? throw new WorkerCallException(item.ToJsonString());
@@ -84,7 +100,10 @@ internal sealed class DemoTool
             finish = data["finish_reason"]?.GetValue<string>() ?? finish;
         }
 
-        Say($"\n   finish: {finish}, prompt tokens: {usage?["prompt_tokens"]}, cached: {usage?["prompt_tokens_details"]?["cached_tokens"]}, generated: {usage?["completion_tokens"]}");
+        Say(
+            $"\n   finish: {finish}, prompt tokens: {usage?["prompt_tokens"]}, cached: "
+                + $"{usage?["prompt_tokens_details"]?["cached_tokens"]}, generated: {usage?["completion_tokens"]}"
+        );
     }
 
     private async Task ShowErrorAsync(WorkerClient client, CancellationToken cancellationToken)
@@ -98,7 +117,9 @@ internal sealed class DemoTool
 
     private async Task ShowCancelAsync(WorkerClient client, HttpClient http, DemoVocabulary vocabulary, CancellationToken cancellationToken)
     {
-        await using var call = await client.CallAsync(CallTool.Request(vocabulary.Encode("tell me everything"), 900), cancellationToken).ConfigureAwait(false);
+        await using var call = await client
+            .CallAsync(CallTool.Request(vocabulary.Encode("tell me everything"), 900), cancellationToken)
+            .ConfigureAwait(false);
         var seen = 0;
         try
         {
@@ -116,14 +137,28 @@ internal sealed class DemoTool
             // The worker closes without a final item, as it should after a kill.
         }
 
-        var cancelled = (await http.GetStringAsync("/metrics", cancellationToken).ConfigureAwait(false)).Split('\n')
-            .First(line => line.StartsWith("dynamo_component_cancellation_total", StringComparison.Ordinal) && line.Contains("generate", StringComparison.Ordinal));
-        Say($"   the stream ended after {seen} items; /metrics says: {cancelled[..cancelled.IndexOf('{', StringComparison.Ordinal)]} {cancelled.Split(' ')[^1]}");
+        var cancelled = (await http.GetStringAsync("/metrics", cancellationToken).ConfigureAwait(false))
+            .Split('\n')
+            .First(line =>
+                line.StartsWith("dynamo_component_cancellation_total", StringComparison.Ordinal)
+                && line.Contains("generate", StringComparison.Ordinal)
+            );
+        Say(
+            $"   the stream ended after {seen} items; /metrics says: "
+                + $"{cancelled[..cancelled.IndexOf('{', StringComparison.Ordinal)]} {cancelled.Split(' ')[^1]}"
+        );
     }
 
-    private async Task<int> ShowDrainAsync(DemoWorker worker, WorkerClient client, DemoVocabulary vocabulary, CancellationToken cancellationToken)
+    private async Task<int> ShowDrainAsync(
+        DemoWorker worker,
+        WorkerClient client,
+        DemoVocabulary vocabulary,
+        CancellationToken cancellationToken
+    )
     {
-        await using var call = await client.CallAsync(CallTool.Request(vocabulary.Encode("one last thing"), 60), cancellationToken).ConfigureAwait(false);
+        await using var call = await client
+            .CallAsync(CallTool.Request(vocabulary.Encode("one last thing"), 60), cancellationToken)
+            .ConfigureAwait(false);
         var seen = 0;
         await foreach (var item in call.ReadAsync(cancellationToken).ConfigureAwait(false))
         {
@@ -137,9 +172,14 @@ internal sealed class DemoTool
         }
 
         var code = await worker.WaitForExitAsync(cancellationToken).ConfigureAwait(false);
-        Say($"   the request got all of its {seen} tokens, complete: {call.IsComplete}; records left in the store: {FileDirectoryReader.FindTcp(worker.Store, "generate").Count}; exit code {code}");
+        Say(
+            $"   the request got all of its {seen} tokens, complete: {call.IsComplete}; records left in the store: "
+                + $"{FileDirectoryReader.FindTcp(worker.Store, "generate").Count}; exit code {code}"
+        );
         var isFine = call.IsComplete && seen == 60 && code == 0;
-        Say(isFine ? "\nThat was the whole life of a worker. Next: README.md, \"With a real Dynamo\"." : "\nThat is not how it should end.");
+        Say(
+            isFine ? "\nThat was the whole life of a worker. Next: README.md, \"With a real Dynamo\"." : "\nThat is not how it should end."
+        );
         return isFine ? 0 : 1;
     }
 

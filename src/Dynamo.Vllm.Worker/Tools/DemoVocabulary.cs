@@ -27,7 +27,7 @@ internal sealed class DemoVocabulary
     public IReadOnlyList<int> Encode(string text)
     {
         var ids = new List<int>();
-        for (var at = 0; at < text.Length;)
+        for (var at = 0; at < text.Length; )
         {
             var length = Math.Min(_longest, text.Length - at);
             while (length > 0 && !_ids.ContainsKey(text.Substring(at, length)))

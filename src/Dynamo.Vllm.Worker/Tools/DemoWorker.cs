@@ -8,18 +8,40 @@ internal sealed class DemoWorker : IAsyncDisposable
 {
     private readonly Process _process;
     private readonly StringWriter _log = new(CultureInfo.InvariantCulture);
-    private readonly TaskCompletionSource<int> _port = new(TaskCreationOptions.RunContinuationsAsynchronously); // not on the reader of the log
+
+    // Not on the reader of the log.
+    private readonly TaskCompletionSource<int> _port = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     public DemoWorker(string store, string model)
     {
         Store = store;
-        var start = new ProcessStartInfo(Environment.ProcessPath!) { UseShellExecute = false, RedirectStandardError = true, RedirectStandardOutput = true };
+        var start = new ProcessStartInfo(Environment.ProcessPath!)
+        {
+            UseShellExecute = false,
+            RedirectStandardError = true,
+            RedirectStandardOutput = true,
+        };
         if (Path.GetFileNameWithoutExtension(Environment.ProcessPath) == "dotnet")
         {
             start.ArgumentList.Add(typeof(DemoWorker).Assembly.Location);
         }
 
-        foreach (var argument in (string[])["--discovery-backend", "file", "--simulated-engine", "--model", model, "--served-model-name", "demo", "--max-model-len", "1024", "--simulated-step-time-ms", "40"])
+        foreach (
+            var argument in (string[])
+                [
+                    "--discovery-backend",
+                    "file",
+                    "--simulated-engine",
+                    "--model",
+                    model,
+                    "--served-model-name",
+                    "demo",
+                    "--max-model-len",
+                    "1024",
+                    "--simulated-step-time-ms",
+                    "40",
+                ]
+        )
         {
             start.ArgumentList.Add(argument);
         }

@@ -10,15 +10,30 @@ internal static class DoctorTool
     public static async Task<int> RunAsync(string? python, TextWriter output, CancellationToken cancellationToken)
     {
         var isFine = true;
-        await output.WriteLineAsync($"ok    .NET {Environment.Version} on {System.Runtime.InteropServices.RuntimeInformation.OSDescription}").ConfigureAwait(false);
+        await output
+            .WriteLineAsync($"ok    .NET {Environment.Version} on {System.Runtime.InteropServices.RuntimeInformation.OSDescription}")
+            .ConfigureAwait(false);
         try
         {
-            var installation = PythonLocator.Locate(python ?? Environment.GetEnvironmentVariable("DYN_VLLM_PYTHON"), Environment.GetEnvironmentVariable);
-            await output.WriteLineAsync($"ok    Python {installation.Major}.{installation.Minor} at {installation.Executable}, library {installation.LibraryPath}").ConfigureAwait(false);
+            var installation = PythonLocator.Locate(
+                python ?? Environment.GetEnvironmentVariable("DYN_VLLM_PYTHON"),
+                Environment.GetEnvironmentVariable
+            );
+            await output
+                .WriteLineAsync(
+                    $"ok    Python {installation.Major}.{installation.Minor} at {installation.Executable}, library "
+                        + $"{installation.LibraryPath}"
+                )
+                .ConfigureAwait(false);
             var vllm = await VersionAsync(installation.Executable, cancellationToken).ConfigureAwait(false);
-            await output.WriteLineAsync(vllm is null
-                ? "miss  vLLM is not installed for this Python: only --simulated-engine works. Install vllm there, or choose another one with --python"
-                : $"ok    vLLM {vllm}").ConfigureAwait(false);
+            await output
+                .WriteLineAsync(
+                    vllm is null
+                        ? "miss  vLLM is not installed for this Python: only --simulated-engine works. Install vllm there, or choose "
+                            + "another one with --python"
+                        : $"ok    vLLM {vllm}"
+                )
+                .ConfigureAwait(false);
             isFine = vllm is not null;
         }
         catch (PythonNotUsableException exception)
@@ -30,7 +45,9 @@ internal static class DoctorTool
         foreach (var (name, id) in OrphanProcesses.Find())
         {
             isFine = false;
-            await output.WriteLineAsync($"warn  {name} (process {id}) is left over from an earlier worker and may hold the GPU: kill {id}").ConfigureAwait(false);
+            await output
+                .WriteLineAsync($"warn  {name} (process {id}) is left over from an earlier worker and may hold the GPU: kill {id}")
+                .ConfigureAwait(false);
         }
 
         return isFine ? 0 : 1;

@@ -2,7 +2,8 @@ using System.CommandLine;
 
 namespace Dynamo.Vllm.Worker.Tools;
 
-/// <summary>The tools beside the worker: <c>demo</c>, <c>call</c>, <c>doctor</c>. The worker's own options keep argparse's rules and are not here.</summary>
+/// <summary>The tools beside the worker: <c>demo</c>, <c>call</c>, <c>doctor</c>. The worker's own options keep argparse's rules and are
+/// not here.</summary>
 internal static class ToolProgram
 {
     private static readonly string[] Names = ["demo", "call", "doctor"];
@@ -20,29 +21,60 @@ internal static class ToolProgram
 
     private static Command Demo()
     {
-        var command = new Command("demo", "Starts a worker on the simulated engine and shows what it does: tokens, health, a cancel, a drain.");
+        var command = new Command(
+            "demo",
+            "Starts a worker on the simulated engine and shows what it does: tokens, health, a cancel, a drain."
+        );
         command.SetAction((_, cancellationToken) => new DemoTool(Console.Out).RunAsync(cancellationToken));
         return command;
     }
 
     private static Command Call()
     {
-        var address = new Option<string?>("--address") { Description = "ip:port/path of an instance; else the first one in the file discovery store (DYN_FILE_KV)" };
+        var address = new Option<string?>("--address")
+        {
+            Description = "ip:port/path of an instance; else the first one in the file discovery store (DYN_FILE_KV)",
+        };
         var endpoint = new Option<string>("--endpoint") { Description = "Endpoint to call", DefaultValueFactory = _ => "generate" };
-        var tokens = new Option<string>("--tokens") { Description = "Prompt as token ids, separated by commas", DefaultValueFactory = _ => "1,45,375,319" };
+        var tokens = new Option<string>("--tokens")
+        {
+            Description = "Prompt as token ids, separated by commas",
+            DefaultValueFactory = _ => "1,45,375,319",
+        };
         var maxTokens = new Option<int>("--max-tokens") { Description = "How many tokens to generate", DefaultValueFactory = _ => 16 };
         var body = new Option<string?>("--body") { Description = "Whole request as JSON, instead of the options above" };
-        var command = new Command("call", "Sends one request to a live worker and prints each item as it arrives.") { address, endpoint, tokens, maxTokens, body };
-        command.SetAction((result, cancellationToken) => CallTool.RunAsync(
-            new CallToolOptions(result.GetValue(address), result.GetValue(endpoint)!, result.GetValue(tokens)!, result.GetValue(maxTokens), result.GetValue(body)),
-            Console.Out, cancellationToken));
+        var command = new Command("call", "Sends one request to a live worker and prints each item as it arrives.")
+        {
+            address,
+            endpoint,
+            tokens,
+            maxTokens,
+            body,
+        };
+        command.SetAction(
+            (result, cancellationToken) =>
+                CallTool.RunAsync(
+                    new CallToolOptions(
+                        result.GetValue(address),
+                        result.GetValue(endpoint)!,
+                        result.GetValue(tokens)!,
+                        result.GetValue(maxTokens),
+                        result.GetValue(body)
+                    ),
+                    Console.Out,
+                    cancellationToken
+                )
+        );
         return command;
     }
 
     private static Command Doctor()
     {
         var python = new Option<string?>("--python") { Description = "Interpreter or virtual environment to check" };
-        var command = new Command("doctor", "Checks what the worker needs on this machine and says what to do about what is missing.") { python };
+        var command = new Command("doctor", "Checks what the worker needs on this machine and says what to do about what is missing.")
+        {
+            python,
+        };
         command.SetAction((result, cancellationToken) => DoctorTool.RunAsync(result.GetValue(python), Console.Out, cancellationToken));
         return command;
     }

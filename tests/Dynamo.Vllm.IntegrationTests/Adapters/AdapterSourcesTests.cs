@@ -5,7 +5,8 @@ using Dynamo.Vllm.Transports.Adapters;
 
 namespace Dynamo.Vllm.IntegrationTests.Adapters;
 
-/// <summary>Adapters from a folder, from a hub and from an object store, over real sockets. Texts are the official worker's where it has one.</summary>
+/// <summary>Adapters from a folder, from a hub and from an object store, over real sockets. Texts are the official worker's where it has
+/// one.</summary>
 public sealed class AdapterSourcesTests : IAsyncLifetime
 {
     private readonly TemporaryFolder _folder = new();
@@ -50,7 +51,8 @@ public sealed class AdapterSourcesTests : IAsyncLifetime
     public async Task The_hub_gives_the_files_of_one_commit_and_is_asked_once()
     {
         _server.Files["/api/models/org/ad/revision/main"] = Encoding.UTF8.GetBytes(
-            """{"sha":"0123abcd","siblings":[{"rfilename":"README.md"},{"rfilename":"adapter_config.json"},{"rfilename":"adapter_model.bin"},{"rfilename":"adapter_model.safetensors"},{"rfilename":"optimizer.pt"}]}""");
+            """{"sha":"0123abcd","siblings":[{"rfilename":"README.md"},{"rfilename":"adapter_config.json"},{"rfilename":"adapter_model.bin"},{"rfilename":"adapter_model.safetensors"},{"rfilename":"optimizer.pt"}]}"""
+        );
         _server.Files["/org/ad/resolve/0123abcd/adapter_config.json"] = "{}"u8.ToArray();
         _server.Files["/org/ad/resolve/0123abcd/adapter_model.safetensors"] = new byte[3_000_000];
         var folder = await FetchAsync(Options(("HF_TOKEN", "secret")), "hf://org/ad");
@@ -86,12 +88,16 @@ public sealed class AdapterSourcesTests : IAsyncLifetime
             """
             <?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Contents><Key>lo ras/ad/</Key></Contents>
             <Contents><Key>lo ras/ad/adapter_config.json</Key></Contents><Contents><Key>lo ras/ad/adapter_model.safetensors</Key></Contents></ListBucketResult>
-            """);
+            """
+        );
         _server.Files["/bucket/lo ras/ad/adapter_config.json"] = "{}"u8.ToArray();
         _server.Files["/bucket/lo ras/ad/adapter_model.safetensors"] = "weights"u8.ToArray();
         var folder = await FetchAsync(S3(), "s3://bucket/lo ras/ad/");
         Assert.Equal("weights", await File.ReadAllTextAsync(Path.Combine(folder, "adapter_model.safetensors")));
-        Assert.All(_server.Requests, request => Assert.StartsWith("AWS4-HMAC-SHA256 Credential=id/", request.Authorization, StringComparison.Ordinal));
+        Assert.All(
+            _server.Requests,
+            request => Assert.StartsWith("AWS4-HMAC-SHA256 Credential=id/", request.Authorization, StringComparison.Ordinal)
+        );
     }
 
     [Theory]
@@ -116,11 +122,24 @@ public sealed class AdapterSourcesTests : IAsyncLifetime
             _server.Files[$"/bucket/ad/{name}"] = new byte[100];
         }
 
-        Assert.Equal("Download failed: s3://bucket/ad has 3 files, at most 2", await FailAsync(S3() with { FilesMax = 2 }, "s3://bucket/ad"));
-        Assert.Equal("Download failed: s3://bucket/ad has more than 250 bytes", await FailAsync(S3() with { BytesMax = 250 }, "s3://bucket/ad"));
-        Assert.EndsWith("make no file name, at most 255", await FailAsync(S3(), $"s3://bucket/{new string('x', 300)}"), StringComparison.Ordinal);
+        Assert.Equal(
+            "Download failed: s3://bucket/ad has 3 files, at most 2",
+            await FailAsync(S3() with { FilesMax = 2 }, "s3://bucket/ad")
+        );
+        Assert.Equal(
+            "Download failed: s3://bucket/ad has more than 250 bytes",
+            await FailAsync(S3() with { BytesMax = 250 }, "s3://bucket/ad")
+        );
+        Assert.EndsWith(
+            "make no file name, at most 255",
+            await FailAsync(S3(), $"s3://bucket/{new string('x', 300)}"),
+            StringComparison.Ordinal
+        );
         _server.IsStuck = true;
-        Assert.Equal("Download failed: s3://bucket/ad is not here after 0 s", await FailAsync(S3() with { TimeLimit = TimeSpan.FromMilliseconds(50) }, "s3://bucket/ad"));
+        Assert.Equal(
+            "Download failed: s3://bucket/ad is not here after 0 s",
+            await FailAsync(S3() with { TimeLimit = TimeSpan.FromMilliseconds(50) }, "s3://bucket/ad")
+        );
         Assert.Empty(Directory.GetFileSystemEntries(Cache));
     }
 
@@ -140,8 +159,8 @@ public sealed class AdapterSourcesTests : IAsyncLifetime
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => fetching.WaitAsync(TimeSpan.FromSeconds(30)));
     }
 
-    private AdapterSourceOptions S3() => Options(
-        ("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "key"), ("AWS_ENDPOINT_URL", _server.Address.ToString()));
+    private AdapterSourceOptions S3() =>
+        Options(("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "key"), ("AWS_ENDPOINT_URL", _server.Address.ToString()));
 
     private AdapterSourceOptions Options(params (string Name, string Value)[] variables)
     {

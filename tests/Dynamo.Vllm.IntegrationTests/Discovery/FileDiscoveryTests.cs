@@ -6,6 +6,7 @@ using Dynamo.Vllm.Testing.Servers;
 using Dynamo.Vllm.Transports.Discovery;
 
 namespace Dynamo.Vllm.IntegrationTests.Discovery;
+
 using Dynamo.Vllm.Testing;
 
 /// <summary>
@@ -42,7 +43,9 @@ public sealed class FileDiscoveryTests : IDisposable
             await discovery.RegisterAsync(new DiscoveryRecord(name[..separator], key, content!.DeepClone().AsObject()), default);
         }
 
-        var files = Directory.GetFiles(_folder.Path, "*", SearchOption.AllDirectories).Select(path => Path.GetRelativePath(_folder.Path, path));
+        var files = Directory
+            .GetFiles(_folder.Path, "*", SearchOption.AllDirectories)
+            .Select(path => Path.GetRelativePath(_folder.Path, path));
         Assert.Equal(golden.Select(pair => pair.Key).Order(StringComparer.Ordinal), files.Order(StringComparer.Ordinal));
         foreach (var (name, content) in golden)
         {
@@ -152,16 +155,18 @@ public sealed class FileDiscoveryTests : IDisposable
     public async Task Many_workers_at_once_write_and_remove_their_records_without_harm()
     {
         var workers = Enumerable.Range(0, 8).Select(_ => Create()).ToArray();
-        var all = await Task.WhenAll(workers.Select(async worker =>
-        {
-            var instance = await worker.JoinAsync(default);
-            for (var number = 0; number < 10; number++)
+        var all = await Task.WhenAll(
+            workers.Select(async worker =>
             {
-                await worker.RegisterAsync(Record(instance, $"endpoint-{number}"), default);
-            }
+                var instance = await worker.JoinAsync(default);
+                for (var number = 0; number < 10; number++)
+                {
+                    await worker.RegisterAsync(Record(instance, $"endpoint-{number}"), default);
+                }
 
-            return instance;
-        }));
+                return instance;
+            })
+        );
         Assert.Equal(80, Directory.GetFiles(Instances).Length);
         Assert.Equal(8, all.Distinct().Count());
         await Task.WhenAll(workers.Select(worker => worker.LeaveAsync(default)));

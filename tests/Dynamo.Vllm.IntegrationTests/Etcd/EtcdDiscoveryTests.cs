@@ -1,11 +1,11 @@
-using Dynamo.Vllm.Testing;
-using Dynamo.Vllm.Testing.Relay;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Discovery;
+using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Testing.Logs;
 using Dynamo.Vllm.Testing.Network;
+using Dynamo.Vllm.Testing.Relay;
 using Dynamo.Vllm.Testing.Servers;
 using Dynamo.Vllm.Transports.Etcd;
 
@@ -36,7 +36,10 @@ public sealed class EtcdDiscoveryTests
 
         var stored = await etcd.ReadAsync();
         Assert.Equal([$"v1/instances/p1ns/backend/generate/{instance.Hex}", $"v1/mdc/p1ns/backend/generate/{instance.Hex}"], stored.Keys);
-        var golden = Golden.Text("runtime/etcd_instances_nats.txt").Split('\n')[1].Replace("1353509823228989740", $"{instance.Value}", StringComparison.Ordinal)
+        var golden = Golden
+            .Text("runtime/etcd_instances_nats.txt")
+            .Split('\n')[1]
+            .Replace("1353509823228989740", $"{instance.Value}", StringComparison.Ordinal)
             .Replace("12c8a2035590d12c", instance.Hex, StringComparison.Ordinal);
         Assert.Equal(golden, stored.First().Value);
         Assert.Equal(instance.Value, await etcd.LeaseOfAsync(stored.First().Key));
@@ -54,10 +57,20 @@ public sealed class EtcdDiscoveryTests
         await using var etcd = await EtcdServer.StartAsync();
         await using var discovery = Create(etcd.Url);
         var instance = await discovery.JoinAsync(default);
-        DiscoveryRecord Card(params string[] taints) => DiscoveryRecord.Model(
-            Generate, instance, new JsonObject { ["runtime_config"] = new JsonObject { ["taints"] = new JsonArray([.. taints.Select(taint => (JsonNode)taint)]) } });
+        DiscoveryRecord Card(params string[] taints) =>
+            DiscoveryRecord.Model(
+                Generate,
+                instance,
+                new JsonObject
+                {
+                    ["runtime_config"] = new JsonObject { ["taints"] = new JsonArray([.. taints.Select(taint => (JsonNode)taint)]) },
+                }
+            );
         await discovery.RegisterAsync(Card(), default);
-        await etcd.CallAsync("kv/put", new JsonObject { ["key"] = Convert.ToBase64String(System.Text.Encoding.UTF8.GetBytes(Card().FullKey)), ["value"] = "eA==" });
+        await etcd.CallAsync(
+            "kv/put",
+            new JsonObject { ["key"] = Convert.ToBase64String(System.Text.Encoding.UTF8.GetBytes(Card().FullKey)), ["value"] = "eA==" }
+        );
         await discovery.RegisterAsync(Card("draining"), default);
         Assert.Equal(Card("draining").Value.ToJsonString(), (await etcd.ReadAsync())[Card().FullKey]);
         Assert.Equal(instance.Value, await etcd.LeaseOfAsync(Card().FullKey));
@@ -76,14 +89,22 @@ public sealed class EtcdDiscoveryTests
         const string others = "namespace/p1ns/component/zmq_brokers/topic/broker/8";
         foreach (var (key, name) in new[] { (prefix + "topic/broker/7", "wanted"), (others, "of another component") })
         {
-            await broker.RegisterAsync(new DiscoveryRecord(DiscoveryRecord.EventChannels, key, new JsonObject { ["topic"] = name }), default);
+            await broker.RegisterAsync(
+                new DiscoveryRecord(DiscoveryRecord.EventChannels, key, new JsonObject { ["topic"] = name }),
+                default
+            );
         }
 
-        await etcd.CallAsync("kv/put", new JsonObject
-        {
-            ["key"] = Convert.ToBase64String(System.Text.Encoding.UTF8.GetBytes($"{DiscoveryRecord.EventChannels}/{prefix}topic/broker/9")),
-            ["value"] = "eA==",
-        });
+        await etcd.CallAsync(
+            "kv/put",
+            new JsonObject
+            {
+                ["key"] = Convert.ToBase64String(
+                    System.Text.Encoding.UTF8.GetBytes($"{DiscoveryRecord.EventChannels}/{prefix}topic/broker/9")
+                ),
+                ["value"] = "eA==",
+            }
+        );
         Assert.Equal("wanted", (string?)Assert.Single(await discovery.ListAsync(DiscoveryRecord.EventChannels, prefix, default))["topic"]);
         await broker.LeaveAsync(default);
         Assert.Empty(await discovery.ListAsync(DiscoveryRecord.EventChannels, prefix, default));
@@ -101,7 +122,9 @@ public sealed class EtcdDiscoveryTests
         await discovery.UnregisterAsync(withdrawn, default);
         var restored = _log.Next(3416, Soon);
         await etcd.CallAsync(
-            "kv/deleterange", new JsonObject { ["key"] = Convert.ToBase64String(System.Text.Encoding.UTF8.GetBytes(Endpoint(instance).FullKey)) });
+            "kv/deleterange",
+            new JsonObject { ["key"] = Convert.ToBase64String(System.Text.Encoding.UTF8.GetBytes(Endpoint(instance).FullKey)) }
+        );
         await restored;
         await Polling.UntilAsync("the record is not back", Soon, async () => (await etcd.ReadAsync()).Count == 1);
         Assert.Equal([Endpoint(instance).FullKey], (await etcd.ReadAsync()).Keys);
@@ -115,10 +138,20 @@ public sealed class EtcdDiscoveryTests
     {
         await using var etcd = await EtcdServer.StartAsync();
         var discovery = Create(etcd.Url, lifetime: 2);
-        await using var registration = new WorkerRegistration(discovery, new RequestPlaneFake(), "cuda", PayloadCodec.MessagePack, _log.For<WorkerRegistration>());
+        await using var registration = new WorkerRegistration(
+            discovery,
+            new RequestPlaneFake(),
+            "cuda",
+            PayloadCodec.MessagePack,
+            _log.For<WorkerRegistration>()
+        );
         await registration.JoinAsync(default);
         var before = registration.Instance;
-        await registration.PutAsync("card", instance => DiscoveryRecord.Model(Generate, instance, new JsonObject { ["display_name"] = "tiny" }), default);
+        await registration.PutAsync(
+            "card",
+            instance => DiscoveryRecord.Model(Generate, instance, new JsonObject { ["display_name"] = "tiny" }),
+            default
+        );
         await registration.ServeAsync(ServedEndpoints.Create(Generate), default);
         var moved = _log.Next(2101, Soon); // serving again, the last step of the move
 
@@ -126,8 +159,12 @@ public sealed class EtcdDiscoveryTests
         await moved;
         Assert.NotEqual(before, registration.Instance);
         Assert.Equal(
-            [$"v1/instances/p1ns/backend/generate/{registration.Instance.Hex}", $"v1/mdc/p1ns/backend/generate/{registration.Instance.Hex}"],
-            (await etcd.ReadAsync()).Keys);
+            [
+                $"v1/instances/p1ns/backend/generate/{registration.Instance.Hex}",
+                $"v1/mdc/p1ns/backend/generate/{registration.Instance.Hex}",
+            ],
+            (await etcd.ReadAsync()).Keys
+        );
 
         // A record of the identity that has ended is not written again.
         await discovery.RegisterAsync(Endpoint(before), default);
@@ -163,11 +200,17 @@ public sealed class EtcdDiscoveryTests
         var members = await EtcdServer.StartClusterAsync();
         try
         {
-            await using var discovery = Create(new EtcdOptions
-            {
-                Endpoints = [.. members.Select(member => member.Url)], LeaseLifetime = TimeSpan.FromSeconds(8), PingInterval = TimeSpan.FromSeconds(1),
-                PingTimeLimit = TimeSpan.FromSeconds(1), CallTimeLimit = TimeSpan.FromSeconds(1), RetryWaitMax = TimeSpan.FromSeconds(3),
-            });
+            await using var discovery = Create(
+                new EtcdOptions
+                {
+                    Endpoints = [.. members.Select(member => member.Url)],
+                    LeaseLifetime = TimeSpan.FromSeconds(8),
+                    PingInterval = TimeSpan.FromSeconds(1),
+                    PingTimeLimit = TimeSpan.FromSeconds(1),
+                    CallTimeLimit = TimeSpan.FromSeconds(1),
+                    RetryWaitMax = TimeSpan.FromSeconds(3),
+                }
+            );
             InstanceId? changed = null;
             discovery.IdentityChanged += id => changed = id;
             var instance = await discovery.JoinAsync(default);
@@ -201,7 +244,13 @@ public sealed class EtcdDiscoveryTests
     {
         await using var etcd = await EtcdServer.StartAsync();
         var discovery = Create(etcd.Url, lifetime: 2);
-        await using var registration = new WorkerRegistration(discovery, new RequestPlaneFake(), "cuda", PayloadCodec.MessagePack, _log.For<WorkerRegistration>());
+        await using var registration = new WorkerRegistration(
+            discovery,
+            new RequestPlaneFake(),
+            "cuda",
+            PayloadCodec.MessagePack,
+            _log.For<WorkerRegistration>()
+        );
         await registration.JoinAsync(default);
         await registration.ServeAsync(ServedEndpoints.Create(Generate), default);
         var overdue = _log.Next(Overdue, Soon);
@@ -242,7 +291,13 @@ public sealed class EtcdDiscoveryTests
     {
         await using var etcd = await EtcdServer.StartAsync();
         var discovery = Create(etcd.Url, lifetime: lifetime);
-        await using var registration = new WorkerRegistration(discovery, new RequestPlaneFake(), "cuda", PayloadCodec.MessagePack, _log.For<WorkerRegistration>());
+        await using var registration = new WorkerRegistration(
+            discovery,
+            new RequestPlaneFake(),
+            "cuda",
+            PayloadCodec.MessagePack,
+            _log.For<WorkerRegistration>()
+        );
         await registration.JoinAsync(default);
         await registration.ServeAsync(ServedEndpoints.Create(Generate), default);
         Assert.Null(discovery.Hindrance);
@@ -298,9 +353,15 @@ public sealed class EtcdDiscoveryTests
     {
         await using var discovery = new EtcdDiscovery(
             new EtcdOptions { Endpoints = ["http://127.0.0.1:1", "127.0.0.1:2"], StartupTimeLimit = TimeSpan.FromSeconds(1.5) },
-            TimeProvider.System, _log.For<EtcdDiscovery>());
+            TimeProvider.System,
+            _log.For<EtcdDiscovery>()
+        );
         var exception = await Assert.ThrowsAsync<InvalidOperationException>(() => discovery.JoinAsync(default));
-        Assert.StartsWith("etcd discovery could not reach http://127.0.0.1:1, 127.0.0.1:2 within 1.5 s", exception.Message, StringComparison.Ordinal);
+        Assert.StartsWith(
+            "etcd discovery could not reach http://127.0.0.1:1, 127.0.0.1:2 within 1.5 s",
+            exception.Message,
+            StringComparison.Ordinal
+        );
         Assert.Contains(_log.Lines, line => line.EventId == Waiting);
     }
 
@@ -338,18 +399,33 @@ public sealed class EtcdDiscoveryTests
         var server = certificates.Issue("etcd");
         var client = certificates.Issue("worker");
         await using var etcd = await EtcdServer.StartAsync(
-            secure: true, "--cert-file", folder.Write("server.pem", server.Certificate), "--key-file", folder.Write("server.key", server.Key),
-            "--client-cert-auth", "--trusted-ca-file", folder.Write("ca.pem", certificates.Authority));
+            secure: true,
+            "--cert-file",
+            folder.Write("server.pem", server.Certificate),
+            "--key-file",
+            folder.Write("server.key", server.Key),
+            "--client-cert-auth",
+            "--trusted-ca-file",
+            folder.Write("ca.pem", certificates.Authority)
+        );
         string Value(string name, string text) => fromFiles ? folder.Write(name, text) : text;
-        var tls = new EtcdTls(Value("ca2.pem", certificates.Authority), Value("client.pem", client.Certificate), Value("client.key", client.Key));
+        var tls = new EtcdTls(
+            Value("ca2.pem", certificates.Authority),
+            Value("client.pem", client.Certificate),
+            Value("client.key", client.Key)
+        );
         await using var discovery = Create(new EtcdOptions { Endpoints = [etcd.Url], Tls = tls });
         await discovery.RegisterAsync(Endpoint(await discovery.JoinAsync(default)), default);
 
         using var others = new TestCertificates("others");
-        await using var stranger = Create(new EtcdOptions
-        {
-            Endpoints = [etcd.Url], Tls = tls with { Authority = others.Authority }, StartupTimeLimit = TimeSpan.FromSeconds(1),
-        });
+        await using var stranger = Create(
+            new EtcdOptions
+            {
+                Endpoints = [etcd.Url],
+                Tls = tls with { Authority = others.Authority },
+                StartupTimeLimit = TimeSpan.FromSeconds(1),
+            }
+        );
         var exception = await Assert.ThrowsAsync<InvalidOperationException>(() => stranger.JoinAsync(default));
         Assert.Contains("certificate", exception.Message, StringComparison.Ordinal);
         await using var broken = Create(new EtcdOptions { Endpoints = [etcd.Url], Tls = tls with { Key = "/nowhere/key.pem" } });
@@ -360,15 +436,18 @@ public sealed class EtcdDiscoveryTests
     private static DiscoveryRecord Endpoint(InstanceId instance) =>
         DiscoveryRecord.Endpoint(Generate, instance, TransportAddress.Nats(instance, Generate), "cuda", PayloadCodec.MessagePack);
 
-    private EtcdDiscovery Create(string url, string? other = null, int lifetime = 30) => Create(new EtcdOptions
-    {
-        Endpoints = other is null ? [url] : [url, other],
-        LeaseLifetime = TimeSpan.FromSeconds(lifetime),
-        PingInterval = TimeSpan.FromSeconds(1),
-        PingTimeLimit = TimeSpan.FromSeconds(1),
-        CallTimeLimit = TimeSpan.FromSeconds(1),
-        RetryWaitMax = TimeSpan.FromSeconds(3),
-    });
+    private EtcdDiscovery Create(string url, string? other = null, int lifetime = 30) =>
+        Create(
+            new EtcdOptions
+            {
+                Endpoints = other is null ? [url] : [url, other],
+                LeaseLifetime = TimeSpan.FromSeconds(lifetime),
+                PingInterval = TimeSpan.FromSeconds(1),
+                PingTimeLimit = TimeSpan.FromSeconds(1),
+                CallTimeLimit = TimeSpan.FromSeconds(1),
+                RetryWaitMax = TimeSpan.FromSeconds(3),
+            }
+        );
 
     private EtcdDiscovery Create(EtcdOptions options) => new(options, TimeProvider.System, _log.For<EtcdDiscovery>());
 }

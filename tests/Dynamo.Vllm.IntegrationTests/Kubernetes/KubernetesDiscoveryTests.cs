@@ -1,8 +1,8 @@
-using Dynamo.Vllm.Testing;
 using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Discovery;
+using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Testing.Logs;
 using Dynamo.Vllm.Testing.Servers;
 using Dynamo.Vllm.Transports.Kubernetes;
@@ -28,7 +28,16 @@ public sealed partial class KubernetesDiscoveryTests : IClassFixture<KubernetesD
         await using var discovery = await CreateAsync("worker-0");
         var instance = await discovery.JoinAsync(default);
         Assert.Equal("43710f49c0cff", instance.Hex);
-        var card = DiscoveryRecord.Model(Generate, instance, new JsonObject { ["display_name"] = "tiny", ["media_decoder"] = null, ["context_length"] = 0 });
+        var card = DiscoveryRecord.Model(
+            Generate,
+            instance,
+            new JsonObject
+            {
+                ["display_name"] = "tiny",
+                ["media_decoder"] = null,
+                ["context_length"] = 0,
+            }
+        );
         await discovery.RegisterAsync(card, default);
         await discovery.RegisterAsync(Endpoint(instance), default);
 
@@ -73,8 +82,10 @@ public sealed partial class KubernetesDiscoveryTests : IClassFixture<KubernetesD
         var instance = await discovery.JoinAsync(default);
         var exception = await Assert.ThrowsAsync<IOException>(() => UntilForbiddenAsync(discovery, Endpoint(instance)));
         Assert.Matches(
-            "^kubernetes discovery cannot apply dynamoworkermetadatas.nvidia.com 'worker-2' in namespace 'default': forbidden .*bind the service account to a role with [^\n]*$",
-            exception.Message);
+            "^kubernetes discovery cannot apply dynamoworkermetadatas.nvidia.com 'worker-2' in namespace 'default': forbidden .*bind "
+                + "the service account to a role with [^\n]*$",
+            exception.Message
+        );
 
         // With the rights given it works, without a restart.
         await _server.CreateWorkerConfigurationAsync();
@@ -122,7 +133,12 @@ public sealed partial class KubernetesDiscoveryTests : IClassFixture<KubernetesD
     {
         const string prefix = "namespace/p1ns/component/zmq_broker/";
         await using var broker = await CreateAsync("broker-0");
-        var channel = new JsonObject { ["type"] = "EventChannel", ["topic"] = "broker", ["instance_id"] = 7 };
+        var channel = new JsonObject
+        {
+            ["type"] = "EventChannel",
+            ["topic"] = "broker",
+            ["instance_id"] = 7,
+        };
         await broker.JoinAsync(default);
         await broker.RegisterAsync(new DiscoveryRecord(DiscoveryRecord.EventChannels, prefix + "topic/broker/7", channel), default);
         await using var discovery = await CreateAsync("worker-5");
@@ -137,7 +153,13 @@ public sealed partial class KubernetesDiscoveryTests : IClassFixture<KubernetesD
     private static partial int Signal(int process, int signal);
 
     private static DiscoveryRecord Endpoint(InstanceId instance) =>
-        DiscoveryRecord.Endpoint(Generate, instance, TransportAddress.Tcp("127.0.0.1:1", instance, Generate), "cuda", PayloadCodec.MessagePack);
+        DiscoveryRecord.Endpoint(
+            Generate,
+            instance,
+            TransportAddress.Tcp("127.0.0.1:1", instance, Generate),
+            "cuda",
+            PayloadCodec.MessagePack
+        );
 
     /// <summary>The server learns of changed rights through a watch of its own, a moment later.</summary>
     private static async Task UntilForbiddenAsync(KubernetesDiscovery discovery, DiscoveryRecord record)
@@ -175,7 +197,10 @@ public sealed partial class KubernetesDiscoveryTests : IClassFixture<KubernetesD
     {
         var options = new KubernetesOptions
         {
-            Pod = pod, KubeconfigPath = configuration, CallTimeLimit = TimeSpan.FromSeconds(1), RetryWaitMax = TimeSpan.FromSeconds(1),
+            Pod = pod,
+            KubeconfigPath = configuration,
+            CallTimeLimit = TimeSpan.FromSeconds(1),
+            RetryWaitMax = TimeSpan.FromSeconds(1),
         };
         return new KubernetesDiscovery(options, TimeProvider.System, _log.For<KubernetesDiscovery>());
     }

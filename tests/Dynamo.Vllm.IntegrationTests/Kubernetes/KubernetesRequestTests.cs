@@ -1,6 +1,6 @@
-using Dynamo.Vllm.Testing;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Protocol.Discovery;
+using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Testing.Logs;
 using Dynamo.Vllm.Testing.Servers;
 using Dynamo.Vllm.Transports.Kubernetes;
@@ -23,8 +23,12 @@ public sealed class KubernetesRequestTests : IDisposable
     [PeerFact]
     public async Task The_captured_sequence_of_changes_gives_the_captured_requests()
     {
-        var captured = Golden.Text("runtime/kube_requests.jsonl").Split('\n', StringSplitOptions.RemoveEmptyEntries)
-            .Select(line => JsonNode.Parse(line)!.AsObject()).Where(request => (string?)request["method"] == "PATCH").ToArray();
+        var captured = Golden
+            .Text("runtime/kube_requests.jsonl")
+            .Split('\n', StringSplitOptions.RemoveEmptyEntries)
+            .Select(line => JsonNode.Parse(line)!.AsObject())
+            .Where(request => (string?)request["method"] == "PATCH")
+            .ToArray();
         Assert.Equal(15, captured.Length);
         await using var discovery = Create();
         Assert.Equal(1186445869714687UL, (await discovery.JoinAsync(default)).Value);
@@ -79,21 +83,32 @@ public sealed class KubernetesRequestTests : IDisposable
         Assert.Contains("'worker-0' in namespace 'default': 422", exception.Message, StringComparison.Ordinal);
         Assert.Equal(["p1ns/backend/generate/7"], discovery.Metadata!["endpoints"]!.AsObject().Select(pair => pair.Key));
         await discovery.RegisterAsync(Record("other"), default);
-        Assert.Equal(["p1ns/backend/generate/7", "p1ns/backend/other/7"], discovery.Metadata!["endpoints"]!.AsObject().Select(pair => pair.Key));
+        Assert.Equal(
+            ["p1ns/backend/generate/7", "p1ns/backend/other/7"],
+            discovery.Metadata!["endpoints"]!.AsObject().Select(pair => pair.Key)
+        );
     }
 
     private static DiscoveryRecord Record(string endpoint)
     {
         var id = new EndpointId("p1ns", "backend", endpoint);
-        return DiscoveryRecord.Endpoint(id, new InstanceId(7), TransportAddress.Tcp("127.0.0.1:1", new InstanceId(7), id), "cuda", Protocol.PayloadCodec.MessagePack);
+        return DiscoveryRecord.Endpoint(
+            id,
+            new InstanceId(7),
+            TransportAddress.Tcp("127.0.0.1:1", new InstanceId(7), id),
+            "cuda",
+            Protocol.PayloadCodec.MessagePack
+        );
     }
 
     private static Dictionary<string, DiscoveryRecord> RecordsOf(JsonObject request)
     {
         var buckets = new Dictionary<string, string>
         {
-            ["endpoints"] = DiscoveryRecord.Instances, ["model_cards"] = DiscoveryRecord.ModelCards,
-            ["event_channels"] = DiscoveryRecord.EventChannels, ["event_sources"] = DiscoveryRecord.EventSources,
+            ["endpoints"] = DiscoveryRecord.Instances,
+            ["model_cards"] = DiscoveryRecord.ModelCards,
+            ["event_channels"] = DiscoveryRecord.EventChannels,
+            ["event_sources"] = DiscoveryRecord.EventSources,
         };
         var records = new Dictionary<string, DiscoveryRecord>();
         foreach (var (map, entries) in request["body"]!["spec"]!["data"]!.AsObject())
@@ -122,10 +137,13 @@ public sealed class KubernetesRequestTests : IDisposable
             $$$"""
             {"apiVersion":"v1","kind":"Config","current-context":"t","clusters":[{"name":"t","cluster":{"server":"{{{_server.Url}}}"}}],
              "contexts":[{"name":"t","context":{"cluster":"t","user":"t"}}],"users":[{"name":"t","user":{"token":"x"}}]}
-            """);
+            """
+        );
         var options = new KubernetesOptions
         {
-            Pod = new PodIdentity("worker-0", "poduid-1", "default", null, false), KubeconfigPath = path, RetryWaitMax = TimeSpan.FromMilliseconds(200),
+            Pod = new PodIdentity("worker-0", "poduid-1", "default", null, false),
+            KubeconfigPath = path,
+            RetryWaitMax = TimeSpan.FromMilliseconds(200),
         };
         return new KubernetesDiscovery(options, TimeProvider.System, _log.For<KubernetesDiscovery>());
     }

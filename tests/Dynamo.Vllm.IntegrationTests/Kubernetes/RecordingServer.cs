@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 using System.Threading.Channels;
 
 namespace Dynamo.Vllm.IntegrationTests.Kubernetes;
+
 using Dynamo.Vllm.Testing;
 
 /// <summary>An API server that keeps each request and answers as told.</summary>
@@ -44,15 +45,17 @@ internal sealed class RecordingServer : IDisposable
                     query[name!] = request.QueryString[name];
                 }
 
-                _requests.Writer.TryWrite(new JsonObject
-                {
-                    ["method"] = request.HttpMethod,
-                    ["path"] = request.Url!.AbsolutePath,
-                    ["query"] = query,
-                    ["content_type"] = request.ContentType,
-                    ["accept"] = request.Headers["Accept"],
-                    ["body"] = body.Length == 0 ? null : JsonNode.Parse(body),
-                });
+                _requests.Writer.TryWrite(
+                    new JsonObject
+                    {
+                        ["method"] = request.HttpMethod,
+                        ["path"] = request.Url!.AbsolutePath,
+                        ["query"] = query,
+                        ["content_type"] = request.ContentType,
+                        ["accept"] = request.Headers["Accept"],
+                        ["body"] = body.Length == 0 ? null : JsonNode.Parse(body),
+                    }
+                );
                 context.Response.StatusCode = Statuses.TryDequeue(out var status) ? status : 200;
                 context.Response.ContentType = "application/json";
                 context.Response.Close("{}"u8.ToArray(), willBlock: false);

@@ -15,6 +15,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 using Prometheus;
 
 namespace Dynamo.Vllm.IntegrationTests.KvEvents;
+
 using Dynamo.Vllm.Testing;
 
 /// <summary>The whole relay between libzmq sockets: a publisher in the engine's place, subscribers in the router's.</summary>
@@ -30,8 +31,14 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
     private KvRelayService? _service;
     private EngineFake? _engine;
 
-    public KvRelayServiceTests() => _registration = new WorkerRegistration(
-        _discovery, _requests, "cpu", PayloadCodec.MessagePack, NullLogger<WorkerRegistration>.Instance);
+    public KvRelayServiceTests() =>
+        _registration = new WorkerRegistration(
+            _discovery,
+            _requests,
+            "cpu",
+            PayloadCodec.MessagePack,
+            NullLogger<WorkerRegistration>.Instance
+        );
 
     public async ValueTask DisposeAsync()
     {
@@ -70,8 +77,18 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
         }
 
         var metrics = await MetricsAsync();
-        Assert.Contains("dynamo_component_kv_publisher_zmq_events_total{dynamo_component=\"backend\",dynamo_namespace=\"dynamo\",event_type=\"stored\",stage=\"accepted\",worker_id=\"abc\"} 10", metrics, StringComparison.Ordinal);
-        Assert.Contains("dynamo_component_kv_publisher_engines_dropped_events_total{dynamo_component=\"backend\",dynamo_namespace=\"dynamo\",worker_id=\"abc\"} 0", metrics, StringComparison.Ordinal);
+        Assert.Contains(
+            "dynamo_component_kv_publisher_zmq_events_total{dynamo_component=\"backend\",dynamo_namespace=\"dynamo\","
+                + "event_type=\"stored\",stage=\"accepted\",worker_id=\"abc\"} 10",
+            metrics,
+            StringComparison.Ordinal
+        );
+        Assert.Contains(
+            "dynamo_component_kv_publisher_engines_dropped_events_total{dynamo_component=\"backend\",dynamo_namespace=\"dynamo\","
+                + "worker_id=\"abc\"} 0",
+            metrics,
+            StringComparison.Ordinal
+        );
         Assert.Contains("dynamo_vllm_kv_relay_lag_seconds_count{dp_rank=\"0\"} 10", metrics, StringComparison.Ordinal);
     }
 
@@ -91,7 +108,11 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
         Assert.Equal(2UL, await NextHashAsync(router));
         Assert.Equal(4UL, await NextHashAsync(router));
         var metrics = await MetricsAsync();
-        Assert.Contains("engines_dropped_events_total{dynamo_component=\"backend\",dynamo_namespace=\"dynamo\",worker_id=\"abc\"} 3", metrics, StringComparison.Ordinal);
+        Assert.Contains(
+            "engines_dropped_events_total{dynamo_component=\"backend\",dynamo_namespace=\"dynamo\",worker_id=\"abc\"} 3",
+            metrics,
+            StringComparison.Ordinal
+        );
         Assert.Contains("dynamo_vllm_kv_relay_gaps_total{dp_rank=\"0\"} 1", metrics, StringComparison.Ordinal);
         Assert.Contains("dynamo_vllm_kv_relay_batches_total{dp_rank=\"0\",outcome=\"malformed\"} 2", metrics, StringComparison.Ordinal);
     }
@@ -119,7 +140,16 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
         await using var engine = ZmqPeer.Start("xpub");
         await StartAsync((await engine.ReadAsync("endpoint")).GetValue<string>(), ranks: 1);
         var started = Short(_discovery.Steps);
-        Assert.Equal(["+event_channels kv-events", "+instances query", "+event_sources kv-events", "+event_channels kv_metrics", "+event_channels active_sequences_events"], started);
+        Assert.Equal(
+            [
+                "+event_channels kv-events",
+                "+instances query",
+                "+event_sources kv-events",
+                "+event_channels kv_metrics",
+                "+event_channels active_sequences_events",
+            ],
+            started
+        );
         var source = _discovery.Records.Values.Single(record => record.Bucket == DiscoveryRecord.EventSources).Value;
         var target = source["metadata"]!["recovery_target"]!;
         var instance = _discovery.Records.Values.Single(record => record.Bucket == DiscoveryRecord.Instances).Value.DeepClone().AsObject();
@@ -127,7 +157,16 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
         Assert.True(JsonNode.DeepEquals(instance, target));
         _discovery.Steps.Clear();
         await _service!.StopAsync(CancellationToken.None);
-        Assert.Equal(["-event_channels active_sequences_events", "-event_channels kv_metrics", "-event_sources kv-events", "-instances query", "-event_channels kv-events"], Short(_discovery.Steps));
+        Assert.Equal(
+            [
+                "-event_channels active_sequences_events",
+                "-event_channels kv_metrics",
+                "-event_sources kv-events",
+                "-instances query",
+                "-event_channels kv-events",
+            ],
+            Short(_discovery.Steps)
+        );
         Assert.Empty(_discovery.Records);
         await _service.StopAsync(CancellationToken.None);
     }
@@ -146,14 +185,21 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
         Assert.NotNull((await AskAsync(_registration.Instance.Value, null))["TreeDump"]);
         Assert.Equal(
             $"WorkerKvQueryEngine::generate worker_id mismatch: request.worker_id=1 this.worker_id={_registration.Instance.Value}",
-            (await AskAsync(1, null))["Error"]!.GetValue<string>());
+            (await AskAsync(1, null))["Error"]!.GetValue<string>()
+        );
         _discovery.Lose(new InstanceId(77));
         await _registration.RemoveAsync("nothing", CancellationToken.None); // in turn: after the move
         var answer = await AskAsync(77, 1);
         Assert.Equal(77, answer["TreeDump"]!["events"]![0]!["worker_id"]!.GetValue<int>());
         Assert.Equal(1, answer["TreeDump"]!["last_event_id"]!.GetValue<int>());
-        Assert.Contains(_discovery.Records.Values, record => record.Value["metadata"]?["recovery_target"]?["instance_id"]?.GetValue<ulong>() == 77
-            && record.Value["metadata"]!["recovery_target"]!["transport"]!["tcp"]!.GetValue<string>().Contains("/4d/", StringComparison.Ordinal));
+        Assert.Contains(
+            _discovery.Records.Values,
+            record =>
+                record.Value["metadata"]?["recovery_target"]?["instance_id"]?.GetValue<ulong>() == 77
+                && record.Value["metadata"]!["recovery_target"]!["transport"]!["tcp"]!
+                    .GetValue<string>()
+                    .Contains("/4d/", StringComparison.Ordinal)
+        );
     }
 
     [PeerFact]
@@ -172,8 +218,7 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
         {
             load = Decode(Payload((await router.ReadFramesAsync())[3]))!;
             messages++;
-        }
-        while (load["kv_used_blocks"]!.GetValue<int>() != 50);
+        } while (load["kv_used_blocks"]!.GetValue<int>() != 50);
         Assert.InRange(messages, 1, 3); // gathered for 1 ms; a slow machine may cut the burst once or twice
         Assert.Equal(1, load["dp_rank"]!.GetValue<int>());
         Assert.Null(load["active_decode_blocks"]);
@@ -189,14 +234,27 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
         var ids = new List<string>();
         while (ids.Count < 2)
         {
-            ids.AddRange(Decode(Payload((await router.ReadFramesAsync())[3]))!["events"]!.AsArray().Select(entry => entry!["request_id"]!.GetValue<string>()));
+            ids.AddRange(
+                Decode(Payload((await router.ReadFramesAsync())[3]))!["events"]!
+                    .AsArray()
+                    .Select(entry => entry!["request_id"]!.GetValue<string>())
+            );
         }
 
         Assert.Equal(["request-a", "request-b"], ids);
     }
 
     private static List<string> Short(IEnumerable<string> steps) =>
-        [.. steps.Select(step => step[0] + (step.Contains("worker_kv_query_source_", StringComparison.Ordinal) ? "instances query" : $"{step.Split('/')[1]} {step.Split('/')[^2]}"))];
+        [
+            .. steps.Select(step =>
+                step[0]
+                + (
+                    step.Contains("worker_kv_query_source_", StringComparison.Ordinal)
+                        ? "instances query"
+                        : $"{step.Split('/')[1]} {step.Split('/')[^2]}"
+                )
+            ),
+        ];
 
     private static byte[] Bytes(ulong value)
     {
@@ -208,7 +266,10 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
     private static byte[] Removed(int hash)
     {
         var output = new System.Buffers.ArrayBufferWriter<byte>();
-        MessagePackJson.WriteMessagePack(Encoding.UTF8.GetBytes($$"""[1.5,[{"type":"BlockRemoved","block_hashes":[{{hash}}],"medium":"GPU"}],0]"""), output);
+        MessagePackJson.WriteMessagePack(
+            Encoding.UTF8.GetBytes($$"""[1.5,[{"type":"BlockRemoved","block_hashes":[{{hash}}],"medium":"GPU"}],0]"""),
+            output
+        );
         return output.WrittenSpan.ToArray();
     }
 
@@ -239,22 +300,42 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
 
     private async Task StartAsync(string? engineEndpoint, int ranks = 1)
     {
-        _engine = new EngineFake(new EngineDescription
-        {
-            EngineVersion = "0.31.0", Model = "tiny", MaxModelLength = 64, BlockSize = 4, KvEventBlockSize = 4, MaxNumSeqs = 1, MaxNumBatchedTokens = 1,
-            NumGpuBlocks = 100 * ranks, DataParallelSize = ranks, KvEventsEndpoint = engineEndpoint,
-        });
+        _engine = new EngineFake(
+            new EngineDescription
+            {
+                EngineVersion = "0.31.0",
+                Model = "tiny",
+                MaxModelLength = 64,
+                BlockSize = 4,
+                KvEventBlockSize = 4,
+                MaxNumSeqs = 1,
+                MaxNumBatchedTokens = 1,
+                NumGpuBlocks = 100 * ranks,
+                DataParallelSize = ranks,
+                KvEventsEndpoint = engineEndpoint,
+            }
+        );
         await _registration.JoinAsync(CancellationToken.None);
         _service = new KvRelayService(
-            new KvRelayOptions(), _engine, Generate, _registration, _plane, new ZmqEventFeed(TimeProvider.System),
-            new RuntimeMetrics(_registry, "abc"), TimeProvider.System, NullLogger<KvRelayService>.Instance);
+            new KvRelayOptions(),
+            _engine,
+            Generate,
+            _registration,
+            _plane,
+            new ZmqEventFeed(TimeProvider.System),
+            new RuntimeMetrics(_registry, "abc"),
+            TimeProvider.System,
+            NullLogger<KvRelayService>.Instance
+        );
         await _service.StartAsync(CancellationToken.None);
     }
 
     private async Task<ZmqPeer> SubscribeAsync(string topic, int index = 0)
     {
         var subscribed = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        var channels = _discovery.Steps.Where(step => step.Contains($"/topic/{topic}/", StringComparison.Ordinal) && step.Contains("event_channels", StringComparison.Ordinal));
+        var channels = _discovery.Steps.Where(step =>
+            step.Contains($"/topic/{topic}/", StringComparison.Ordinal) && step.Contains("event_channels", StringComparison.Ordinal)
+        );
         var record = _discovery.Records[channels.ElementAt(index)[1..]];
         _plane.Subscribed += key =>
         {
@@ -270,8 +351,20 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
 
     private async Task<JsonNode> AskAsync(ulong worker, ulong? start)
     {
-        var query = new JsonObject { ["worker_id"] = worker, ["dp_rank"] = 0, ["start_event_id"] = start, ["end_event_id"] = null, ["kind"] = "recovery" };
-        var context = new RequestContext("q", PayloadCodec.Json, Encoding.UTF8.GetBytes(query.ToJsonString()), new Dictionary<string, string>());
+        var query = new JsonObject
+        {
+            ["worker_id"] = worker,
+            ["dp_rank"] = 0,
+            ["start_event_id"] = start,
+            ["end_event_id"] = null,
+            ["kind"] = "recovery",
+        };
+        var context = new RequestContext(
+            "q",
+            PayloadCodec.Json,
+            Encoding.UTF8.GetBytes(query.ToJsonString()),
+            new Dictionary<string, string>()
+        );
         var answer = new RequestPlaneFake.Answer();
         await _requests.Bound[0].Handler.HandleAsync(context, answer);
         return Decode(Assert.Single(answer.Items))!;

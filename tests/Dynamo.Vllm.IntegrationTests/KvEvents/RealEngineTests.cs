@@ -13,9 +13,11 @@ using Dynamo.Vllm.Transports.Zmq;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Dynamo.Vllm.IntegrationTests.KvEvents;
+
 using Dynamo.Vllm.Testing;
 
-/// <summary>The official worker on the real engine, with a relay of ours as a second subscriber of that engine. Takes a minute: opt in.</summary>
+/// <summary>The official worker on the real engine, with a relay of ours as a second subscriber of that engine. Takes a minute: opt
+/// in.</summary>
 public sealed class RealEngineTests
 {
     [RealEngineFact]
@@ -28,7 +30,12 @@ public sealed class RealEngineTests
         await using var worker = StartWorker(variables, port);
         await using var plane = new EventPlaneFake();
         await using var registration = new WorkerRegistration(
-            new RecordingDiscovery(), new RequestPlaneFake(), "cpu", PayloadCodec.MessagePack, NullLogger<WorkerRegistration>.Instance);
+            new RecordingDiscovery(),
+            new RequestPlaneFake(),
+            "cpu",
+            PayloadCodec.MessagePack,
+            NullLogger<WorkerRegistration>.Instance
+        );
         await registration.JoinAsync(CancellationToken.None);
         await using var relay = Relay(plane, registration, port);
 
@@ -39,7 +46,10 @@ public sealed class RealEngineTests
         await Task.Delay(2000); // libzmq tells nobody when a subscription has arrived
         foreach (var name in (string[])["alpha", "omega", "alpha", "sigma", "kappa", "lambda"])
         {
-            Assert.Equal(HttpStatusCode.OK, (await frontend.CompleteAsync(Body(string.Join(' ', Enumerable.Range(0, 60).Select(i => $"{name} {i}"))))).Status);
+            Assert.Equal(
+                HttpStatusCode.OK,
+                (await frontend.CompleteAsync(Body(string.Join(' ', Enumerable.Range(0, 60).Select(i => $"{name} {i}"))))).Status
+            );
         }
 
         for (var message = 0; message < 5; message++) // the repeated prompt is a hit, and a hit is no event
@@ -51,7 +61,13 @@ public sealed class RealEngineTests
         }
     }
 
-    private static JsonObject Body(string prompt) => new() { ["model"] = "tiny", ["prompt"] = prompt, ["max_tokens"] = 1 };
+    private static JsonObject Body(string prompt) =>
+        new()
+        {
+            ["model"] = "tiny",
+            ["prompt"] = prompt,
+            ["max_tokens"] = 1,
+        };
 
     /// <summary>Events with the ids that differ by nature taken out.</summary>
     private static JsonNode Events(ReadOnlySpan<byte> envelope)
@@ -78,35 +94,73 @@ public sealed class RealEngineTests
         throw new InvalidOperationException("the envelope has no payload");
     }
 
-    private static KvRelayService Relay(EventPlaneFake plane, WorkerRegistration registration, int port) => new(
-        new KvRelayOptions { PublishesLoad = false, PublishesFirstTokens = false },
-        new EngineFake(new EngineDescription
-        {
-            EngineVersion = "0.31.0", Model = "tiny", MaxModelLength = 1024, BlockSize = 32, KvEventBlockSize = 32, MaxNumSeqs = 8, MaxNumBatchedTokens = 2048,
-            NumGpuBlocks = 48, KvEventsEndpoint = $"tcp://*:{port}",
-        }),
-        new EndpointId("dynamo", "backend", "generate"), registration, plane, new ZmqEventFeed(TimeProvider.System),
-        new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "test"), TimeProvider.System, NullLogger<KvRelayService>.Instance);
+    private static KvRelayService Relay(EventPlaneFake plane, WorkerRegistration registration, int port) =>
+        new(
+            new KvRelayOptions { PublishesLoad = false, PublishesFirstTokens = false },
+            new EngineFake(
+                new EngineDescription
+                {
+                    EngineVersion = "0.31.0",
+                    Model = "tiny",
+                    MaxModelLength = 1024,
+                    BlockSize = 32,
+                    KvEventBlockSize = 32,
+                    MaxNumSeqs = 8,
+                    MaxNumBatchedTokens = 2048,
+                    NumGpuBlocks = 48,
+                    KvEventsEndpoint = $"tcp://*:{port}",
+                }
+            ),
+            new EndpointId("dynamo", "backend", "generate"),
+            registration,
+            plane,
+            new ZmqEventFeed(TimeProvider.System),
+            new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "test"),
+            TimeProvider.System,
+            NullLogger<KvRelayService>.Instance
+        );
 
     private static string OfficialEndpoint(string discovery)
     {
-        var records = Directory.GetFiles(Path.Combine(discovery, "v1/event_channels")).Where(path => !Path.GetFileName(path).StartsWith('.'))
+        var records = Directory
+            .GetFiles(Path.Combine(discovery, "v1/event_channels"))
+            .Where(path => !Path.GetFileName(path).StartsWith('.'))
             .Select(path => JsonNode.Parse(File.ReadAllText(path))!);
-        return records.Single(record => record["topic"]!.GetValue<string>() == "kv-events")["transport"]!["config"]!["endpoint"]!.GetValue<string>();
+        return records.Single(record => record["topic"]!.GetValue<string>() == "kv-events")["transport"]!["config"]![
+            "endpoint"
+        ]!.GetValue<string>();
     }
 
-    private static ChildProcess StartWorker(Dictionary<string, string> variables, int port) => new(
-        "dynamo.vllm", Peers.Python,
-        [
-            "-m", "dynamo.vllm", "--model", Peers.TinyModel, "--served-model-name", "tiny", "--max-model-len", "1024", "--enforce-eager", "--block-size", "32",
-            "--num-gpu-blocks-override", "48", .. KvEventFlags.On(port),
-        ],
-        variables);
+    private static ChildProcess StartWorker(Dictionary<string, string> variables, int port) =>
+        new(
+            "dynamo.vllm",
+            Peers.Python,
+            [
+                "-m",
+                "dynamo.vllm",
+                "--model",
+                Peers.TinyModel,
+                "--served-model-name",
+                "tiny",
+                "--max-model-len",
+                "1024",
+                "--enforce-eager",
+                "--block-size",
+                "32",
+                "--num-gpu-blocks-override",
+                "48",
+                .. KvEventFlags.On(port),
+            ],
+            variables
+        );
 
     /// <summary>Runs with DYNAMO_REAL_ENGINE=1 only.</summary>
     private sealed class RealEngineFactAttribute : FactAttribute
     {
         public RealEngineFactAttribute() =>
-            Skip = Environment.GetEnvironmentVariable("DYNAMO_REAL_ENGINE") == "1" ? PeerFactAttribute.SkipReason : "starts a real engine: set DYNAMO_REAL_ENGINE=1";
+            Skip =
+                Environment.GetEnvironmentVariable("DYNAMO_REAL_ENGINE") == "1"
+                    ? PeerFactAttribute.SkipReason
+                    : "starts a real engine: set DYNAMO_REAL_ENGINE=1";
     }
 }

@@ -41,23 +41,51 @@ internal sealed class RoutedWorker : IEndpointHandler, IAsyncDisposable
     private RoutedWorker(string discovery, string engineEndpoint, ZmqPeer cache)
     {
         _cache = cache;
-        _engine = new EngineFake(new EngineDescription
-        {
-            EngineVersion = "0.31.0", Model = "tiny", MaxModelLength = 1024, BlockSize = BlockSize, KvEventBlockSize = BlockSize, MaxNumSeqs = 8,
-            MaxNumBatchedTokens = 2048, NumGpuBlocks = Blocks, KvEventsEndpoint = engineEndpoint,
-        });
+        _engine = new EngineFake(
+            new EngineDescription
+            {
+                EngineVersion = "0.31.0",
+                Model = "tiny",
+                MaxModelLength = 1024,
+                BlockSize = BlockSize,
+                KvEventBlockSize = BlockSize,
+                MaxNumSeqs = 8,
+                MaxNumBatchedTokens = 2048,
+                NumGpuBlocks = Blocks,
+                KvEventsEndpoint = engineEndpoint,
+            }
+        );
         var metrics = new RuntimeMetrics(_registry, "test");
         var time = TimeProvider.System;
         var dispatcher = new RequestDispatcher(
-            new TcpCallHomeDialer(new PlainConnections(), time, NullLogger<TcpCallHomeDialer>.Instance), new AdmissionLimits(), metrics.Dispatcher, time, NullLogger<RequestDispatcher>.Instance);
+            new TcpCallHomeDialer(new PlainConnections(), time, NullLogger<TcpCallHomeDialer>.Instance),
+            new AdmissionLimits(),
+            metrics.Dispatcher,
+            time,
+            NullLogger<RequestDispatcher>.Instance
+        );
         _requests = new TcpRequestPlane(new TcpPlaneOptions(), dispatcher, new PlainConnections(), NullLogger<TcpRequestPlane>.Instance);
         _registration = new WorkerRegistration(
-            new FileDiscovery(discovery, time, NullLogger<FileDiscovery>.Instance), _requests, "cpu", PayloadCodec.MessagePack, NullLogger<WorkerRegistration>.Instance);
+            new FileDiscovery(discovery, time, NullLogger<FileDiscovery>.Instance),
+            _requests,
+            "cpu",
+            PayloadCodec.MessagePack,
+            NullLogger<WorkerRegistration>.Instance
+        );
         var generate = new EndpointId("dynamo", "backend", "generate");
         _generate = new ServedEndpoint(generate, this, metrics.ForEndpoint(generate, "tiny"));
         Plane = new LossyPlane(new ZmqEventPlane("127.0.0.1", null, time, NullLogger<ZmqEventPlane>.Instance));
         _relay = new KvRelayService(
-            new KvRelayOptions(), _engine, generate, _registration, Plane, new ZmqEventFeed(time), metrics, time, NullLogger<KvRelayService>.Instance);
+            new KvRelayOptions(),
+            _engine,
+            generate,
+            _registration,
+            Plane,
+            new ZmqEventFeed(time),
+            metrics,
+            time,
+            NullLogger<KvRelayService>.Instance
+        );
     }
 
     public LossyPlane Plane { get; }
@@ -76,7 +104,11 @@ internal sealed class RoutedWorker : IEndpointHandler, IAsyncDisposable
         await worker._requests.StartAsync(CancellationToken.None);
         await worker._relay.StartAsync(CancellationToken.None);
         await worker._registration.ServeAsync(worker._generate, CancellationToken.None);
-        await worker._registration.PutAsync("card", instance => DiscoveryRecord.Model(worker._generate.Id, instance, card.DeepClone().AsObject()), CancellationToken.None);
+        await worker._registration.PutAsync(
+            "card",
+            instance => DiscoveryRecord.Model(worker._generate.Id, instance, card.DeepClone().AsObject()),
+            CancellationToken.None
+        );
         await cache.ReadAsync("subscribed");
         return worker;
     }
@@ -91,7 +123,14 @@ internal sealed class RoutedWorker : IEndpointHandler, IAsyncDisposable
             _relay.FirstTokens!.NotifyFirstToken(context.Id, rank);
         }
 
-        await responses.WriteAsync(new TokenDelta { Index = 0, TokenIds = new[] { 45 }, FinishReason = "length" });
+        await responses.WriteAsync(
+            new TokenDelta
+            {
+                Index = 0,
+                TokenIds = new[] { 45 },
+                FinishReason = "length",
+            }
+        );
     }
 
     /// <summary>The cache now holds the prompt's whole blocks.</summary>
@@ -110,12 +149,17 @@ internal sealed class RoutedWorker : IEndpointHandler, IAsyncDisposable
         await SendAsync(entry);
     }
 
-    public async Task RemoveAsync(int[] tokens) => await SendAsync(new JsonObject
-    {
-        ["type"] = "BlockRemoved",
-        ["block_hashes"] = new JsonArray([.. Enumerable.Range(0, tokens.Length / BlockSize).Reverse().Select(i => JsonValue.Create(HashOf(tokens, i)))]),
-        ["medium"] = "GPU",
-    });
+    public async Task RemoveAsync(int[] tokens) =>
+        await SendAsync(
+            new JsonObject
+            {
+                ["type"] = "BlockRemoved",
+                ["block_hashes"] = new JsonArray([
+                    .. Enumerable.Range(0, tokens.Length / BlockSize).Reverse().Select(i => JsonValue.Create(HashOf(tokens, i))),
+                ]),
+                ["medium"] = "GPU",
+            }
+        );
 
     public async Task ClearAsync() => await SendAsync(new JsonObject { ["type"] = "AllBlocksCleared" });
 

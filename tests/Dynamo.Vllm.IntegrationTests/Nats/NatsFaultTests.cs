@@ -9,7 +9,8 @@ using NATS.Client.Core;
 
 namespace Dynamo.Vllm.IntegrationTests.Nats;
 
-/// <summary>The NATS request plane when the network between worker and server misbehaves. The caller reaches the server undisturbed.</summary>
+/// <summary>The NATS request plane when the network between worker and server misbehaves. The caller reaches the server
+/// undisturbed.</summary>
 public sealed class NatsFaultTests : IAsyncLifetime
 {
     private const int Disconnected = 3503;
@@ -57,7 +58,9 @@ public sealed class NatsFaultTests : IAsyncLifetime
         // The greeting of the server is some 300 bytes; behind it come its PONG and what the subscriptions ask for.
         foreach (var position in new[] { 0, 1, 4, 5, 40, 120, 250, 300, 330 })
         {
-            _proxy.ToClient = isFlip ? new FaultPlan { FlipAt = position, IsForOne = true } : new FaultPlan { CutAt = position, IsForOne = true };
+            _proxy.ToClient = isFlip
+                ? new FaultPlan { FlipAt = position, IsForOne = true }
+                : new FaultPlan { CutAt = position, IsForOne = true };
             await using var link = CreateLink();
             await link.ConnectAsync(default).WaitAsync(Soon);
             await AssertServesAsync(link);
@@ -97,13 +100,18 @@ public sealed class NatsFaultTests : IAsyncLifetime
         await AskUntilAnsweredAsync();
     }
 
-    private NatsLink CreateLink() => new(
-        new NatsOptions
-        {
-            Server = $"nats://127.0.0.1:{_proxy.Port}", ConnectTimeLimit = TimeSpan.FromSeconds(1), PingInterval = TimeSpan.FromMilliseconds(500),
-            ReconnectWaitMax = TimeSpan.FromMilliseconds(300),
-        },
-        TimeProvider.System, _log.For<NatsLink>());
+    private NatsLink CreateLink() =>
+        new(
+            new NatsOptions
+            {
+                Server = $"nats://127.0.0.1:{_proxy.Port}",
+                ConnectTimeLimit = TimeSpan.FromSeconds(1),
+                PingInterval = TimeSpan.FromMilliseconds(500),
+                ReconnectWaitMax = TimeSpan.FromMilliseconds(300),
+            },
+            TimeProvider.System,
+            _log.For<NatsLink>()
+        );
 
     private async Task<NatsRequestPlane> ServeAsync(NatsLink link)
     {
@@ -129,8 +137,11 @@ public sealed class NatsFaultTests : IAsyncLifetime
         try
         {
             var answer = await _caller.RequestAsync<byte[], byte[]>(
-                $"p1ns_backend.generate-{Instance.Hex}", _home.Request("fault"),
-                replyOpts: new NatsSubOpts { Timeout = TimeSpan.FromSeconds(1), ThrowIfNoResponders = true }, cancellationToken: limit.Token);
+                $"p1ns_backend.generate-{Instance.Hex}",
+                _home.Request("fault"),
+                replyOpts: new NatsSubOpts { Timeout = TimeSpan.FromSeconds(1), ThrowIfNoResponders = true },
+                cancellationToken: limit.Token
+            );
             Assert.Equal("", Encoding.UTF8.GetString(answer.Data ?? []));
             Assert.Equal("\"sentinel\"", (await reading)[^1]);
             return true;

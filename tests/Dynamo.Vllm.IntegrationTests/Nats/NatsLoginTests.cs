@@ -1,6 +1,6 @@
-using Dynamo.Vllm.Testing;
 using System.Text;
 using System.Text.Json.Nodes;
+using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Testing.Logs;
 using Dynamo.Vllm.Testing.Servers;
 using Dynamo.Vllm.Transports.Nats;
@@ -26,7 +26,9 @@ public sealed class NatsLoginTests
     {
         await using var server = await NatsServer.StartAsync("authorization { user: worker, password: secret }");
         var login = new NatsLogin(NatsLoginKind.UserAndPassword, "worker", "guess");
-        var exception = await Assert.ThrowsAsync<InvalidOperationException>(() => ConnectAsync(new NatsOptions { Server = server.Url, Login = login }));
+        var exception = await Assert.ThrowsAsync<InvalidOperationException>(() =>
+            ConnectAsync(new NatsOptions { Server = server.Url, Login = login })
+        );
         Assert.StartsWith($"NATS at {server.Url} refused the login by UserAndPassword", exception.Message, StringComparison.Ordinal);
         Assert.DoesNotContain("guess", exception + _log.Text, StringComparison.Ordinal);
         await using var link = await ConnectAsync(new NatsOptions { Server = server.Url, Login = login with { Password = "secret" } });
@@ -37,7 +39,9 @@ public sealed class NatsLoginTests
     public async Task A_token_is_accepted()
     {
         await using var server = await NatsServer.StartAsync("authorization { token: sesame }");
-        await using var link = await ConnectAsync(new NatsOptions { Server = server.Url, Login = new NatsLogin(NatsLoginKind.Token, "sesame") });
+        await using var link = await ConnectAsync(
+            new NatsOptions { Server = server.Url, Login = new NatsLogin(NatsLoginKind.Token, "sesame") }
+        );
         Assert.True(link.IsConnected);
     }
 
@@ -46,10 +50,13 @@ public sealed class NatsLoginTests
     {
         using var pair = KeyPair.CreatePair(PrefixByte.User);
         await using var server = await NatsServer.StartAsync($"authorization {{ users: [ {{ nkey: {pair.GetPublicKey()} }} ] }}");
-        await using var link = await ConnectAsync(new NatsOptions { Server = server.Url, Login = new NatsLogin(NatsLoginKind.NKey, pair.GetSeed()) });
+        await using var link = await ConnectAsync(
+            new NatsOptions { Server = server.Url, Login = new NatsLogin(NatsLoginKind.NKey, pair.GetSeed()) }
+        );
         Assert.True(link.IsConnected);
-        var exception = await Assert.ThrowsAsync<InvalidOperationException>(
-            () => ConnectAsync(new NatsOptions { Server = server.Url, Login = new NatsLogin(NatsLoginKind.NKey, "SUSPICIOUS") }));
+        var exception = await Assert.ThrowsAsync<InvalidOperationException>(() =>
+            ConnectAsync(new NatsOptions { Server = server.Url, Login = new NatsLogin(NatsLoginKind.NKey, "SUSPICIOUS") })
+        );
         Assert.Equal("NATS_AUTH_NKEY is no seed (SU...)", exception.Message);
     }
 
@@ -60,19 +67,45 @@ public sealed class NatsLoginTests
         using var signer = KeyPair.CreatePair(PrefixByte.Operator);
         using var account = KeyPair.CreatePair(PrefixByte.Account);
         using var user = KeyPair.CreatePair(PrefixByte.User);
-        var limits = new JsonObject { ["subs"] = -1, ["data"] = -1, ["payload"] = -1, ["conn"] = -1, ["leaf"] = -1, ["imports"] = -1, ["exports"] = -1, ["wildcards"] = true };
+        var limits = new JsonObject
+        {
+            ["subs"] = -1,
+            ["data"] = -1,
+            ["payload"] = -1,
+            ["conn"] = -1,
+            ["leaf"] = -1,
+            ["imports"] = -1,
+            ["exports"] = -1,
+            ["wildcards"] = true,
+        };
         var operatorToken = Token(signer, signer, "operator", []);
         var accountToken = Token(signer, account, "account", new JsonObject { ["limits"] = limits });
-        var userToken = Token(account, user, "user", new JsonObject { ["subs"] = -1, ["data"] = -1, ["payload"] = -1 });
+        var userToken = Token(
+            account,
+            user,
+            "user",
+            new JsonObject
+            {
+                ["subs"] = -1,
+                ["data"] = -1,
+                ["payload"] = -1,
+            }
+        );
         await using var server = await NatsServer.StartAsync(
-            $"operator: {operatorToken}\nresolver: MEMORY\nresolver_preload: {{ {account.GetPublicKey()}: {accountToken} }}");
+            $"operator: {operatorToken}\nresolver: MEMORY\nresolver_preload: {{ {account.GetPublicKey()}: {accountToken} }}"
+        );
         var path = folder.Write(
             "user.creds",
-            $"-----BEGIN NATS USER JWT-----\n{userToken}\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n{user.GetSeed()}\n------END USER NKEY SEED------\n");
-        await using var link = await ConnectAsync(new NatsOptions { Server = server.Url, Login = new NatsLogin(NatsLoginKind.CredentialsFile, path) });
+            $"-----BEGIN NATS USER JWT-----\n{userToken}\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY "
+                + $"SEED-----\n{user.GetSeed()}\n------END USER NKEY SEED------\n"
+        );
+        await using var link = await ConnectAsync(
+            new NatsOptions { Server = server.Url, Login = new NatsLogin(NatsLoginKind.CredentialsFile, path) }
+        );
         Assert.True(link.IsConnected);
-        var exception = await Assert.ThrowsAsync<InvalidOperationException>(
-            () => ConnectAsync(new NatsOptions { Server = server.Url, Login = new NatsLogin(NatsLoginKind.CredentialsFile, "/nowhere") }));
+        var exception = await Assert.ThrowsAsync<InvalidOperationException>(() =>
+            ConnectAsync(new NatsOptions { Server = server.Url, Login = new NatsLogin(NatsLoginKind.CredentialsFile, "/nowhere") })
+        );
         Assert.Equal("NATS_AUTH_CREDENTIALS_FILE=/nowhere does not exist", exception.Message);
     }
 
@@ -84,19 +117,27 @@ public sealed class NatsLoginTests
         using var others = new TestCertificates("others");
         var pair = certificates.Issue("nats");
         var client = certificates.Issue("worker");
-        var configuration = $"tls {{ cert_file: \"{folder.Write("s.pem", pair.Certificate)}\", key_file: \"{folder.Write("s.key", pair.Key)}\", "
+        var configuration =
+            $"tls {{ cert_file: \"{folder.Write("s.pem", pair.Certificate)}\", key_file: \"{folder.Write("s.key", pair.Key)}\", "
             + $"ca_file: \"{folder.Write("ca.pem", certificates.Authority)}\", verify: true }}";
         await using var server = await NatsServer.StartAsync(configuration, secure: true);
         var options = new NatsOptions
         {
-            Server = server.Url, AuthorityPath = folder.Write("ca2.pem", certificates.Authority), ClientCertificatePath = folder.Write("c.pem", client.Certificate),
-            ClientKeyPath = folder.Write("c.key", client.Key), StartupTimeLimit = TimeSpan.FromSeconds(1),
+            Server = server.Url,
+            AuthorityPath = folder.Write("ca2.pem", certificates.Authority),
+            ClientCertificatePath = folder.Write("c.pem", client.Certificate),
+            ClientKeyPath = folder.Write("c.key", client.Key),
+            StartupTimeLimit = TimeSpan.FromSeconds(1),
         };
         await using var link = await ConnectAsync(options);
         Assert.True(link.IsConnected);
-        var exception = await Assert.ThrowsAsync<InvalidOperationException>(() => ConnectAsync(options with { AuthorityPath = others.Authority }));
+        var exception = await Assert.ThrowsAsync<InvalidOperationException>(() =>
+            ConnectAsync(options with { AuthorityPath = others.Authority })
+        );
         Assert.Contains("check NATS_TLS_CA_CERT_PATH", exception.Message, StringComparison.Ordinal);
-        await Assert.ThrowsAsync<InvalidOperationException>(() => ConnectAsync(options with { ClientCertificatePath = null, ClientKeyPath = null }));
+        await Assert.ThrowsAsync<InvalidOperationException>(() =>
+            ConnectAsync(options with { ClientCertificatePath = null, ClientKeyPath = null })
+        );
         await using var trusting = await ConnectAsync(options with { AuthorityPath = null, Insecure = true });
         Assert.True(trusting.IsConnected);
     }
@@ -111,8 +152,9 @@ public sealed class NatsLoginTests
         Assert.Contains("cannot be reached yet", (await waiting).Text, StringComparison.Ordinal);
         await server.StartAgainAsync();
         await using var link = await connecting.WaitAsync(TimeSpan.FromSeconds(10));
-        var exception = await Assert.ThrowsAsync<InvalidOperationException>(
-            () => ConnectAsync(new NatsOptions { Server = "nats://127.0.0.1:1", StartupTimeLimit = TimeSpan.FromSeconds(1) }));
+        var exception = await Assert.ThrowsAsync<InvalidOperationException>(() =>
+            ConnectAsync(new NatsOptions { Server = "nats://127.0.0.1:1", StartupTimeLimit = TimeSpan.FromSeconds(1) })
+        );
         Assert.StartsWith("NATS at nats://127.0.0.1:1 could not be reached within 1 s", exception.Message, StringComparison.Ordinal);
     }
 
@@ -123,10 +165,15 @@ public sealed class NatsLoginTests
         details["version"] = 2;
         var claims = new JsonObject
         {
-            ["jti"] = Guid.NewGuid().ToString("N"), ["iat"] = DateTimeOffset.UtcNow.ToUnixTimeSeconds(), ["iss"] = issuer.GetPublicKey(), ["name"] = type,
-            ["sub"] = subject.GetPublicKey(), ["nats"] = details,
+            ["jti"] = Guid.NewGuid().ToString("N"),
+            ["iat"] = DateTimeOffset.UtcNow.ToUnixTimeSeconds(),
+            ["iss"] = issuer.GetPublicKey(),
+            ["name"] = type,
+            ["sub"] = subject.GetPublicKey(),
+            ["nats"] = details,
         };
-        var text = Part("{\"typ\":\"JWT\",\"alg\":\"ed25519-nkey\"}"u8.ToArray()) + "." + Part(Encoding.UTF8.GetBytes(claims.ToJsonString()));
+        var text =
+            Part("{\"typ\":\"JWT\",\"alg\":\"ed25519-nkey\"}"u8.ToArray()) + "." + Part(Encoding.UTF8.GetBytes(claims.ToJsonString()));
         var signature = new byte[64];
         issuer.Sign(Encoding.ASCII.GetBytes(text), signature);
         return $"{text}.{Part(signature)}";

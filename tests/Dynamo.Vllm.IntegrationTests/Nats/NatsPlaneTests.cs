@@ -1,10 +1,10 @@
-using Dynamo.Vllm.Testing;
 using System.Text;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Discovery;
+using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Testing.Logs;
 using Dynamo.Vllm.Testing.Network;
 using Dynamo.Vllm.Testing.Servers;
@@ -36,7 +36,14 @@ public sealed class NatsPlaneTests : IAsyncLifetime
     {
         _server = await NatsServer.StartAsync();
         _link = new NatsLink(new NatsOptions { Server = _server.Url }, TimeProvider.System, _log.For<NatsLink>());
-        _caller = new NatsConnection(new NatsOpts { Url = _server.Url, ReconnectWaitMin = TimeSpan.FromMilliseconds(50), ReconnectWaitMax = TimeSpan.FromMilliseconds(100) });
+        _caller = new NatsConnection(
+            new NatsOpts
+            {
+                Url = _server.Url,
+                ReconnectWaitMin = TimeSpan.FromMilliseconds(50),
+                ReconnectWaitMax = TimeSpan.FromMilliseconds(100),
+            }
+        );
         await _caller.ConnectAsync();
     }
 
@@ -58,11 +65,22 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         Assert.Equal(new TransportAddress("nats_tcp", "p1ns_backend.generate-12c8a2035590d12c"), address);
 
         var reading = _home.ReadAsync();
-        var answer = await AskAsync(address.Value, "id-1", new NatsHeaders { ["request-id"] = "id-1", ["x-frontend-send-ts-ns"] = "1795352332144536132" });
+        var answer = await AskAsync(
+            address.Value,
+            "id-1",
+            new NatsHeaders { ["request-id"] = "id-1", ["x-frontend-send-ts-ns"] = "1795352332144536132" }
+        );
         Assert.Equal(0, answer.Length);
         var frames = await reading.WaitAsync(Soon);
         Assert.Equal(
-            ["{\"error\":null}", "{\"data\":{\"data\":{\"token_ids\":[5]}},\"complete_final\":false}", "{\"complete_final\":true}", "\"sentinel\""], frames.Skip(1));
+            [
+                "{\"error\":null}",
+                "{\"data\":{\"data\":{\"token_ids\":[5]}},\"complete_final\":false}",
+                "{\"complete_final\":true}",
+                "\"sentinel\"",
+            ],
+            frames.Skip(1)
+        );
         Assert.Equal("1795352332144536132", seen!.Headers["x-frontend-send-ts-ns"]);
         Assert.Equal("id-1", seen.Headers["request-id"]);
     }
@@ -184,9 +202,15 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         await reading.WaitAsync(Soon);
 
         var answer = await _caller.RequestAsync<string>(question, cancellationToken: default);
-        var captured = Golden.Text("runtime/nats_micro_service.txt").Split('\n')
-            .Where(line => line.StartsWith(question + " {", StringComparison.Ordinal) && line.Contains("jtuDaEGxoumCW5HAZtqLJx", StringComparison.Ordinal))
-            .Select(line => line[(line.IndexOf(' ', StringComparison.Ordinal) + 1)..]).First();
+        var captured = Golden
+            .Text("runtime/nats_micro_service.txt")
+            .Split('\n')
+            .Where(line =>
+                line.StartsWith(question + " {", StringComparison.Ordinal)
+                && line.Contains("jtuDaEGxoumCW5HAZtqLJx", StringComparison.Ordinal)
+            )
+            .Select(line => line[(line.IndexOf(' ', StringComparison.Ordinal) + 1)..])
+            .First();
         Assert.Equal(Normalise(captured), Normalise(answer.Data!));
         var id = JsonNode.Parse(answer.Data!)!["id"]!.GetValue<string>();
         var byId = await _caller.RequestAsync<string>($"$SRV.PING.p1ns_backend.{id}", cancellationToken: default);
@@ -196,14 +220,18 @@ public sealed class NatsPlaneTests : IAsyncLifetime
     [PeerFact]
     public async Task A_subject_that_the_user_may_not_subscribe_to_is_told_before_it_is_advertised()
     {
-        await using var server = await NatsServer.StartAsync("authorization { users: [ { user: user, password: user, permissions: { subscribe: \"_INBOX.>\" } } ] }");
+        await using var server = await NatsServer.StartAsync(
+            "authorization { users: [ { user: user, password: user, permissions: { subscribe: \"_INBOX.>\" } } ] }"
+        );
         await using var link = new NatsLink(new NatsOptions { Server = server.Url }, TimeProvider.System, _log.For<NatsLink>());
         await using var plane = CreatePlane(link: link);
         await plane.StartAsync(default);
         for (var i = 0; i < 50; i++)
         {
             // Again and again: the refusal must be seen before the answer to the ping, not usually so.
-            var exception = await Assert.ThrowsAsync<IOException>(() => plane.BindAsync(ServedEndpoints.Create(Generate), Instance, default));
+            var exception = await Assert.ThrowsAsync<IOException>(() =>
+                plane.BindAsync(ServedEndpoints.Create(Generate), Instance, default)
+            );
             const string refusal = "does not let this worker subscribe to p1ns_backend.generate-12c8a2035590d12c";
             Assert.Contains(refusal, exception.Message, StringComparison.Ordinal);
         }
@@ -220,7 +248,9 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         Assert.Equal([1, 2, 3], (await subscription.Msgs.ReadAsync().AsTask().WaitAsync(Soon)).Data);
         await publisher.PublishAsync("events.two", new byte[publisher.PayloadBytesMax]);
         Assert.Equal(publisher.PayloadBytesMax, (await subscription.Msgs.ReadAsync().AsTask().WaitAsync(Soon)).Data!.Length);
-        var exception = await Assert.ThrowsAsync<ProtocolException>(async () => await publisher.PublishAsync("events.three", new byte[publisher.PayloadBytesMax + 1]));
+        var exception = await Assert.ThrowsAsync<ProtocolException>(async () =>
+            await publisher.PublishAsync("events.three", new byte[publisher.PayloadBytesMax + 1])
+        );
         Assert.Contains("above the server's limit 1048576", exception.Message, StringComparison.Ordinal);
     }
 
@@ -228,7 +258,10 @@ public sealed class NatsPlaneTests : IAsyncLifetime
     public async Task An_event_that_cannot_leave_in_time_fails_and_a_reconnect_is_announced()
     {
         await using var link = new NatsLink(
-            new NatsOptions { Server = _server.Url, PublishTimeLimit = TimeSpan.FromMilliseconds(300) }, TimeProvider.System, _log.For<NatsLink>());
+            new NatsOptions { Server = _server.Url, PublishTimeLimit = TimeSpan.FromMilliseconds(300) },
+            TimeProvider.System,
+            _log.For<NatsLink>()
+        );
         var publisher = new NatsEventPublisher(link);
         await publisher.StartAsync(default);
         var reconnected = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -272,7 +305,11 @@ public sealed class NatsPlaneTests : IAsyncLifetime
     private async Task<string> AskAsync(string subject, string id, NatsHeaders? headers = null)
     {
         var answer = await _caller.RequestAsync<byte[], byte[]>(
-            subject, _home.Request(id), headers, replyOpts: new NatsSubOpts { Timeout = Soon, ThrowIfNoResponders = true });
+            subject,
+            _home.Request(id),
+            headers,
+            replyOpts: new NatsSubOpts { Timeout = Soon, ThrowIfNoResponders = true }
+        );
         return Encoding.UTF8.GetString(answer.Data ?? []);
     }
 

@@ -10,9 +10,7 @@ public sealed class AdapterRouteTests : StatusServerTests
     private const string Accepted = "";
 
     public AdapterRouteTests()
-        : base(new EngineRoutes(), new AdapterRoutes())
-    {
-    }
+        : base(new EngineRoutes(), new AdapterRoutes()) { }
 
     [Theory]
     [InlineData("", 400, "Failed to parse the request body as JSON: EOF while parsing a value at line 1 column 0")]
@@ -21,21 +19,64 @@ public sealed class AdapterRouteTests : StatusServerTests
     [InlineData("5", 422, Unfit + "invalid type: integer `5`, expected struct LoadLoraRequest at line 1 column 1")]
     [InlineData("\"x\"", 422, Unfit + "invalid type: string \"x\", expected struct LoadLoraRequest at line 1 column 3")]
     [InlineData("{}", 422, Unfit + "missing field `lora_name` at line 1 column 2")]
-    [InlineData("""{"lora_name":5,"source":{"uri":"file:///x"}}""", 422, Unfit + "lora_name: invalid type: integer `5`, expected a string at line 1 column 14")]
-    [InlineData("""{"lora_name":null,"source":{"uri":"file:///x"}}""", 422, Unfit + "lora_name: invalid type: null, expected a string at line 1 column 17")]
-    [InlineData("""{"lora_name":"a"}""", 422, Unfit + "missing field `source` at line 1 column 17")]
-    [InlineData("""{"lora_name":"a","source":null}""", 422, Unfit + "source: invalid type: null, expected struct LoraSource at line 1 column 30")]
-    [InlineData("""{"lora_name":"a","source":5}""", 422, Unfit + "source: invalid type: integer `5`, expected struct LoraSource at line 1 column 27")]
-    [InlineData("""{"lora_name":"a","source":{}}""", 422, Unfit + "source: missing field `uri` at line 1 column 28")]
-    [InlineData("""{"lora_name":"a","source":{"uri":5}}""", 422, Unfit + "source.uri: invalid type: integer `5`, expected a string at line 1 column 34")]
-    [InlineData("""{"lora_name":"a","source":{"uri":null}}""", 422, Unfit + "source.uri: invalid type: null, expected a string at line 1 column 37")]
     [InlineData(
-        """{"lora_name":"a","source":"file:///x"}""", 422, Unfit + "source: invalid type: string \"file:///x\", expected struct LoraSource at line 1 column 37")]
-    [InlineData("""{"lora_name":"a","lora_name":"b","source":{"uri":"file:///x"}}""", 422, Unfit + "duplicate field `lora_name` at line 1 column 28")]
+        """{"lora_name":5,"source":{"uri":"file:///x"}}""",
+        422,
+        Unfit + "lora_name: invalid type: integer `5`, expected a string at line 1 column 14"
+    )]
+    [InlineData(
+        """{"lora_name":null,"source":{"uri":"file:///x"}}""",
+        422,
+        Unfit + "lora_name: invalid type: null, expected a string at line 1 column 17"
+    )]
+    [InlineData("""{"lora_name":"a"}""", 422, Unfit + "missing field `source` at line 1 column 17")]
+    [InlineData(
+        """{"lora_name":"a","source":null}""",
+        422,
+        Unfit + "source: invalid type: null, expected struct LoraSource at line 1 column 30"
+    )]
+    [InlineData(
+        """{"lora_name":"a","source":5}""",
+        422,
+        Unfit + "source: invalid type: integer `5`, expected struct LoraSource at line 1 column 27"
+    )]
+    [InlineData("""{"lora_name":"a","source":{}}""", 422, Unfit + "source: missing field `uri` at line 1 column 28")]
+    [InlineData(
+        """{"lora_name":"a","source":{"uri":5}}""",
+        422,
+        Unfit + "source.uri: invalid type: integer `5`, expected a string at line 1 column 34"
+    )]
+    [InlineData(
+        """{"lora_name":"a","source":{"uri":null}}""",
+        422,
+        Unfit + "source.uri: invalid type: null, expected a string at line 1 column 37"
+    )]
+    [InlineData(
+        """{"lora_name":"a","source":"file:///x"}""",
+        422,
+        Unfit + "source: invalid type: string \"file:///x\", expected struct LoraSource at line 1 column 37"
+    )]
+    [InlineData(
+        """{"lora_name":"a","lora_name":"b","source":{"uri":"file:///x"}}""",
+        422,
+        Unfit + "duplicate field `lora_name` at line 1 column 28"
+    )]
     [InlineData("""{"source":{"uri":"file:///x"}}""", 422, Unfit + "missing field `lora_name` at line 1 column 30")]
-    [InlineData("""{"lora_name":["a"],"source":{"uri":"file:///x"}}""", 422, Unfit + "lora_name: invalid type: sequence, expected a string at line 1 column 13")]
-    [InlineData("""{"lora_name":true,"source":{"uri":"file:///x"}}""", 422, Unfit + "lora_name: invalid type: boolean `true`, expected a string at line 1 column 17")]
-    [InlineData("""{"lora_name":1.5}""", 422, Unfit + "lora_name: invalid type: floating point `1.5`, expected a string at line 1 column 16")]
+    [InlineData(
+        """{"lora_name":["a"],"source":{"uri":"file:///x"}}""",
+        422,
+        Unfit + "lora_name: invalid type: sequence, expected a string at line 1 column 13"
+    )]
+    [InlineData(
+        """{"lora_name":true,"source":{"uri":"file:///x"}}""",
+        422,
+        Unfit + "lora_name: invalid type: boolean `true`, expected a string at line 1 column 17"
+    )]
+    [InlineData(
+        """{"lora_name":1.5}""",
+        422,
+        Unfit + "lora_name: invalid type: floating point `1.5`, expected a string at line 1 column 16"
+    )]
     [InlineData("""{"lora_name":{"a":1}}""", 422, Unfit + "lora_name: invalid type: map, expected a string at line 1 column 13")]
     [InlineData("""{"lora_name":"a","source":{"uri":"file:///x"},"extra":1} x""", 500, Accepted)]
     [InlineData("""["a",{"uri":"file:///x"}]""", 500, Accepted)]
@@ -52,7 +93,10 @@ public sealed class AdapterRouteTests : StatusServerTests
     public async Task A_body_that_does_not_call_itself_json_is_refused()
     {
         using var response = await Http.PostAsync("/v1/loras", new StringContent("{}", Encoding.UTF8, "text/plain"));
-        Assert.Equal((415, "Expected request with `Content-Type: application/json`"), ((int)response.StatusCode, await response.Content.ReadAsStringAsync()));
+        Assert.Equal(
+            (415, "Expected request with `Content-Type: application/json`"),
+            ((int)response.StatusCode, await response.Content.ReadAsStringAsync())
+        );
     }
 
     [Theory]
@@ -63,7 +107,11 @@ public sealed class AdapterRouteTests : StatusServerTests
     {
         using var response = await Http.PostAsync("/v1/loras", new StringContent(body, Encoding.UTF8, "application/json"));
         Assert.Equal(400, (int)response.StatusCode);
-        Assert.StartsWith("Failed to parse the request body as JSON: ", await response.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+        Assert.StartsWith(
+            "Failed to parse the request body as JSON: ",
+            await response.Content.ReadAsStringAsync(),
+            StringComparison.Ordinal
+        );
     }
 
     [Theory]
@@ -101,6 +149,8 @@ public sealed class AdapterRouteTests : StatusServerTests
     }
 
     private static string NotAvailable(string operation, string? name) =>
-        $"{{\"status\":\"error\",\"message\":\"LoRA management not available: no '{operation}' handler is registered (neither a local LoRA endpoint nor an engine update). "
-        + $"This worker either has LoRA disabled or its backend does not support LoRA management.\"{(name is null ? "" : $",\"lora_name\":\"{name}\"")}}}";
+        $"{{\"status\":\"error\",\"message\":\"LoRA management not available: no '{operation}' handler is registered (neither a local "
+        + $"LoRA endpoint nor an engine update). "
+        + $"This worker either has LoRA disabled or its backend does not support LoRA "
+        + $"management.\"{(name is null ? "" : $",\"lora_name\":\"{name}\"")}}}";
 }

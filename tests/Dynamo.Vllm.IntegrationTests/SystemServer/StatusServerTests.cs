@@ -14,8 +14,15 @@ public abstract class StatusServerTests : IAsyncLifetime
     {
         var health = new HealthState(canaryEnabled: false, startsReady: true, TimeProvider.System);
         _server = new StatusServer(
-            new SystemServerOptions { Host = "127.0.0.1", Port = 0 }, health, routes, new HostedFiles(), adapters, _ => Task.FromResult(metrics), () => null,
-            NullLoggerFactory.Instance);
+            new SystemServerOptions { Host = "127.0.0.1", Port = 0 },
+            health,
+            routes,
+            new HostedFiles(),
+            adapters,
+            _ => Task.FromResult(metrics),
+            () => null,
+            NullLoggerFactory.Instance
+        );
     }
 
     protected HttpClient Http { get; } = new();

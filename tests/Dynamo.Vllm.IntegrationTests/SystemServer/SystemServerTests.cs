@@ -8,9 +8,7 @@ namespace Dynamo.Vllm.IntegrationTests.SystemServer;
 public sealed class SystemServerTests : StatusServerTests
 {
     public SystemServerTests()
-        : base(Routes(), metrics: "# metrics\n")
-    {
-    }
+        : base(Routes(), metrics: "# metrics\n") { }
 
     [Theory]
     [InlineData("POST", "/health")]
@@ -44,7 +42,12 @@ public sealed class SystemServerTests : StatusServerTests
     [InlineData("echo", "[1]", 200, """{"body":[1]}""")]
     [InlineData("echo", "", 200, """{"body":{}}""")]
     [InlineData("echo", "\"it's \u00e9\"", 200, "{\"body\":\"it's \u00e9\"}")]
-    [InlineData("broken", "{}", 500, """{"error":"Handler error","message":"Python callback failed: InvalidOperationException: it's broken"}""")]
+    [InlineData(
+        "broken",
+        "{}",
+        500,
+        """{"error":"Handler error","message":"Python callback failed: InvalidOperationException: it's broken"}"""
+    )]
     public async Task Control_calls_answer_with_json_whatever_happens(string route, string body, int status, string text)
     {
         using var response = await Http.PostAsync($"/engine/{route}", new StringContent(body, Encoding.UTF8));

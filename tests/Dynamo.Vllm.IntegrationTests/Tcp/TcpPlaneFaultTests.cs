@@ -123,12 +123,17 @@ public sealed class TcpPlaneFaultTests : IAsyncLifetime
         var port = await StartAsync(new PlainConnections(), handler);
         FaultProxy? proxy = null;
         await using var client = await WorkerClient.ConnectAsync(
-            $"127.0.0.1:{port}/{TransportAddress.TcpPath(Instance, Generate)}", PayloadCodec.MessagePack, default,
-            answers => (proxy = FaultProxy.Start(answers)).Port);
+            $"127.0.0.1:{port}/{TransportAddress.TcpPath(Instance, Generate)}",
+            PayloadCodec.MessagePack,
+            default,
+            answers => (proxy = FaultProxy.Start(answers)).Port
+        );
         await using var closing = proxy!;
         foreach (var position in Enumerable.Range(0, 140).Concat(Enumerable.Range(0, 25).Select(i => 140 + (i * 83))))
         {
-            proxy!.ToTarget = isReset ? new FaultPlan { CutAt = position, IsForOne = true } : new FaultPlan { HalfCloseAt = position, IsForOne = true };
+            proxy!.ToTarget = isReset
+                ? new FaultPlan { CutAt = position, IsForOne = true }
+                : new FaultPlan { HalfCloseAt = position, IsForOne = true };
             // After the last item a proper close is what the worker expects.
             handler.Gate = isReset || position >= HandshakeBytes ? Task.CompletedTask : SecondAsync(proxy);
             var (heard, isComplete) = await HearAsync(client);
@@ -174,17 +179,29 @@ public sealed class TcpPlaneFaultTests : IAsyncLifetime
         var security = new TlsConnections(
             new TlsOptions
             {
-                CertificatePath = worker.Certificate, KeyPath = worker.Key, ClientAuthorityPath = _certificates.Authority, AuthorityPath = _certificates.Authority,
-                ClientCertificatePath = worker.Certificate, ClientKeyPath = worker.Key,
+                CertificatePath = worker.Certificate,
+                KeyPath = worker.Key,
+                ClientAuthorityPath = _certificates.Authority,
+                AuthorityPath = _certificates.Authority,
+                ClientCertificatePath = worker.Certificate,
+                ClientKeyPath = worker.Key,
             },
-            TimeProvider.System, _log.For<TlsConnections>());
+            TimeProvider.System,
+            _log.For<TlsConnections>()
+        );
         var other = new TlsConnections(
             new TlsOptions
             {
-                CertificatePath = caller.Certificate, KeyPath = caller.Key, ClientAuthorityPath = _certificates.Authority, AuthorityPath = _certificates.Authority,
-                ClientCertificatePath = caller.Certificate, ClientKeyPath = caller.Key,
+                CertificatePath = caller.Certificate,
+                KeyPath = caller.Key,
+                ClientAuthorityPath = _certificates.Authority,
+                AuthorityPath = _certificates.Authority,
+                ClientCertificatePath = caller.Certificate,
+                ClientKeyPath = caller.Key,
             },
-            TimeProvider.System, _log.For<TlsConnections>());
+            TimeProvider.System,
+            _log.For<TlsConnections>()
+        );
         var port = await StartAsync(security);
         var reading = _home.ReadAsync(async socket => await other.SecureAcceptedAsync(socket, default));
         using var socket = await DialAsync(port);
@@ -203,7 +220,10 @@ public sealed class TcpPlaneFaultTests : IAsyncLifetime
         await _planes[0].UnbindAsync(endpoint, new InstanceId(2));
         using var socket = await DialAsync(port);
         await using var stream = new NetworkStream(socket);
-        Assert.Equal("Server unavailable: unknown endpoint 1/p1ns/backend/other", await AskAsync(stream, Frame("x", "1/p1ns/backend/other")));
+        Assert.Equal(
+            "Server unavailable: unknown endpoint 1/p1ns/backend/other",
+            await AskAsync(stream, Frame("x", "1/p1ns/backend/other"))
+        );
     }
 
     private static async Task<Socket> DialAsync(int port)
@@ -279,7 +299,11 @@ public sealed class TcpPlaneFaultTests : IAsyncLifetime
         var plane = new TcpRequestPlane(new TcpPlaneOptions(), Dispatchers.Create(_log, security), security, _log.For<TcpRequestPlane>());
         _planes.Add(plane);
         await plane.StartAsync(default);
-        await plane.BindAsync(handler is null ? ServedEndpoints.Create(Generate) : ServedEndpoints.Create(Generate, handler), Instance, default);
+        await plane.BindAsync(
+            handler is null ? ServedEndpoints.Create(Generate) : ServedEndpoints.Create(Generate, handler),
+            Instance,
+            default
+        );
         return IPEndPoint.Parse(plane.Address).Port;
     }
 

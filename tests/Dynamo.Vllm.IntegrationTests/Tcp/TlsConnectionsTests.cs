@@ -8,6 +8,7 @@ using Dynamo.Vllm.Transports.Tcp;
 using Microsoft.Extensions.Logging;
 
 namespace Dynamo.Vllm.IntegrationTests.Tcp;
+
 using Dynamo.Vllm.Testing;
 
 /// <summary>Handshakes over real sockets, accepted and refused.</summary>
@@ -59,16 +60,18 @@ public sealed class TlsConnectionsTests : IDisposable
     [Fact]
     public async Task A_server_of_another_authority_is_refused_by_the_dialling_side()
     {
-        var exception = await Assert.ThrowsAsync<AuthenticationException>(
-            () => TalkAsync(Create(_options), Create(_options with { AuthorityPath = _strangers.Authority })));
+        var exception = await Assert.ThrowsAsync<AuthenticationException>(() =>
+            TalkAsync(Create(_options), Create(_options with { AuthorityPath = _strangers.Authority }))
+        );
         Assert.Contains("errors in the certificate chain", exception.Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public async Task A_server_with_another_name_is_refused()
     {
-        var exception = await Assert.ThrowsAsync<AuthenticationException>(
-            () => TalkAsync(Create(_options), Create(_options with { ServerName = "somebody.else" })));
+        var exception = await Assert.ThrowsAsync<AuthenticationException>(() =>
+            TalkAsync(Create(_options), Create(_options with { ServerName = "somebody.else" }))
+        );
         Assert.Contains("RemoteCertificateNameMismatch", exception.Message, StringComparison.Ordinal);
     }
 
@@ -76,8 +79,9 @@ public sealed class TlsConnectionsTests : IDisposable
     public async Task An_expired_server_certificate_is_refused()
     {
         var expired = _authority.Issue("worker.test", expired: true);
-        var exception = await Assert.ThrowsAsync<AuthenticationException>(
-            () => TalkAsync(Create(_options with { CertificatePath = expired.Certificate, KeyPath = expired.Key }), Create(_options)));
+        var exception = await Assert.ThrowsAsync<AuthenticationException>(() =>
+            TalkAsync(Create(_options with { CertificatePath = expired.Certificate, KeyPath = expired.Key }), Create(_options))
+        );
         Assert.Contains("NotTimeValid", exception.Message, StringComparison.Ordinal);
     }
 
@@ -87,7 +91,11 @@ public sealed class TlsConnectionsTests : IDisposable
     public async Task A_caller_without_a_certificate_of_the_authority_is_refused_and_the_operator_sees_it(bool hasOne)
     {
         var stranger = _strangers.Issue("stranger");
-        var client = _options with { ClientCertificatePath = hasOne ? stranger.Certificate : null, ClientKeyPath = hasOne ? stranger.Key : null };
+        var client = _options with
+        {
+            ClientCertificatePath = hasOne ? stranger.Certificate : null,
+            ClientKeyPath = hasOne ? stranger.Key : null,
+        };
         var refused = _log.Next(3603, TimeSpan.FromSeconds(10));
         await Assert.ThrowsAnyAsync<Exception>(() => TalkAsync(Create(_options), Create(client)));
         var line = await refused;
@@ -101,7 +109,9 @@ public sealed class TlsConnectionsTests : IDisposable
         var server = Create(_options with { HandshakeTimeLimit = TimeSpan.FromMilliseconds(200) });
         using var silent = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         await silent.ConnectAsync(_listener.LocalEndpoint);
-        var exception = await Assert.ThrowsAsync<IOException>(async () => await server.SecureAcceptedAsync(await _listener.AcceptSocketAsync(), default));
+        var exception = await Assert.ThrowsAsync<IOException>(async () =>
+            await server.SecureAcceptedAsync(await _listener.AcceptSocketAsync(), default)
+        );
         Assert.Contains("within 0.2 s", exception.Message, StringComparison.Ordinal);
     }
 
@@ -149,9 +159,17 @@ public sealed class TlsConnectionsTests : IDisposable
     public void Incomplete_or_unreadable_settings_end_the_start_with_their_names()
     {
         Assert.Contains("DYN_TCP_TLS_KEY_PATH", Refused(_options with { KeyPath = null }), StringComparison.Ordinal);
-        Assert.Contains("DYN_TCP_TLS_CERT_PATH cannot be read", Refused(_options with { CertificatePath = "/nowhere.pem" }), StringComparison.Ordinal);
+        Assert.Contains(
+            "DYN_TCP_TLS_CERT_PATH cannot be read",
+            Refused(_options with { CertificatePath = "/nowhere.pem" }),
+            StringComparison.Ordinal
+        );
         Assert.Contains("no usable pair", Refused(_options with { KeyPath = _options.ClientKeyPath }), StringComparison.Ordinal);
-        Assert.Contains("holds no certificate", Refused(_options with { AuthorityPath = _folder.Write("empty.pem", "") }), StringComparison.Ordinal);
+        Assert.Contains(
+            "holds no certificate",
+            Refused(_options with { AuthorityPath = _folder.Write("empty.pem", "") }),
+            StringComparison.Ordinal
+        );
         Assert.Contains("to verify the peer", Refused(_options with { AuthorityPath = null }), StringComparison.Ordinal);
     }
 

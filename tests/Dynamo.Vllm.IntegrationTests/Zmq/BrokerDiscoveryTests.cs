@@ -61,7 +61,10 @@ public sealed class BrokerDiscoveryTests
         using var store = new TemporaryFolder();
         await using var etcd = await EtcdServer.StartAsync();
         await using var discovery = new EtcdDiscovery(
-            new EtcdOptions { Endpoints = [etcd.Url] }, TimeProvider.System, NullLogger<EtcdDiscovery>.Instance);
+            new EtcdOptions { Endpoints = [etcd.Url] },
+            TimeProvider.System,
+            NullLogger<EtcdDiscovery>.Instance
+        );
         await RegisterAsync(discovery);
         await using var broker = ZmqPeer.Start("proxy", _xsub, _xpub);
         await broker.ReadAsync("broker");
@@ -93,18 +96,19 @@ public sealed class BrokerDiscoveryTests
         await using var worker = StartWorker(store.Path, new Dictionary<string, string> { ["DYN_ZMQ_BROKER_ENABLED"] = "true" });
         Assert.Equal(1, await worker.Process.ExitCodeAsync(Limit));
         await worker.Process.LineAsync(
-            "error: DYN_ZMQ_BROKER_ENABLED is set and no broker is registered for namespace 'dynamo' in File discovery: start the broker first",
-            Limit);
+            "error: DYN_ZMQ_BROKER_ENABLED is set and no broker is registered for namespace 'dynamo' in File discovery: start the "
+                + "broker first",
+            Limit
+        );
         Assert.Empty(Directory.GetFiles(store.Path, "*", SearchOption.AllDirectories));
     }
 
-    private static WorkerProcess StartWorker(string store, IReadOnlyDictionary<string, string> variables) => WorkerProcess.StartSimulated(
-        store,
-        [
-            "--block-size", "16", "--simulated-step-time-ms", "5",
-            .. KvEventFlags.OnFreePort(),
-        ],
-        variables);
+    private static WorkerProcess StartWorker(string store, IReadOnlyDictionary<string, string> variables) =>
+        WorkerProcess.StartSimulated(
+            store,
+            ["--block-size", "16", "--simulated-step-time-ms", "5", .. KvEventFlags.OnFreePort()],
+            variables
+        );
 
     /// <summary>As the reference's broker does.</summary>
     private async Task RegisterAsync(IDiscovery discovery)
@@ -113,7 +117,12 @@ public sealed class BrokerDiscoveryTests
         var channel = new JsonObject
         {
             ["type"] = "EventChannel",
-            ["scope"] = new JsonObject { ["kind"] = "component", ["namespace"] = "dynamo", ["component"] = "zmq_broker" },
+            ["scope"] = new JsonObject
+            {
+                ["kind"] = "component",
+                ["namespace"] = "dynamo",
+                ["component"] = "zmq_broker",
+            },
             ["topic"] = "broker",
             ["instance_id"] = 7,
             ["transport"] = new JsonObject
@@ -123,7 +132,9 @@ public sealed class BrokerDiscoveryTests
             },
         };
         await discovery.RegisterAsync(
-            new DiscoveryRecord(DiscoveryRecord.EventChannels, "namespace/dynamo/component/zmq_broker/topic/broker/7", channel), default);
+            new DiscoveryRecord(DiscoveryRecord.EventChannels, "namespace/dynamo/component/zmq_broker/topic/broker/7", channel),
+            default
+        );
     }
 
     private static async Task CallAsync(string record)
@@ -141,11 +152,22 @@ public sealed class BrokerDiscoveryTests
     {
         var before = await frontend.MetricAsync(EventsApplied, "status=\"ok\"");
         var number = firstPrompt;
-        await frontend.WaitAsync("no event is applied", Limit, async () =>
-        {
-            var prompt = string.Join(' ', Enumerable.Repeat((number++).ToString(CultureInfo.InvariantCulture), 60));
-            await frontend.CompleteAsync(new JsonObject { ["model"] = "tiny", ["prompt"] = prompt, ["max_tokens"] = 2 });
-            return await frontend.MetricAsync(EventsApplied, "status=\"ok\"") >= before + 3;
-        });
+        await frontend.WaitAsync(
+            "no event is applied",
+            Limit,
+            async () =>
+            {
+                var prompt = string.Join(' ', Enumerable.Repeat((number++).ToString(CultureInfo.InvariantCulture), 60));
+                await frontend.CompleteAsync(
+                    new JsonObject
+                    {
+                        ["model"] = "tiny",
+                        ["prompt"] = prompt,
+                        ["max_tokens"] = 2,
+                    }
+                );
+                return await frontend.MetricAsync(EventsApplied, "status=\"ok\"") >= before + 3;
+            }
+        );
     }
 }

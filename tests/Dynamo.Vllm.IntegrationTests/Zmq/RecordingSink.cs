@@ -22,9 +22,7 @@ internal sealed class RecordingSink : IEngineEventSink
 
     public async Task ConnectedAsync()
     {
-        while (await _connections.Reader.ReadAsync().AsTask().WaitAsync(Patience) is not null)
-        {
-        }
+        while (await _connections.Reader.ReadAsync().AsTask().WaitAsync(Patience) is not null) { }
     }
 
     public async Task<string> DisconnectedAsync()

@@ -71,7 +71,10 @@ public sealed class ZmqEventFeedTests : IAsyncDisposable
         await _sink.ConnectedAsync();
         var arrived = _sink.NextAsync();
         await ZmqPeer.ArrivesAsync(
-            arrived, () => publisher.WriteAsync(new JsonObject { ["publish"] = new JsonArray(new JsonObject { ["type"] = "AllBlocksCleared" }) }), "from the simulated engine");
+            arrived,
+            () => publisher.WriteAsync(new JsonObject { ["publish"] = new JsonArray(new JsonObject { ["type"] = "AllBlocksCleared" }) }),
+            "from the simulated engine"
+        );
         var batch = new EngineEventBatch();
         batch.Decode((await arrived).Payload);
         Assert.Equal(EngineEventKind.Cleared, Assert.Single(batch.Events.ToArray()).Kind);

@@ -8,13 +8,18 @@ using Dynamo.Vllm.Transports.Zmq;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Dynamo.Vllm.IntegrationTests.Zmq;
+
 using Dynamo.Vllm.Testing;
 
 public sealed class ZmqEventPlaneTests
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
 
-    private static readonly EventTopic Topic = new(new EndpointId("nsx", "back-end", "gen_1"), EventTopics.KvEvents, new PublisherId(0x0b381e5ca70c28));
+    private static readonly EventTopic Topic = new(
+        new EndpointId("nsx", "back-end", "gen_1"),
+        EventTopics.KvEvents,
+        new PublisherId(0x0b381e5ca70c28)
+    );
 
     [PeerFact]
     public async Task Libzmq_receives_the_four_frames_of_the_reference()
@@ -59,14 +64,19 @@ public sealed class ZmqEventPlaneTests
         await using var another = ZmqPeer.Start("proxy");
         var second = await another.ReadAsync("broker");
         var xpub = second["xpub"]!.GetValue<string>();
-        await using var publisher = await OpenAsync(ZmqBrokerAddresses.Parse($"xsub={first["xsub"]};{second["xsub"]} , xpub={first["xpub"]};{xpub}"));
+        await using var publisher = await OpenAsync(
+            ZmqBrokerAddresses.Parse($"xsub={first["xsub"]};{second["xsub"]} , xpub={first["xpub"]};{xpub}")
+        );
         Assert.Null(publisher.Transport);
         var subscribed = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         ((ZmqBrokerPublisher)publisher).Subscribed += () => subscribed.TrySetResult();
         await using var subscriber = ZmqPeer.Start("sub", xpub, "namespace.nsx.component.back-end.endpoint.gen_1.kv-events");
         await subscribed.Task.WaitAsync(Patience);
         await publisher.PublishAsync(new EventMessage(5, new byte[10]), CancellationToken.None);
-        Assert.Equal("namespace.nsx.component.back-end.endpoint.gen_1.kv-events", Encoding.UTF8.GetString((await subscriber.ReadFramesAsync())[0]));
+        Assert.Equal(
+            "namespace.nsx.component.back-end.endpoint.gen_1.kv-events",
+            Encoding.UTF8.GetString((await subscriber.ReadFramesAsync())[0])
+        );
     }
 
     [Fact]
@@ -94,7 +104,9 @@ public sealed class ZmqEventPlaneTests
         var subscribed = Subscribed(publisher);
         using var socket = await ZmqEndpoint.ConnectAsync(Endpoint(publisher), CancellationToken.None);
         byte[] command = [.. "\u0009SUBSCRIBE"u8, .. "kv-"u8];
-        await socket.SendAsync((byte[])[.. ZmtpCodec.Greeting(), .. ZmtpCodec.Ready("SUB"u8), ZmtpCodec.Command, (byte)command.Length, .. command]);
+        await socket.SendAsync(
+            (byte[])[.. ZmtpCodec.Greeting(), .. ZmtpCodec.Ready("SUB"u8), ZmtpCodec.Command, (byte)command.Length, .. command]
+        );
         await subscribed.WaitAsync(Patience);
     }
 
@@ -105,7 +117,9 @@ public sealed class ZmqEventPlaneTests
         for (var i = 0; i < 5; i++)
         {
             using var scanner = await ZmqEndpoint.ConnectAsync(Endpoint(publisher), CancellationToken.None);
-            await scanner.SendAsync("GET / HTTP/1.1\r\nHost: a very long name so that there are enough bytes for a greeting\r\n\r\n"u8.ToArray());
+            await scanner.SendAsync(
+                "GET / HTTP/1.1\r\nHost: a very long name so that there are enough bytes for a greeting\r\n\r\n"u8.ToArray()
+            );
             var buffer = new byte[256];
             while (await scanner.ReceiveAsync(buffer).WaitAsync(Patience) > 0)
             {
@@ -123,14 +137,17 @@ public sealed class ZmqEventPlaneTests
     [InlineData("xsub=tcp://a:1")]
     [InlineData("tcp://a:1")]
     [InlineData("xsub=,xpub=tcp://a:1")]
-    public void Broker_urls_without_both_sides_are_refused(string text) => Assert.Throws<FormatException>(() => ZmqBrokerAddresses.Parse(text));
+    public void Broker_urls_without_both_sides_are_refused(string text) =>
+        Assert.Throws<FormatException>(() => ZmqBrokerAddresses.Parse(text));
 
     [Theory]
     [InlineData("0.0.0.0")]
     [InlineData("::")]
     [InlineData("no-such-interface")]
     public void Hosts_that_routers_cannot_reach_are_refused(string host) =>
-        Assert.Throws<InvalidOperationException>(() => new ZmqEventPlane(host, null, TimeProvider.System, NullLogger<ZmqEventPlane>.Instance));
+        Assert.Throws<InvalidOperationException>(() =>
+            new ZmqEventPlane(host, null, TimeProvider.System, NullLogger<ZmqEventPlane>.Instance)
+        );
 
     private static async Task<IEventPublisher> OpenAsync(ZmqBrokerAddresses? brokers)
     {

@@ -9,15 +9,25 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Dynamo.Vllm.IntegrationTests.Zmq;
 
-/// <summary>Both ends of ours, each against real libzmq, when the connection between them breaks anywhere in the handshake or after it.</summary>
+/// <summary>Both ends of ours, each against real libzmq, when the connection between them breaks anywhere in the handshake or after
+/// it.</summary>
 public sealed class ZmqFaultTests
 {
-    private static readonly EventTopic Topic = new(new EndpointId("nsx", "back-end", "gen_1"), EventTopics.KvEvents, new PublisherId(0x0b381e5ca70c28));
+    private static readonly EventTopic Topic = new(
+        new EndpointId("nsx", "back-end", "gen_1"),
+        EventTopics.KvEvents,
+        new PublisherId(0x0b381e5ca70c28)
+    );
 
-    /// <summary>The greeting is 64 bytes, READY some 27; behind it is the subscription or the first message. A byte of the greeting may also be wrong.</summary>
+    /// <summary>The greeting is 64 bytes, READY some 27; behind it is the subscription or the first message. A byte of the greeting may
+    /// also be wrong.</summary>
     private static readonly FaultPlan[] Plans =
     [
-        .. new[] { 0, 1, 9, 10, 11, 12, 32, 63, 64, 65, 80, 91, 95, 120 }.Select(position => new FaultPlan { CutAt = position, IsForOne = true }),
+        .. new[] { 0, 1, 9, 10, 11, 12, 32, 63, 64, 65, 80, 91, 95, 120 }.Select(position => new FaultPlan
+        {
+            CutAt = position,
+            IsForOne = true,
+        }),
         .. new[] { 0, 20, 64, 91, 120 }.Select(position => new FaultPlan { HalfCloseAt = position, IsForOne = true }),
         .. new[] { 0, 9, 10, 12, 20 }.Select(position => new FaultPlan { FlipAt = position, IsForOne = true }),
         new FaultPlan { PieceBytesMax = 1 },

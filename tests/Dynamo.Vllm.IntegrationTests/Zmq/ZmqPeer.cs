@@ -3,6 +3,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 
 namespace Dynamo.Vllm.IntegrationTests.Zmq;
+
 using Dynamo.Vllm.Testing;
 
 /// <summary>A real libzmq socket in a process of its own (zmq_peer.py).</summary>
@@ -34,7 +35,8 @@ internal sealed class ZmqPeer : IAsyncDisposable
     {
         while (true)
         {
-            var line = await _process.StandardOutput.ReadLineAsync().WaitAsync(Patience)
+            var line =
+                await _process.StandardOutput.ReadLineAsync().WaitAsync(Patience)
                 ?? throw new InvalidOperationException($"the libzmq peer ended while '{field}' was awaited");
             if (JsonNode.Parse(line)![field] is { } value)
             {
@@ -48,7 +50,9 @@ internal sealed class ZmqPeer : IAsyncDisposable
         [.. (await ReadAsync("frames")).AsArray().Select(frame => Convert.FromHexString(frame!.GetValue<string>()))];
 
     public async Task SendAsync(params byte[][] frames) =>
-        await WriteAsync(new JsonObject { ["send"] = new JsonArray([.. frames.Select(frame => JsonValue.Create(Convert.ToHexStringLower(frame)))]) });
+        await WriteAsync(
+            new JsonObject { ["send"] = new JsonArray([.. frames.Select(frame => JsonValue.Create(Convert.ToHexStringLower(frame)))]) }
+        );
 
     public async Task WriteAsync(JsonObject command)
     {
@@ -56,7 +60,8 @@ internal sealed class ZmqPeer : IAsyncDisposable
         await _process.StandardInput.FlushAsync();
     }
 
-    /// <summary>Publishers do not tell when they have taken a subscription, so it is sent again until something arrives (against style T2).</summary>
+    /// <summary>Publishers do not tell when they have taken a subscription, so it is sent again until something arrives (against style
+    /// T2).</summary>
     public static async Task ArrivesAsync(Task arrived, Func<Task> send, string circumstances)
     {
         using var limit = new CancellationTokenSource(ArrivalLimit);

@@ -15,8 +15,20 @@ public static class TestAdapter
     public static async Task<string> MakeAsync(string model, string folder, int seed, int rank = 8)
     {
         var script = Path.Combine(SimulatedPaths.Root, "tests", "Dynamo.Vllm.Testing", "Adapters", "make_adapter.py");
-        using var process = Process.Start(new ProcessStartInfo("python3", [
-            script, model, folder, "--seed", seed.ToString(CultureInfo.InvariantCulture), "--rank", rank.ToString(CultureInfo.InvariantCulture)]))!;
+        using var process = Process.Start(
+            new ProcessStartInfo(
+                "python3",
+                [
+                    script,
+                    model,
+                    folder,
+                    "--seed",
+                    seed.ToString(CultureInfo.InvariantCulture),
+                    "--rank",
+                    rank.ToString(CultureInfo.InvariantCulture),
+                ]
+            )
+        )!;
         await process.WaitForExitAsync();
         return process.ExitCode == 0 ? folder : throw new InvalidOperationException($"{script} ended with {process.ExitCode}");
     }

@@ -66,8 +66,20 @@ public sealed class LogCapture : ILoggerFactory
 
         public bool IsEnabled(LogLevel logLevel) => true;
 
-        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
-            capture.Add(new LogLine(logLevel, eventId.Id, formatter(state, exception) + (exception is null ? "" : $" [{exception.GetType().Name}: {exception.Message}]")));
+        public void Log<TState>(
+            LogLevel logLevel,
+            EventId eventId,
+            TState state,
+            Exception? exception,
+            Func<TState, Exception?, string> formatter
+        ) =>
+            capture.Add(
+                new LogLine(
+                    logLevel,
+                    eventId.Id,
+                    formatter(state, exception) + (exception is null ? "" : $" [{exception.GetType().Name}: {exception.Message}]")
+                )
+            );
     }
 }
 

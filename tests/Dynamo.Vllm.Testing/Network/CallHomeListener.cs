@@ -24,10 +24,19 @@ public sealed class CallHomeListener : IDisposable
     /// <summary>A two-part request message that names this listener.</summary>
     public byte[] Request(string id, string body = "{}")
     {
-        var info = new JsonObject { ["address"] = Address, ["subject"] = Guid.NewGuid().ToString(), ["context"] = id, ["stream_type"] = "response" };
+        var info = new JsonObject
+        {
+            ["address"] = Address,
+            ["subject"] = Guid.NewGuid().ToString(),
+            ["context"] = id,
+            ["stream_type"] = "response",
+        };
         var header = new JsonObject
         {
-            ["id"] = id, ["request_type"] = "single_in", ["response_type"] = "many_out", ["payload_codec"] = "json",
+            ["id"] = id,
+            ["request_type"] = "single_in",
+            ["response_type"] = "many_out",
+            ["payload_codec"] = "json",
             ["connection_info"] = new JsonObject { ["transport"] = "tcp_server", ["info"] = info.ToJsonString() },
         };
         var headerBytes = Encoding.UTF8.GetBytes(header.ToJsonString());
@@ -41,7 +50,10 @@ public sealed class CallHomeListener : IDisposable
     }
 
     /// <summary>Accepts one connection and reads until the sentinel or the end: the text of each header or body, in order.</summary>
-    public async Task<IReadOnlyList<string>> ReadAsync(Func<Socket, Task<Stream>>? secure = null, CancellationToken cancellationToken = default)
+    public async Task<IReadOnlyList<string>> ReadAsync(
+        Func<Socket, Task<Stream>>? secure = null,
+        CancellationToken cancellationToken = default
+    )
     {
         using var socket = await _listener.AcceptSocketAsync(cancellationToken);
         await using var stream = secure is null ? new NetworkStream(socket) : await secure(socket);

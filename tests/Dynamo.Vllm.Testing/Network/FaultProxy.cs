@@ -143,7 +143,7 @@ public sealed class FaultProxy : IAsyncDisposable
     private async Task PumpAsync(Socket from, Socket to, FaultPlan plan)
     {
         var buffer = new byte[plan.PieceBytesMax];
-        for (var position = 0L; ;)
+        for (var position = 0L; ; )
         {
             if (position == plan.CutAt)
             {
@@ -177,7 +177,7 @@ public sealed class FaultProxy : IAsyncDisposable
             }
 
             await Task.Delay(plan.Delay, _stopping.Token);
-            for (var sent = 0; sent < count;)
+            for (var sent = 0; sent < count; )
             {
                 sent += await to.SendAsync(buffer.AsMemory(sent, count - sent), _stopping.Token);
             }

@@ -25,9 +25,8 @@ public sealed class ProbeScene : IAsyncDisposable
     {
         var stepMilliseconds = situation == ProbeSituation.ThousandStreams ? "100" : "10"; // 10,000 tokens a second in all
         string[] arguments = ["--simulated-step-time-ms", stepMilliseconds, "--max-num-seqs", "1024"];
-        var environment = situation == ProbeSituation.InterpreterBusy
-            ? PythonFault.Environment(_fault, PythonFault.HoldsTheLockWhenTold)
-            : [];
+        var environment =
+            situation == ProbeSituation.InterpreterBusy ? PythonFault.Environment(_fault, PythonFault.HoldsTheLockWhenTold) : [];
         string[]? launcher = situation == ProbeSituation.ConnectionsFull ? ["prlimit", "--nofile=512"] : null;
         _worker = WorkerProcess.StartSimulated(_store.Path, arguments, environment, launcher);
     }
@@ -126,8 +125,8 @@ public sealed class ProbeScene : IAsyncDisposable
                 }
             }
         }
-        catch (Exception exception) when (exception is OperationCanceledException or WorkerCallException or IOException
-            or ObjectDisposedException)
+        catch (Exception exception)
+            when (exception is OperationCanceledException or WorkerCallException or IOException or ObjectDisposedException)
         {
             // The scene ends, or the worker gave the request up: only its probes are looked at.
         }

@@ -16,7 +16,8 @@ public sealed class EngineEventFeedFake : IEngineEventFeed
     public IEnumerable<string> Endpoints => _sinks.Keys;
 
     /// <summary>Completes once for each endpoint that is run.</summary>
-    public async Task SubscribedAsync() => Assert.True(await _subscribed.WaitAsync(TimeSpan.FromSeconds(30)), "nothing subscribed within 30 s");
+    public async Task SubscribedAsync() =>
+        Assert.True(await _subscribed.WaitAsync(TimeSpan.FromSeconds(30)), "nothing subscribed within 30 s");
 
     public async Task RunAsync(string endpoint, IEngineEventSink sink, CancellationToken cancellationToken)
     {

@@ -51,11 +51,11 @@ public sealed class RecordingDiscovery : IDiscovery
     public Task LeaveAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
     public Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken) =>
-        Task.FromResult<IReadOnlyList<JsonObject>>(
-            [
-                .. Records.Values.Where(record => record.Bucket == bucket && record.Key.StartsWith(keyPrefix, StringComparison.Ordinal))
-                    .Select(record => record.Value),
-                ]);
+        Task.FromResult<IReadOnlyList<JsonObject>>([
+            .. Records
+                .Values.Where(record => record.Bucket == bucket && record.Key.StartsWith(keyPrefix, StringComparison.Ordinal))
+                .Select(record => record.Value),
+        ]);
 
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 }

@@ -27,9 +27,11 @@ public sealed class RequestPlaneFake : IRequestPlane
     {
         public List<byte[]> Items { get; } = [];
 
-        public ValueTask WriteAsync(TokenDelta delta) => throw new RequestFailedException(DynamoError.Unknown("no tokens are expected here"));
+        public ValueTask WriteAsync(TokenDelta delta) =>
+            throw new RequestFailedException(DynamoError.Unknown("no tokens are expected here"));
 
-        public ValueTask WriteAsync(ReadOnlyMemory<byte> json) => throw new RequestFailedException(DynamoError.Unknown("no JSON is expected here"));
+        public ValueTask WriteAsync(ReadOnlyMemory<byte> json) =>
+            throw new RequestFailedException(DynamoError.Unknown("no JSON is expected here"));
 
         public ValueTask WriteBareAsync(ReadOnlyMemory<byte> messagePack)
         {

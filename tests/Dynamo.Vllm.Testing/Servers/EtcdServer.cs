@@ -52,12 +52,35 @@ public sealed class EtcdServer : IAsyncDisposable
         _process = await ServerProcess.StartAsync(
             "etcd",
             [
-                "--name", _name, "--data-dir", Path.Combine(_folder.Path, "data"), "--listen-client-urls", Url, "--advertise-client-urls", Url, "--listen-peer-urls", _peer,
-                "--initial-advertise-peer-urls", _peer, "--initial-cluster", _cluster, "--heartbeat-interval", "50", "--election-timeout", "500",
-                "--grpc-keepalive-min-time", "500ms", "--logger", "zap", "--log-outputs", "stderr", .. _more,
+                "--name",
+                _name,
+                "--data-dir",
+                Path.Combine(_folder.Path, "data"),
+                "--listen-client-urls",
+                Url,
+                "--advertise-client-urls",
+                Url,
+                "--listen-peer-urls",
+                _peer,
+                "--initial-advertise-peer-urls",
+                _peer,
+                "--initial-cluster",
+                _cluster,
+                "--heartbeat-interval",
+                "50",
+                "--election-timeout",
+                "500",
+                "--grpc-keepalive-min-time",
+                "500ms",
+                "--logger",
+                "zap",
+                "--log-outputs",
+                "stderr",
+                .. _more,
             ],
             "serving",
-            "apt-get install etcd-server");
+            "apt-get install etcd-server"
+        );
     }
 
     /// <summary>Starts the server on the port that it had, and without its data: what was lost with its disk.</summary>
@@ -117,7 +140,9 @@ public sealed class EtcdServer : IAsyncDisposable
         using var content = new StringContent(body.ToJsonString(), Encoding.UTF8, "application/json");
         using var answer = await _http.PostAsync(new Uri($"/v3/{method}", UriKind.Relative), content);
         var text = await answer.Content.ReadAsStringAsync();
-        return answer.IsSuccessStatusCode ? JsonNode.Parse(text)!.AsObject() : throw new InvalidOperationException($"etcd {method}: {text}");
+        return answer.IsSuccessStatusCode
+            ? JsonNode.Parse(text)!.AsObject()
+            : throw new InvalidOperationException($"etcd {method}: {text}");
     }
 
     private static string FreeUrl() => $"http://127.0.0.1:{FreePorts.Next()}";

@@ -15,7 +15,11 @@ public sealed class KubernetesServer : IAsyncDisposable
     private KubernetesServer()
     {
         // The certificate is made by the server at its start, for this test alone.
-        var handler = new HttpClientHandler { ServerCertificateCustomValidationCallback = (_, _, _, _) => true, CheckCertificateRevocationList = true };
+        var handler = new HttpClientHandler
+        {
+            ServerCertificateCustomValidationCallback = (_, _, _, _) => true,
+            CheckCertificateRevocationList = true,
+        };
         _http = new HttpClient(handler);
     }
 
@@ -64,8 +68,12 @@ public sealed class KubernetesServer : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        int[] servers = [.. Directory.GetFiles(_folder.Path, "*.pid").Select(
-            path => int.Parse(File.ReadAllText(path), System.Globalization.CultureInfo.InvariantCulture))];
+        int[] servers =
+        [
+            .. Directory
+                .GetFiles(_folder.Path, "*.pid")
+                .Select(path => int.Parse(File.ReadAllText(path), System.Globalization.CultureInfo.InvariantCulture)),
+        ];
         await RunAsync("stop");
         await Task.WhenAll(servers.Select(WaitForEndAsync)); // else the folder is written to again while it is removed
         _http.Dispose();
@@ -102,7 +110,8 @@ public sealed class KubernetesServer : IAsyncDisposable
 
     private static string FindScript()
     {
-        var script = Environment.GetEnvironmentVariable("DYNAMO_KUBE_UP")
+        var script =
+            Environment.GetEnvironmentVariable("DYNAMO_KUBE_UP")
             ?? Path.GetFullPath(Path.Combine(SimulatedPaths.Root, "..", "shared", "peers", "kube-up"));
         return File.Exists(script)
             ? script

@@ -10,7 +10,10 @@ public sealed class NatsServer : IAsyncDisposable
     private NatsServer(string configuration, int port, bool secure)
     {
         Port = port;
-        _configuration = _folder.Write("nats.conf", $"listen: 127.0.0.1:{port}\nlame_duck_duration: 30s\nlame_duck_grace_period: 100ms\n{configuration}\n");
+        _configuration = _folder.Write(
+            "nats.conf",
+            $"listen: 127.0.0.1:{port}\nlame_duck_duration: 30s\nlame_duck_grace_period: 100ms\n{configuration}\n"
+        );
         Url = $"{(secure ? "tls" : "nats")}://127.0.0.1:{port}";
     }
 
@@ -29,7 +32,12 @@ public sealed class NatsServer : IAsyncDisposable
 
     /// <summary>Starts the server on the port that it had.</summary>
     public async Task StartAgainAsync() =>
-        _process = await ServerProcess.StartAsync(FindProgram(), ["-c", _configuration], "Server is ready", "shared/peers/setup-peers nats");
+        _process = await ServerProcess.StartAsync(
+            FindProgram(),
+            ["-c", _configuration],
+            "Server is ready",
+            "shared/peers/setup-peers nats"
+        );
 
     /// <summary>The server says that it will stop, and closes its connections one by one.</summary>
     public void EnterLameDuckMode() => Process.Signal("USR2");

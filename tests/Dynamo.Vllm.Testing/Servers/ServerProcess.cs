@@ -22,7 +22,10 @@ public sealed class ServerProcess : IAsyncDisposable
         }
         catch (Win32Exception exception)
         {
-            throw new InvalidOperationException($"this test needs {program}, which cannot be started ({exception.Message}): {howToGet}", exception);
+            throw new InvalidOperationException(
+                $"this test needs {program}, which cannot be started ({exception.Message}): {howToGet}",
+                exception
+            );
         }
 
         try

@@ -9,7 +9,8 @@ internal static class Endpoints
 {
     /// <param name="handler">Null: one that answers nothing.</param>
     /// <param name="name">Of the endpoint.</param>
-    public static ServedEndpoint Create(IEndpointHandler? handler = null, string name = "generate") => Create(new EndpointId("n", "c", name), handler);
+    public static ServedEndpoint Create(IEndpointHandler? handler = null, string name = "generate") =>
+        Create(new EndpointId("n", "c", name), handler);
 
     public static ServedEndpoint Create(EndpointId id, IEndpointHandler? handler = null)
     {

@@ -38,7 +38,8 @@ public sealed class GenerateHandlerTests
                 """{"index":0,"token_ids":[79]}""",
                 """{"index":0,"token_ids":[382],"completion_usage":{"prompt_tokens":3,"completion_tokens":3,"total_tokens":6,"prompt_tokens_details":{"cached_tokens":0}},"finish_reason":"length","engine_data":{"kv_cache_hit":{"prompt_tokens":3,"reused_tokens":0}}}""",
             ],
-            _responses.Items.Select(item => item.ToJsonString()));
+            _responses.Items.Select(item => item.ToJsonString())
+        );
     }
 
     [Theory]
@@ -74,9 +75,14 @@ public sealed class GenerateHandlerTests
         await idle;
         change.Set(null);
         change.Dispose();
-        Assert.Equal("ValueError: unknown model or LoRA adapter: 'ad'", (await Assert.ThrowsAsync<RequestFailedException>(() => late)).Error.Message);
+        Assert.Equal(
+            "ValueError: unknown model or LoRA adapter: 'ad'",
+            (await Assert.ThrowsAsync<RequestFailedException>(() => late)).Error.Message
+        );
         await Assert.ThrowsAsync<RequestFailedException>(() => Start(handler, """{"model":"nope","token_ids":[1]}""", out _));
-        foreach (var body in (string[])["""{"model":"tiny","token_ids":[1]}""", """{"model":"","token_ids":[1]}""", """{"token_ids":[1]}"""])
+        foreach (
+            var body in (string[])["""{"model":"tiny","token_ids":[1]}""", """{"model":"","token_ids":[1]}""", """{"token_ids":[1]}"""]
+        )
         {
             run = Start(handler, body, out _);
             _engine.Streams[^1].Push([1], FinishReason.Stop, isLast: true);
@@ -147,8 +153,14 @@ public sealed class GenerateHandlerTests
         var run = Start(new DecodeHandler(_engine, Options, null, null), DecodeRequest, out _);
         _engine.Streams[0].Push([1], FinishReason.Stop, isLast: true, cached: 99);
         await run;
-        Assert.Equal("""{"remote_block_ids":[[4,5]],"remote_port":null}""", Encoding.UTF8.GetString(_engine.Requests[0].KvTransferParamsJson!.Value.Span));
-        Assert.Equal("""{"audio_tokens":null,"cached_tokens":2}""", _responses.Items[0]["completion_usage"]!["prompt_tokens_details"]!.ToJsonString());
+        Assert.Equal(
+            """{"remote_block_ids":[[4,5]],"remote_port":null}""",
+            Encoding.UTF8.GetString(_engine.Requests[0].KvTransferParamsJson!.Value.Span)
+        );
+        Assert.Equal(
+            """{"audio_tokens":null,"cached_tokens":2}""",
+            _responses.Items[0]["completion_usage"]!["prompt_tokens_details"]!.ToJsonString()
+        );
         Assert.Null(_responses.Items[0]["engine_data"]);
     }
 
@@ -158,7 +170,11 @@ public sealed class GenerateHandlerTests
         foreach (var last in (int[])[0, 1])
         {
             _responses.Items.Clear();
-            var run = Start(new AggregatedHandler(_engine, Options, null, null), """{"token_ids":[1,2,3],"sampling_options":{"n":2}}""", out _);
+            var run = Start(
+                new AggregatedHandler(_engine, Options, null, null),
+                """{"token_ids":[1,2,3],"sampling_options":{"n":2}}""",
+                out _
+            );
             var stream = _engine.Streams[^1];
             stream.Push([1], index: 0, cached: 0);
             stream.Push([2], index: 1, cached: 2); // finds what the first has just cached
@@ -169,7 +185,8 @@ public sealed class GenerateHandlerTests
             Assert.Equal([true, true, false, true, true], _responses.Items.Select(item => item.ContainsKey("completion_usage")));
             Assert.Equal(
                 """{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8,"prompt_tokens_details":{"cached_tokens":0}}""",
-                _responses.Items[^1]["completion_usage"]!.ToJsonString());
+                _responses.Items[^1]["completion_usage"]!.ToJsonString()
+            );
         }
     }
 
@@ -179,7 +196,8 @@ public sealed class GenerateHandlerTests
         await Start(new DecodeHandler(_engine, Options, null, null), """{"token_ids":[1],"encoder_result":{"x":1}}""", out _);
         Assert.Equal(
             """{"index":0,"token_ids":[],"finish_reason":"error: external encoder results currently require an aggregated vLLM worker"}""",
-            Assert.Single(_responses.Items).ToJsonString());
+            Assert.Single(_responses.Items).ToJsonString()
+        );
         Assert.Empty(_engine.Streams);
     }
 
@@ -187,13 +205,21 @@ public sealed class GenerateHandlerTests
     public async Task An_external_encoder_result_is_refused_where_it_would_be_used_and_left_alone_where_not()
     {
         const string bypassed = """{"token_ids":[1],"encoder_result":{"x":1},"annotations":["x-bypass-remote-prefill"]}""";
-        var failure = await Assert.ThrowsAsync<RequestFailedException>(() => Start(new DecodeHandler(_engine, Options, null, null), bypassed, out _));
+        var failure = await Assert.ThrowsAsync<RequestFailedException>(() =>
+            Start(new DecodeHandler(_engine, Options, null, null), bypassed, out _)
+        );
         Assert.Equal("RuntimeError: text-only CustomEncoder output requires --enable-prompt-embeds", failure.Error.Message);
         var withEmbeds = Options with { EnablePromptEmbeds = true };
-        failure = await Assert.ThrowsAsync<RequestFailedException>(() => Start(new AggregatedHandler(_engine, withEmbeds, null, null), bypassed, out _));
+        failure = await Assert.ThrowsAsync<RequestFailedException>(() =>
+            Start(new AggregatedHandler(_engine, withEmbeds, null, null), bypassed, out _)
+        );
         Assert.Equal("backend.invalid_argument", failure.Error.Reason);
         Assert.Empty(_engine.Streams);
-        var prefill = Start(new PrefillHandler(_engine, Options, null, KvConnectorProtocols.Resolve(_engine.Description), null), bypassed, out _);
+        var prefill = Start(
+            new PrefillHandler(_engine, Options, null, KvConnectorProtocols.Resolve(_engine.Description), null),
+            bypassed,
+            out _
+        );
         _engine.Streams[0].Push([7], FinishReason.Length, isLast: true);
         await prefill;
     }
@@ -214,13 +240,18 @@ public sealed class GenerateHandlerTests
     public async Task A_prompt_above_the_limit_is_refused_in_the_words_of_vllm(int tokens, string counted)
     {
         var body = $"{{\"token_ids\":[{string.Join(',', Enumerable.Repeat(7, tokens))}]}}";
-        var failure = await Assert.ThrowsAsync<RequestFailedException>(() => Start(new AggregatedHandler(_engine, Options, null, null), body, out _));
+        var failure = await Assert.ThrowsAsync<RequestFailedException>(() =>
+            Start(new AggregatedHandler(_engine, Options, null, null), body, out _)
+        );
         Assert.Equal("request.invalid", failure.Error.Reason);
         Assert.Equal(
-            $"This model's maximum context length is 100 tokens. However, you requested 0 output tokens and your prompt contains {counted} input tokens, "
-            + $"for a total of {counted} tokens. Please reduce the length of the input prompt or the number of requested output tokens. "
-            + $"(parameter=input_tokens, value={tokens})",
-            JsonNode.Parse(failure.Error.Message)!["message"]!.GetValue<string>());
+            $"This model's maximum context length is 100 tokens. However, you requested 0 output tokens and your prompt contains "
+                + $"{counted} input tokens, "
+                + $"for a total of {counted} tokens. Please reduce the length of the input prompt or the number of requested output "
+                + $"tokens. "
+                + $"(parameter=input_tokens, value={tokens})",
+            JsonNode.Parse(failure.Error.Message)!["message"]!.GetValue<string>()
+        );
     }
 
     [Theory]
@@ -232,7 +263,9 @@ public sealed class GenerateHandlerTests
     {
         var engine = new ScriptedEngine { Description = _engine.Description with { VocabularySize = 50 } };
         var body = $"{{\"token_ids\":[1],\"{group}\":{{\"{field}\":[{string.Join(',', Enumerable.Range(0, 51))}]}}}}";
-        var failure = await Assert.ThrowsAsync<ProtocolException>(() => Start(new AggregatedHandler(engine, Options, null, null), body, out _));
+        var failure = await Assert.ThrowsAsync<ProtocolException>(() =>
+            Start(new AggregatedHandler(engine, Options, null, null), body, out _)
+        );
         Assert.Equal($"{group}.{field} holds 51 token ids, above the limit 50, the size of the vocabulary", failure.Message);
         Assert.Empty(engine.Requests);
     }
@@ -242,8 +275,13 @@ public sealed class GenerateHandlerTests
     {
         var engine = new ScriptedEngine { Description = _engine.Description with { VocabularySize = 5 } };
         var body = """{"token_ids":[1],"sampling_options":{"bad_words_token_ids":[[1,2,3],[1,2,3]]}}""";
-        var failure = await Assert.ThrowsAsync<ProtocolException>(() => Start(new AggregatedHandler(engine, Options, null, null), body, out _));
-        Assert.Equal("sampling_options.bad_words_token_ids holds 6 token ids, above the limit 5, the size of the vocabulary", failure.Message);
+        var failure = await Assert.ThrowsAsync<ProtocolException>(() =>
+            Start(new AggregatedHandler(engine, Options, null, null), body, out _)
+        );
+        Assert.Equal(
+            "sampling_options.bad_words_token_ids holds 6 token ids, above the limit 5, the size of the vocabulary",
+            failure.Message
+        );
     }
 
     [Fact]
@@ -251,14 +289,20 @@ public sealed class GenerateHandlerTests
     {
         var choice = new string('a', Limits.GuidedDecodingBytesMax + 1);
         var body = $"{{\"token_ids\":[1],\"sampling_options\":{{\"guided_decoding\":{{\"choice\":[\"{choice}\"]}}}}}}";
-        var failure = await Assert.ThrowsAsync<ProtocolException>(() => Start(new AggregatedHandler(_engine, Options, null, null), body, out _));
+        var failure = await Assert.ThrowsAsync<ProtocolException>(() =>
+            Start(new AggregatedHandler(_engine, Options, null, null), body, out _)
+        );
         Assert.Equal("sampling_options.guided_decoding takes 1048577 bytes, above the limit 1048576", failure.Message);
     }
 
     [Fact]
     public async Task The_bypass_annotation_makes_a_decode_worker_aggregated()
     {
-        var run = Start(new DecodeHandler(_engine, Options, null, null), """{"token_ids":[1],"annotations":["x-bypass-remote-prefill"]}""", out var context);
+        var run = Start(
+            new DecodeHandler(_engine, Options, null, null),
+            """{"token_ids":[1],"annotations":["x-bypass-remote-prefill"]}""",
+            out var context
+        );
         context.Cancel(CancellationCause.Kill);
         await run;
         Assert.Equal(1, _engine.Streams[0].Aborts);
@@ -270,14 +314,26 @@ public sealed class GenerateHandlerTests
         var ledger = new HandOverLedger(TimeSpan.FromSeconds(30), new FakeTimeProvider(), Metrics.NewCustomRegistry());
         var handler = new PrefillHandler(_engine, Options, null, KvConnectorProtocols.Resolve(_engine.Description), ledger);
         var run = Start(handler, """{"token_ids":[1,2,3],"stop_conditions":{"max_tokens":50,"min_tokens":9}}""", out _);
-        _engine.Streams[0].Push([7], FinishReason.Length, isLast: true, more: output => output.KvTransferParamsJson = """{"remote_block_ids":[[1]]}"""u8.ToArray());
+        _engine
+            .Streams[0]
+            .Push(
+                [7],
+                FinishReason.Length,
+                isLast: true,
+                more: output => output.KvTransferParamsJson = """{"remote_block_ids":[[1]]}"""u8.ToArray()
+            );
         await run;
         Assert.Equal(1, _engine.Requests[0].MaxTokens);
         Assert.Equal(1, _engine.Requests[0].MinTokens);
-        Assert.Contains("\"do_remote_decode\":true", Encoding.UTF8.GetString(_engine.Requests[0].KvTransferParamsJson!.Value.Span), StringComparison.Ordinal);
+        Assert.Contains(
+            "\"do_remote_decode\":true",
+            Encoding.UTF8.GetString(_engine.Requests[0].KvTransferParamsJson!.Value.Span),
+            StringComparison.Ordinal
+        );
         Assert.Equal(
             """{"token_ids":[7],"disaggregated_params":{"kv_transfer_params":{"remote_block_ids":[[1]]}},"completion_usage":{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4,"prompt_tokens_details":{"cached_tokens":0}},"engine_data":{"kv_cache_hit":{"prompt_tokens":3,"reused_tokens":0}}}""",
-            _responses.Items[0].ToJsonString());
+            _responses.Items[0].ToJsonString()
+        );
         Assert.Equal(1, ledger.Pending);
     }
 
@@ -334,8 +390,11 @@ public sealed class GenerateHandlerTests
     [Fact]
     public async Task Prefill_makes_one_choice_whatever_the_client_wants()
     {
-        var run = Start(new PrefillHandler(_engine, Options, null, KvConnectorProtocols.Resolve(_engine.Description), null),
-            """{"token_ids":[1,2,3],"sampling_options":{"n":3}}""", out _);
+        var run = Start(
+            new PrefillHandler(_engine, Options, null, KvConnectorProtocols.Resolve(_engine.Description), null),
+            """{"token_ids":[1,2,3],"sampling_options":{"n":3}}""",
+            out _
+        );
         _engine.Streams[0].Push([7], FinishReason.Length, isLast: true, more: output => output.KvTransferParamsJson = "{}"u8.ToArray());
         await run;
         Assert.Null(_engine.Requests[0].Options.SamplingOptions.N);
@@ -385,21 +444,41 @@ public sealed class GenerateHandlerTests
 
     [Theory]
     [InlineData("LMCacheMPConnector", null, "{}")]
-    [InlineData("PdConnector", """{"connectors":[{"kv_connector":"LMCacheMPConnector"},{"kv_connector":"NixlConnector"}]}""", "do_remote_decode")]
+    [InlineData(
+        "PdConnector",
+        """{"connectors":[{"kv_connector":"LMCacheMPConnector"},{"kv_connector":"NixlConnector"}]}""",
+        "do_remote_decode"
+    )]
     [InlineData("MultiConnector", """{"connectors":[{"kv_connector":"Other"},{"kv_connector":"LMCacheMPConnector"}]}""", "{}")]
     public void Wrappers_delegate_to_the_child_that_moves_blocks(string connector, string? extra, string expected)
     {
-        var engine = _engine.Description with { KvConnector = connector, KvConnectorExtraConfig = extra is null ? null : JsonNode.Parse(extra)!.AsObject() };
-        Assert.Contains(expected, Encoding.UTF8.GetString(KvConnectorProtocols.Resolve(engine).Begin().EngineParamsJson.Span), StringComparison.Ordinal);
+        var engine = _engine.Description with
+        {
+            KvConnector = connector,
+            KvConnectorExtraConfig = extra is null ? null : JsonNode.Parse(extra)!.AsObject(),
+        };
+        Assert.Contains(
+            expected,
+            Encoding.UTF8.GetString(KvConnectorProtocols.Resolve(engine).Begin().EngineParamsJson.Span),
+            StringComparison.Ordinal
+        );
     }
 
     [Theory]
     [InlineData("ExampleConnector", null, "Unsupported kv_connector='ExampleConnector'")]
     [InlineData("MultiConnector", """{"connectors":[]}""", "no PD-capable sub-connector")]
-    [InlineData("MultiConnector", """{"connectors":[{"kv_connector":"NixlConnector"},{"kv_connector":"NeuronNixlConnector"}]}""", "multiple PD-capable")]
+    [InlineData(
+        "MultiConnector",
+        """{"connectors":[{"kv_connector":"NixlConnector"},{"kv_connector":"NeuronNixlConnector"}]}""",
+        "multiple PD-capable"
+    )]
     public void A_connector_that_cannot_hand_over_refuses_each_request(string connector, string? extra, string message)
     {
-        var engine = _engine.Description with { KvConnector = connector, KvConnectorExtraConfig = extra is null ? null : JsonNode.Parse(extra)!.AsObject() };
+        var engine = _engine.Description with
+        {
+            KvConnector = connector,
+            KvConnectorExtraConfig = extra is null ? null : JsonNode.Parse(extra)!.AsObject(),
+        };
         var failure = Assert.Throws<RequestFailedException>(() => KvConnectorProtocols.Resolve(engine).Begin());
         Assert.Contains(message, failure.Error.Message, StringComparison.Ordinal);
     }
@@ -410,5 +489,6 @@ public sealed class GenerateHandlerTests
         return handler.HandleAsync(context, _responses);
     }
 
-    private static RequestContext Context(string body) => new("r1", PayloadCodec.Json, Encoding.UTF8.GetBytes(body), new Dictionary<string, string>());
+    private static RequestContext Context(string body) =>
+        new("r1", PayloadCodec.Json, Encoding.UTF8.GetBytes(body), new Dictionary<string, string>());
 }

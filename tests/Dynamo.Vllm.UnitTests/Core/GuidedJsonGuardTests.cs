@@ -24,10 +24,13 @@ public sealed class GuidedJsonGuardTests
     [InlineData("true", false)]
     public void Only_cycles_that_stay_on_one_value_are_found(string schema, bool isCycle) =>
         Assert.Equal(
-            isCycle ? "Invalid guided_json schema: non-progressing local $ref cycle detected" : null, GuidedJsonGuard.FindProblem(Encoding.UTF8.GetBytes(schema)));
+            isCycle ? "Invalid guided_json schema: non-progressing local $ref cycle detected" : null,
+            GuidedJsonGuard.FindProblem(Encoding.UTF8.GetBytes(schema))
+        );
 
     [Fact]
-    public void A_schema_as_deep_as_a_body_may_be_is_left_to_the_engine() => Assert.Null(GuidedJsonGuard.FindProblem(Encoding.UTF8.GetBytes(Nested(120))));
+    public void A_schema_as_deep_as_a_body_may_be_is_left_to_the_engine() =>
+        Assert.Null(GuidedJsonGuard.FindProblem(Encoding.UTF8.GetBytes(Nested(120))));
 
     [Theory]
     [InlineData(200, "sampling_options.guided_decoding.json is nested deeper than the limit 128")]
@@ -40,7 +43,8 @@ public sealed class GuidedJsonGuardTests
     public void Half_a_surrogate_pair_in_a_schema_s_text_is_named() =>
         Assert.Equal(
             "sampling_options.guided_decoding.json: text that is not valid Unicode at 'properties.a.$ref'",
-            GuidedJsonGuard.FindProblem(JsonSerializer.SerializeToUtf8Bytes("""{"properties":{"a":{"$ref":"#\ud800"}}}""")));
+            GuidedJsonGuard.FindProblem(JsonSerializer.SerializeToUtf8Bytes("""{"properties":{"a":{"$ref":"#\ud800"}}}"""))
+        );
 
     [Theory]
     [InlineData("""{"type":"string"}""")]

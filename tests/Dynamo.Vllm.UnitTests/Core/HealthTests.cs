@@ -23,7 +23,10 @@ public sealed class HealthTests
 
     [Fact]
     public void Without_payloads_the_starting_status_counts() =>
-        Assert.Equal([false, true], new[] { false, true }.Select(startsReady => new HealthState(canaryEnabled: false, startsReady, _time).IsReady));
+        Assert.Equal(
+            [false, true],
+            new[] { false, true }.Select(startsReady => new HealthState(canaryEnabled: false, startsReady, _time).IsReady)
+        );
 
     [Fact]
     public void A_hold_or_a_suspicion_is_not_ready_but_live_and_a_fault_is_neither()
@@ -59,7 +62,13 @@ public sealed class HealthTests
     public async Task A_dead_engine_ends_the_monitor_with_its_reason()
     {
         var engine = new ScriptedEngine();
-        var monitor = new EngineMonitor(engine, new EngineMonitorOptions(), new HealthState(false, true, _time), _time, NullLogger<EngineMonitor>.Instance);
+        var monitor = new EngineMonitor(
+            engine,
+            new EngineMonitorOptions(),
+            new HealthState(false, true, _time),
+            _time,
+            NullLogger<EngineMonitor>.Instance
+        );
         var run = monitor.RunAsync(default);
         engine.Die("core died");
         Assert.Equal("core died", await run);
@@ -69,7 +78,13 @@ public sealed class HealthTests
     public async Task A_failed_health_check_is_fatal()
     {
         var engine = new ScriptedEngine { OnCall = _ => throw new EngineCallException("engine_dead", "EngineDeadError", "gone") };
-        var monitor = new EngineMonitor(engine, new EngineMonitorOptions(), new HealthState(false, true, _time), _time, NullLogger<EngineMonitor>.Instance);
+        var monitor = new EngineMonitor(
+            engine,
+            new EngineMonitorOptions(),
+            new HealthState(false, true, _time),
+            _time,
+            NullLogger<EngineMonitor>.Instance
+        );
         Assert.Contains("EngineDeadError", await monitor.RunAsync(default), StringComparison.Ordinal);
     }
 }

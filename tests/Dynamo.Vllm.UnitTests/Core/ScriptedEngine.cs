@@ -12,16 +12,17 @@ internal sealed class ScriptedEngine : IEngine
 
     public event Action<EngineLoad>? LoadChanged;
 
-    public EngineDescription Description { get; init; } = new()
-    {
-        EngineVersion = "fake",
-        Model = "fake",
-        MaxModelLength = 100,
-        BlockSize = 16,
-        KvEventBlockSize = 16,
-        MaxNumSeqs = 8,
-        MaxNumBatchedTokens = 256,
-    };
+    public EngineDescription Description { get; init; } =
+        new()
+        {
+            EngineVersion = "fake",
+            Model = "fake",
+            MaxModelLength = 100,
+            BlockSize = 16,
+            KvEventBlockSize = 16,
+            MaxNumSeqs = 8,
+            MaxNumBatchedTokens = 256,
+        };
 
     public int RunningRequests { get; set; }
 
@@ -72,7 +73,15 @@ internal sealed class ScriptedStream : IEngineStream
 
     public bool IsAbandoned { get; private set; }
 
-    public void Push(int[] tokens, FinishReason finish = FinishReason.None, bool isLast = false, int index = 0, int prompt = 3, int cached = 0, Action<EngineOutput>? more = null)
+    public void Push(
+        int[] tokens,
+        FinishReason finish = FinishReason.None,
+        bool isLast = false,
+        int index = 0,
+        int prompt = 3,
+        int cached = 0,
+        Action<EngineOutput>? more = null
+    )
     {
         var output = new EngineOutput();
         output.Reset(index, finish, prompt, cached, isLast);

@@ -9,7 +9,10 @@ namespace Dynamo.Vllm.UnitTests.Core;
 public sealed class ServedEndpointTests
 {
     private readonly ServedEndpoint _endpoint = new(
-        new EndpointId("n", "c", "e"), new PerfMetricsStub(), new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1").ForEndpoint(new EndpointId("n", "c", "e"), "m"));
+        new EndpointId("n", "c", "e"),
+        new PerfMetricsStub(),
+        new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1").ForEndpoint(new EndpointId("n", "c", "e"), "m")
+    );
 
     [Fact]
     public async Task A_request_counts_from_its_acceptance_to_its_end()

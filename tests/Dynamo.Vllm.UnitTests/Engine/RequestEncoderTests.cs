@@ -14,22 +14,42 @@ public sealed class RequestEncoderTests
     [InlineData("-1", "-1.0")]
     [InlineData("0.7", "0.7")]
     [InlineData("1e30", "1E+30")]
-    public void Numbers_with_a_fraction_keep_the_form_that_error_texts_show(string sent, string written) => Assert.Contains(
-        $"\"temperature\":{written},", Encode($"{{\"sampling_options\":{{\"temperature\":{sent}}}}}"), StringComparison.Ordinal);
+    public void Numbers_with_a_fraction_keep_the_form_that_error_texts_show(string sent, string written) =>
+        Assert.Contains(
+            $"\"temperature\":{written},",
+            Encode($"{{\"sampling_options\":{{\"temperature\":{sent}}}}}"),
+            StringComparison.Ordinal
+        );
 
     [Fact]
-    public void An_empty_list_of_ids_for_logprobs_leaves_their_count_alone_so_that_the_engine_refuses_both() => Assert.Contains(
-        "\"logprobs\":2", Encode("""{"sampling_options":{"logprob_token_ids":[]},"output_options":{"logprobs":2}}"""), StringComparison.Ordinal);
+    public void An_empty_list_of_ids_for_logprobs_leaves_their_count_alone_so_that_the_engine_refuses_both() =>
+        Assert.Contains(
+            "\"logprobs\":2",
+            Encode("""{"sampling_options":{"logprob_token_ids":[]},"output_options":{"logprobs":2}}"""),
+            StringComparison.Ordinal
+        );
 
     [Fact]
-    public void Ids_for_logprobs_replace_their_count() => Assert.DoesNotContain(
-        "\"logprobs\"", Encode("""{"sampling_options":{"logprob_token_ids":[5]},"output_options":{"logprobs":2}}"""), StringComparison.Ordinal);
+    public void Ids_for_logprobs_replace_their_count() =>
+        Assert.DoesNotContain(
+            "\"logprobs\"",
+            Encode("""{"sampling_options":{"logprob_token_ids":[5]},"output_options":{"logprobs":2}}"""),
+            StringComparison.Ordinal
+        );
 
     private static string Encode(string body)
     {
         var output = new ArrayBufferWriter<byte>();
         var options = PreprocessedRequestParser.Parse(Encoding.UTF8.GetBytes(body), PayloadCodec.Json);
-        RequestEncoder.Write(output, new EngineRequest { RequestId = "r", Options = options, MaxTokens = 1 });
+        RequestEncoder.Write(
+            output,
+            new EngineRequest
+            {
+                RequestId = "r",
+                Options = options,
+                MaxTokens = 1,
+            }
+        );
         return Encoding.UTF8.GetString(output.WrittenSpan);
     }
 }

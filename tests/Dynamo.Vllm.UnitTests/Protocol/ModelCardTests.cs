@@ -4,6 +4,7 @@ using Dynamo.Vllm.Protocol.Hashing;
 using Dynamo.Vllm.Protocol.ModelCards;
 
 namespace Dynamo.Vllm.UnitTests.Protocol;
+
 using Dynamo.Vllm.Testing;
 
 public sealed class ModelCardTests

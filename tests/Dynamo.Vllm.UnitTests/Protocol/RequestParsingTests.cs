@@ -11,10 +11,14 @@ public sealed class RequestParsingTests
 {
     [Theory]
     [InlineData("""{"token_ids":[1],"model":"\ud800"}""", "model holds text that is not valid Unicode")]
-    [InlineData("""{"token_ids":[1],"stop_conditions":{"stop":["a","\udc00b"]}}""", "stop_conditions.stop[1] holds text that is not valid Unicode")]
+    [InlineData(
+        """{"token_ids":[1],"stop_conditions":{"stop":["a","\udc00b"]}}""",
+        "stop_conditions.stop[1] holds text that is not valid Unicode"
+    )]
     [InlineData("""{"token_ids":[1],"extra_args":{"x":{"\ud800":1}}}""", "a key of extra_args.x holds text that is not valid Unicode")]
     [InlineData("""{"\ud800":1}""", "a key of the body holds text that is not valid Unicode")]
-    public void Half_a_surrogate_pair_is_named(string body, string problem) => Assert.Equal(problem, Refusal(Encoding.UTF8.GetBytes(body), PayloadCodec.Json));
+    public void Half_a_surrogate_pair_is_named(string body, string problem) =>
+        Assert.Equal(problem, Refusal(Encoding.UTF8.GetBytes(body), PayloadCodec.Json));
 
     [Fact]
     public void Bytes_in_json_that_are_not_utf8_are_named() =>
@@ -38,19 +42,33 @@ public sealed class RequestParsingTests
     public void Numbers_that_are_not_finite_are_named(string option)
     {
         var field = $"sampling_options.{option}";
-        Assert.Equal($"{field} is Infinity, must be a finite number", Refusal(Nested(field, [0xca, 0x7f, 0x80, 0, 0]), PayloadCodec.MessagePack));
-        Assert.Equal($"{field} is NaN, must be a finite number", Refusal(Nested(field, [0xca, 0x7f, 0xc0, 0, 0]), PayloadCodec.MessagePack));
+        Assert.Equal(
+            $"{field} is Infinity, must be a finite number",
+            Refusal(Nested(field, [0xca, 0x7f, 0x80, 0, 0]), PayloadCodec.MessagePack)
+        );
+        Assert.Equal(
+            $"{field} is NaN, must be a finite number",
+            Refusal(Nested(field, [0xca, 0x7f, 0xc0, 0, 0]), PayloadCodec.MessagePack)
+        );
     }
 
     [Theory]
-    [InlineData("""{"sampling_options":{"logit_bias":{"5":1e999}}}""", "sampling_options.logit_bias[5] is Infinity, must be a finite number")]
+    [InlineData(
+        """{"sampling_options":{"logit_bias":{"5":1e999}}}""",
+        "sampling_options.logit_bias[5] is Infinity, must be a finite number"
+    )]
     [InlineData("""{"sampling_options":{"logit_bias":{"x":1}}}""", "sampling_options.logit_bias has a key that is not a token id")]
     [InlineData("""{"prefill_result":5}""", "prefill_result is of type Integer, must be an object")]
-    [InlineData("""{"prefill_result":{"disaggregated_params":"x"}}""", "prefill_result.disaggregated_params is of type String, must be an object")]
+    [InlineData(
+        """{"prefill_result":{"disaggregated_params":"x"}}""",
+        "prefill_result.disaggregated_params is of type String, must be an object"
+    )]
     [InlineData(
         """{"prefill_result":{"disaggregated_params":{"kv_transfer_params":[1]}}}""",
-        "prefill_result.disaggregated_params.kv_transfer_params is of type Array, must be an object")]
-    public void Values_of_a_wrong_kind_are_named(string body, string problem) => Assert.Equal(problem, Refusal(Encoding.UTF8.GetBytes(body), PayloadCodec.Json));
+        "prefill_result.disaggregated_params.kv_transfer_params is of type Array, must be an object"
+    )]
+    public void Values_of_a_wrong_kind_are_named(string body, string problem) =>
+        Assert.Equal(problem, Refusal(Encoding.UTF8.GetBytes(body), PayloadCodec.Json));
 
     [Fact]
     public void Transfer_parameters_that_are_null_are_none()
@@ -68,8 +86,13 @@ public sealed class RequestParsingTests
     [InlineData("-1", null)]
     [InlineData("\"x\"", null)]
     [InlineData("[]", null)]
-    public void Counts_of_logprobs_are_read_as_python_s_int_reads_them(string json, int? count) => Assert.Equal(
-        count, PreprocessedRequestParser.Parse(Encoding.UTF8.GetBytes($"{{\"output_options\":{{\"logprobs\":{json}}}}}"), PayloadCodec.Json).Logprobs);
+    public void Counts_of_logprobs_are_read_as_python_s_int_reads_them(string json, int? count) =>
+        Assert.Equal(
+            count,
+            PreprocessedRequestParser
+                .Parse(Encoding.UTF8.GetBytes($"{{\"output_options\":{{\"logprobs\":{json}}}}}"), PayloadCodec.Json)
+                .Logprobs
+        );
 
     private static string Refusal(byte[] body, PayloadCodec codec) =>
         Assert.Throws<ProtocolException>(() => PreprocessedRequestParser.Parse(body, codec)).Message;

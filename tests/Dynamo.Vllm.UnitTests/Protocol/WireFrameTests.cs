@@ -8,13 +8,15 @@ using Dynamo.Vllm.Protocol.Requests;
 using Dynamo.Vllm.Protocol.Responses;
 
 namespace Dynamo.Vllm.UnitTests.Protocol;
+
 using Dynamo.Vllm.Testing;
 
 public sealed class WireFrameTests
 {
     private static readonly JsonObject Frames = Golden.Json("llm/wire-frames.json");
 
-    public static TheoryData<string> Errors() => new(Frames.Select(pair => pair.Key).Where(name => name.StartsWith("raise_first", StringComparison.Ordinal)));
+    public static TheoryData<string> Errors() =>
+        new(Frames.Select(pair => pair.Key).Where(name => name.StartsWith("raise_first", StringComparison.Ordinal)));
 
     public static TheoryData<string> Requests() => new(Golden.Json("llm/requests.json").Select(pair => pair.Key));
 
@@ -34,7 +36,10 @@ public sealed class WireFrameTests
     {
         var output = new ArrayBufferWriter<byte>();
         ResponseEncoder.WriteFinal(output);
-        Assert.Equal(Frames["empty_stream"]!["payloads"]![0]!["payload_msgpack_hex"]!.GetValue<string>(), Convert.ToHexStringLower(output.WrittenSpan));
+        Assert.Equal(
+            Frames["empty_stream"]!["payloads"]![0]!["payload_msgpack_hex"]!.GetValue<string>(),
+            Convert.ToHexStringLower(output.WrittenSpan)
+        );
     }
 
     [Fact]
@@ -43,7 +48,9 @@ public sealed class WireFrameTests
         var output = new ArrayBufferWriter<byte>();
         ResponseEncoder.WriteDelta(output, new TokenDelta { TokenIds = new[] { 45 } });
         Assert.Equal(
-            Frames["raise_after_RuntimeError"]!["payloads"]![0]!["payload_msgpack_hex"]!.GetValue<string>(), Convert.ToHexStringLower(output.WrittenSpan));
+            Frames["raise_after_RuntimeError"]!["payloads"]![0]!["payload_msgpack_hex"]!.GetValue<string>(),
+            Convert.ToHexStringLower(output.WrittenSpan)
+        );
     }
 
     [Fact]
@@ -56,7 +63,10 @@ public sealed class WireFrameTests
                 var packed = Convert.FromHexString(payload!["payload_msgpack_hex"]!.GetValue<string>());
                 var json = new ArrayBufferWriter<byte>();
                 MessagePackJson.Transcode(packed, json);
-                Assert.True(JsonNode.DeepEquals(payload["decoded"], JsonNode.Parse(json.WrittenSpan)) || payload["decoded"]!.ToJsonString().Contains("__", StringComparison.Ordinal));
+                Assert.True(
+                    JsonNode.DeepEquals(payload["decoded"], JsonNode.Parse(json.WrittenSpan))
+                        || payload["decoded"]!.ToJsonString().Contains("__", StringComparison.Ordinal)
+                );
             }
         }
     }
@@ -134,14 +144,18 @@ public sealed class WireFrameTests
     [Theory]
     [InlineData("""{"token_ids":[1,2.5]}""", "token_ids[1] is 2.5")]
     [InlineData("""{"token_ids":[1],"sampling_options":{"seed":"x"}}""", "sampling_options.seed")]
-    [InlineData("""{"token_ids":[1],"extra_args":{"sampling_options":{"bad_words_token_ids":[[1],[]]}}}""", "bad_words_token_ids[1] is an empty list")]
+    [InlineData(
+        """{"token_ids":[1],"extra_args":{"sampling_options":{"bad_words_token_ids":[[1],[]]}}}""",
+        "bad_words_token_ids[1] is an empty list"
+    )]
     [InlineData("""{"token_ids":[1],"stop_conditions":{"max_tokens":4294967296}}""", "stop_conditions.max_tokens is 4294967296")]
     [InlineData("""{"token_ids":{"a":1}}""", "token_ids is of type Map")]
     [InlineData("""[1]""", "not a map")]
     public void Wrong_types_are_refused_with_field_value_and_limit(string json, string message)
     {
-        var exception = Assert.Throws<ProtocolException>(
-            () => PreprocessedRequestParser.Parse(System.Text.Encoding.UTF8.GetBytes(json), PayloadCodec.Json));
+        var exception = Assert.Throws<ProtocolException>(() =>
+            PreprocessedRequestParser.Parse(System.Text.Encoding.UTF8.GetBytes(json), PayloadCodec.Json)
+        );
         Assert.Contains(message, exception.Message, StringComparison.Ordinal);
     }
 
@@ -155,7 +169,9 @@ public sealed class WireFrameTests
         writer.WriteMapHeader(1);
         writer.WriteString("token_ids"u8);
         writer.WriteBinary(new byte[bytes]);
-        var exception = Assert.Throws<ProtocolException>(() => PreprocessedRequestParser.Parse(output.WrittenSpan, PayloadCodec.MessagePack));
+        var exception = Assert.Throws<ProtocolException>(() =>
+            PreprocessedRequestParser.Parse(output.WrittenSpan, PayloadCodec.MessagePack)
+        );
         Assert.Equal($"packed token_ids byte length {bytes} is not a multiple of 4", exception.Message);
     }
 
@@ -174,7 +190,9 @@ public sealed class WireFrameTests
             "StreamIncomplete" => DynamoError.StreamIncomplete(message),
             "WorkerUnavailable" => DynamoError.WorkerUnavailable(message),
             var http when http.StartsWith("HttpError_", StringComparison.Ordinal) => DynamoError.Http(
-                int.Parse(http["HttpError_".Length..], System.Globalization.CultureInfo.InvariantCulture), JsonNode.Parse(message)!["message"]!.GetValue<string>()),
+                int.Parse(http["HttpError_".Length..], System.Globalization.CultureInfo.InvariantCulture),
+                JsonNode.Parse(message)!["message"]!.GetValue<string>()
+            ),
             _ => DynamoError.Unknown(message),
         };
     }

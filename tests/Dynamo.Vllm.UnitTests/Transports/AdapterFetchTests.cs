@@ -30,7 +30,15 @@ public sealed class AdapterFetchTests : IDisposable
     public async Task A_bucket_that_is_none_reaches_no_host(string uri)
     {
         using var http = new HttpClient(_wire, disposeHandler: false);
-        var options = Options() with { S3 = new S3Options { AccessKeyId = "id", SecretAccessKey = "secret", SessionToken = "token" } };
+        var options = Options() with
+        {
+            S3 = new S3Options
+            {
+                AccessKeyId = "id",
+                SecretAccessKey = "secret",
+                SessionToken = "token",
+            },
+        };
         var store = new S3Adapters(options, new AdapterCache(options), http, TimeProvider.System);
         var failure = await Assert.ThrowsAsync<AdapterSourceException>(() => store.FetchAsync(uri, CancellationToken.None));
         Assert.Equal($"Download failed: invalid S3 bucket: \"{uri["s3://".Length..^"/ad".Length]}\"", failure.Message);
@@ -52,12 +60,14 @@ public sealed class AdapterFetchTests : IDisposable
         _wire.Answers["https://hub.example/api/models/org/ad/revision/main"] = () => Wire.Ok(List);
         _wire.Answers["https://hub.example/org/ad/resolve/0123abcd/adapter_config.json"] = () => Wire.Redirect("/api/resolve-cache/config");
         _wire.Answers["https://hub.example/api/resolve-cache/config"] = () => Wire.Ok("{}");
-        _wire.Answers["https://hub.example/org/ad/resolve/0123abcd/adapter_model.bin"] = () => Wire.Redirect("https://cdn.example/weights?s=1");
+        _wire.Answers["https://hub.example/org/ad/resolve/0123abcd/adapter_model.bin"] = () =>
+            Wire.Redirect("https://cdn.example/weights?s=1");
         _wire.Answers["https://cdn.example/weights?s=1"] = () => Wire.Ok("weights");
         await FetchFromHubAsync(Options());
         Assert.All(
             _wire.Requests,
-            request => Assert.Equal(request.Address.Host == "hub.example" ? "Bearer secret" : null, request.Authorization?.ToString()));
+            request => Assert.Equal(request.Address.Host == "hub.example" ? "Bearer secret" : null, request.Authorization?.ToString())
+        );
         Assert.Equal(5, _wire.Requests.Count);
     }
 
@@ -106,13 +116,14 @@ public sealed class AdapterFetchTests : IDisposable
         await Assert.ThrowsAsync<AdapterSourceException>(() => sources.FetchAsync("hf://org/ad", CancellationToken.None));
     }
 
-    private AdapterSourceOptions Options() => new()
-    {
-        CacheFolder = _folder,
-        HubCacheFolder = Path.Combine(_folder, "none"),
-        HubAddress = new Uri("https://hub.example"),
-        HubToken = "secret",
-    };
+    private AdapterSourceOptions Options() =>
+        new()
+        {
+            CacheFolder = _folder,
+            HubCacheFolder = Path.Combine(_folder, "none"),
+            HubAddress = new Uri("https://hub.example"),
+            HubToken = "secret",
+        };
 
     private async Task FetchFromHubAsync(AdapterSourceOptions options)
     {

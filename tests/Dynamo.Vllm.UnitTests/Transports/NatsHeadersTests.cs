@@ -12,11 +12,15 @@ public sealed class NatsHeadersTests
     {
         var headers = new NatsHeaders
         {
-            ["request-id"] = "c6a84014", ["x-frontend-send-ts-ns"] = "1795352332144536132", ["twice"] = new StringValues(["first", "last"]), ["quoted"] = "a\"b",
+            ["request-id"] = "c6a84014",
+            ["x-frontend-send-ts-ns"] = "1795352332144536132",
+            ["twice"] = new StringValues(["first", "last"]),
+            ["quoted"] = "a\"b",
         };
         Assert.Equal(
             "{\"request-id\":\"c6a84014\",\"x-frontend-send-ts-ns\":\"1795352332144536132\",\"twice\":\"last\",\"quoted\":\"a\\u0022b\"}",
-            Encoding.UTF8.GetString(NatsRequestPlane.HeadersJson(headers).Span));
+            Encoding.UTF8.GetString(NatsRequestPlane.HeadersJson(headers).Span)
+        );
     }
 
     [Fact]

@@ -46,8 +46,12 @@ public sealed class PodIdentityTests : IDisposable
     }
 
     [Fact]
-    public void An_unknown_mode_is_refused() => Assert.Contains(
-        "expected pod or container", Assert.Throws<InvalidOperationException>(() => Read(("DYN_KUBE_DISCOVERY_MODE", "node"))).Message, StringComparison.Ordinal);
+    public void An_unknown_mode_is_refused() =>
+        Assert.Contains(
+            "expected pod or container",
+            Assert.Throws<InvalidOperationException>(() => Read(("DYN_KUBE_DISCOVERY_MODE", "node"))).Message,
+            StringComparison.Ordinal
+        );
 
     private PodIdentity Read(params (string Name, string Value)[] environment) =>
         PodIdentity.Read(environment.ToDictionary(pair => pair.Name, pair => pair.Value), _folder.Path);

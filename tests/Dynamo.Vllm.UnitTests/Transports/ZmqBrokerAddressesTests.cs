@@ -8,9 +8,9 @@ public sealed class ZmqBrokerAddressesTests
     [Fact]
     public void Every_broker_of_the_namespace_is_used_once()
     {
-        var found = ZmqBrokerAddresses.FromChannels(
-        [
-            Broker("""["tcp://a:1","tcp://b:1"]""", """["tcp://a:2","tcp://b:2"]"""), Broker("""["tcp://c:1","tcp://a:1"]""", """["tcp://c:2"]"""),
+        var found = ZmqBrokerAddresses.FromChannels([
+            Broker("""["tcp://a:1","tcp://b:1"]""", """["tcp://a:2","tcp://b:2"]"""),
+            Broker("""["tcp://c:1","tcp://a:1"]""", """["tcp://c:2"]"""),
         ]);
         Assert.Equal(["tcp://a:1", "tcp://b:1", "tcp://c:1"], found!.Publish);
         Assert.Equal(["tcp://a:2", "tcp://b:2", "tcp://c:2"], found.Subscribe);
@@ -36,15 +36,21 @@ public sealed class ZmqBrokerAddressesTests
     public void Brokers_are_looked_for_in_their_component_of_the_namespace() =>
         Assert.Equal("namespace/my%2Ens/component/zmq_broker/", ZmqBrokerAddresses.KeyPrefix("my.ns"));
 
-    private static JsonObject Broker(string publish, string subscribe) => Channel(
-        $$"""{"kind":"ZmqBroker","config":{"xsub_endpoints":{{publish}},"xpub_endpoints":{{subscribe}} } }""");
+    private static JsonObject Broker(string publish, string subscribe) =>
+        Channel($$"""{"kind":"ZmqBroker","config":{"xsub_endpoints":{{publish}},"xpub_endpoints":{{subscribe}} } }""");
 
-    private static JsonObject Channel(string transport) => new()
-    {
-        ["type"] = "EventChannel",
-        ["scope"] = new JsonObject { ["kind"] = "component", ["namespace"] = "ns", ["component"] = "zmq_broker" },
-        ["topic"] = "broker",
-        ["instance_id"] = 7,
-        ["transport"] = JsonNode.Parse(transport),
-    };
+    private static JsonObject Channel(string transport) =>
+        new()
+        {
+            ["type"] = "EventChannel",
+            ["scope"] = new JsonObject
+            {
+                ["kind"] = "component",
+                ["namespace"] = "ns",
+                ["component"] = "zmq_broker",
+            },
+            ["topic"] = "broker",
+            ["instance_id"] = 7,
+            ["transport"] = JsonNode.Parse(transport),
+        };
 }

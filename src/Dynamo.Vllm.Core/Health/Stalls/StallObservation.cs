@@ -8,4 +8,10 @@ namespace Dynamo.Vllm.Core.Health.Stalls;
 /// <param name="IsExpected">A control call that may keep the engine from answering is under way.</param>
 /// <param name="Activity">What its processes do; null if unknown.</param>
 public readonly record struct StallObservation(
-    TimeSpan Elapsed, bool IsAlive, bool HasStepped, bool IsInterpreterAlive, bool IsExpected, EngineActivity? Activity);
+    TimeSpan Elapsed,
+    bool IsAlive,
+    bool HasStepped,
+    bool IsInterpreterAlive,
+    bool IsExpected,
+    EngineActivity? Activity
+);

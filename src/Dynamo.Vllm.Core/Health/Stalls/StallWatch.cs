@@ -8,9 +8,12 @@ namespace Dynamo.Vllm.Core.Health.Stalls;
 
 /// <summary>Notices an engine that hangs, and takes its callers away from it step by step (docs/reliability.md, "A hung engine").</summary>
 /// <remarks>
-/// 1. In each interval without a step the engine process itself is asked for a sign of life, by a call that it answers between two steps, also while it
-/// is idle, paused or asleep. 2. <see cref="StallJudge"/> weighs the silence. 3. Suspect: not ready, out of discovery, new requests are turned away.
-/// 4. Released: running requests end with the error that lets the frontend continue them elsewhere. 5. Given up: <see cref="RunAsync"/> ends.
+/// 1. In each interval without a step the engine process itself is asked for a sign of life, by a call that it answers between two steps,
+/// also while it
+/// is idle, paused or asleep. 2. <see cref="StallJudge"/> weighs the silence. 3. Suspect: not ready, out of discovery, new requests are
+/// turned away.
+/// 4. Released: running requests end with the error that lets the frontend continue them elsewhere. 5. Given up: <see cref="RunAsync"/>
+/// ends.
 /// A sign of life undoes 3 at any time before 5. One loop.
 /// </remarks>
 public sealed partial class StallWatch
@@ -40,8 +43,16 @@ public sealed partial class StallWatch
     /// <param name="time">Clock.</param>
     /// <param name="logger">Log.</param>
     public StallWatch(
-        IEngine engine, IEngineActivitySource activity, ExpectedSilence silence, StallLimits limits, HealthState health, WorkerRegistration registration,
-        ServedEndpoint generate, TimeProvider time, ILogger<StallWatch> logger)
+        IEngine engine,
+        IEngineActivitySource activity,
+        ExpectedSilence silence,
+        StallLimits limits,
+        HealthState health,
+        WorkerRegistration registration,
+        ServedEndpoint generate,
+        TimeProvider time,
+        ILogger<StallWatch> logger
+    )
     {
         _engine = engine;
         _activity = activity;
@@ -76,8 +87,13 @@ public sealed partial class StallWatch
                 var hasStepped = _engine.Steps != steps;
                 steps = _engine.Steps;
                 var observation = new StallObservation(
-                    _time.GetElapsedTime(last, now), hasStepped | answers.HasEngineAnswered(), steps != 0, answers.HasInterpreterAnswered(),
-                    _silence.IsExpected, _activity.Read());
+                    _time.GetElapsedTime(last, now),
+                    hasStepped | answers.HasEngineAnswered(),
+                    steps != 0,
+                    answers.HasInterpreterAnswered(),
+                    _silence.IsExpected,
+                    _activity.Read()
+                );
                 last = now;
                 if (Act(observation) is { } fatal)
                 {

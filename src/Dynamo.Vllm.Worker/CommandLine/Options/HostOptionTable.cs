@@ -9,32 +9,82 @@ public static class HostOptionTable
 
     public static IReadOnlyList<OptionDefinition> All { get; } =
     [
-        Option.Text("--python", "DYN_VLLM_PYTHON", null,
-            help: "Python to embed: the path of an interpreter or of a virtual environment that holds vLLM. If unset, the first " +
-                  "python3 on PATH is used."),
-        Option.Boolean("--simulated-engine", "DYN_VLLM_SIMULATED_ENGINE", false,
-            help: "Serve the built-in simulated engine instead of vLLM. For tests and demonstrations; needs no GPU and no model weights."),
-        Option.Text("--engine-drive", "DYN_VLLM_ENGINE_DRIVE", "raw", choices: ["stock", "collector", "raw"],
-            help: "How requests and outputs pass vLLM: 'raw' takes the tokens of each engine step in one batch, bypasses vLLM's output objects " +
-                  "where a request wants nothing but tokens, and prepares a request as vLLM prepared the last one with the same parameters; " +
-                  "'collector' bypasses nothing; 'stock' iterates vLLM's own generator per request, " +
-                  "as the Python worker does."),
-        Option.Float("--drain-timeout", "DYN_VLLM_DRAIN_TIMEOUT_SECS", 30.0,
-            help: "Seconds that accepted requests may keep generating once intake is closed. What is left then is aborted.")
-            with { Minimum = 0, Maximum = SecondsMax },
-        Option.Boolean("--live-is-ready", "DYN_VLLM_LIVE_IS_READY", false,
-            help: "Answer /live like /health, as the Python worker does: 503 until the worker is ready."),
-        Option.Float("--engine-frozen-timeout", "DYN_VLLM_ENGINE_FROZEN_TIMEOUT_SECS", 4.0,
-            help: "Seconds of silence after which an engine whose processes are stopped, or use neither CPU nor GPU, is taken out of routing. " +
-                  "After twice as long its running requests end with the error that lets the frontend continue them elsewhere.")
-            with { Minimum = 1, Maximum = SecondsMax },
-        Option.Float("--engine-busy-timeout", "DYN_VLLM_ENGINE_BUSY_TIMEOUT_SECS", 9.0,
-            help: "The same for an engine that computes and says nothing; raised to four times its slowest recent step. Its running requests " +
-                  "end after about three times as long.")
-            with { Minimum = 1, Maximum = SecondsMax },
-        Option.Float("--engine-stall-timeout", "DYN_VLLM_ENGINE_STALL_TIMEOUT_SECS", 60.0,
-            help: "Seconds of silence after which an engine is taken out of routing even if it compiles or serves a control call. After twice as " +
-                  "long the process ends, whatever the engine does. 0 = no stall is looked for.")
-            with { Minimum = 0, Maximum = SecondsMax },
+        Option.Text(
+            "--python",
+            "DYN_VLLM_PYTHON",
+            null,
+            help: "Python to embed: the path of an interpreter or of a virtual environment that holds vLLM. If unset, the first "
+                + "python3 on PATH is used."
+        ),
+        Option.Boolean(
+            "--simulated-engine",
+            "DYN_VLLM_SIMULATED_ENGINE",
+            false,
+            help: "Serve the built-in simulated engine instead of vLLM. For tests and demonstrations; needs no GPU and no model weights."
+        ),
+        Option.Text(
+            "--engine-drive",
+            "DYN_VLLM_ENGINE_DRIVE",
+            "raw",
+            choices: ["stock", "collector", "raw"],
+            help: "How requests and outputs pass vLLM: 'raw' takes the tokens of each engine step in one batch, bypasses vLLM's "
+                + "output objects "
+                + "where a request wants nothing but tokens, and prepares a request as vLLM prepared the last one with the same "
+                + "parameters; "
+                + "'collector' bypasses nothing; 'stock' iterates vLLM's own generator per request, "
+                + "as the Python worker does."
+        ),
+        Option.Float(
+            "--drain-timeout",
+            "DYN_VLLM_DRAIN_TIMEOUT_SECS",
+            30.0,
+            help: "Seconds that accepted requests may keep generating once intake is closed. What is left then is aborted."
+        ) with
+        {
+            Minimum = 0,
+            Maximum = SecondsMax,
+        },
+        Option.Boolean(
+            "--live-is-ready",
+            "DYN_VLLM_LIVE_IS_READY",
+            false,
+            help: "Answer /live like /health, as the Python worker does: 503 until the worker is ready."
+        ),
+        Option.Float(
+            "--engine-frozen-timeout",
+            "DYN_VLLM_ENGINE_FROZEN_TIMEOUT_SECS",
+            4.0,
+            help: "Seconds of silence after which an engine whose processes are stopped, or use neither CPU nor GPU, is taken out of "
+                + "routing. "
+                + "After twice as long its running requests end with the error that lets the frontend continue them elsewhere."
+        ) with
+        {
+            Minimum = 1,
+            Maximum = SecondsMax,
+        },
+        Option.Float(
+            "--engine-busy-timeout",
+            "DYN_VLLM_ENGINE_BUSY_TIMEOUT_SECS",
+            9.0,
+            help: "The same for an engine that computes and says nothing; raised to four times its slowest recent step. Its running "
+                + "requests "
+                + "end after about three times as long."
+        ) with
+        {
+            Minimum = 1,
+            Maximum = SecondsMax,
+        },
+        Option.Float(
+            "--engine-stall-timeout",
+            "DYN_VLLM_ENGINE_STALL_TIMEOUT_SECS",
+            60.0,
+            help: "Seconds of silence after which an engine is taken out of routing even if it compiles or serves a control call. "
+                + "After twice as "
+                + "long the process ends, whatever the engine does. 0 = no stall is looked for."
+        ) with
+        {
+            Minimum = 0,
+            Maximum = SecondsMax,
+        },
     ];
 }

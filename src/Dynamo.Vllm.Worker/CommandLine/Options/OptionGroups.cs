@@ -12,15 +12,18 @@ public static class OptionGroups
 
     public static OptionGroup Vllm { get; } = new("Dynamo vLLM Options", [.. VllmOptionTable.All.Where(option => !IsVersion(option))]);
 
-    public static OptionGroup Router { get; } = new(
-        "Router Advertisement Options. Declared in this worker's model card to override the frontend's routing for this worker set only.",
-        RouterOptionTable.All);
+    public static OptionGroup Router { get; } =
+        new(
+            "Router Advertisement Options. Declared in this worker's model card to override the frontend's routing for this worker "
+                + "set only.",
+            RouterOptionTable.All
+        );
 
     public static OptionGroup Host { get; } = new("Dynamo.Vllm Options", HostOptionTable.All);
 
     /// <summary>What the first parser knows, in the order of the usage line.</summary>
     public static IReadOnlyList<OptionDefinition> WorkerParser { get; } =
-        [Option.Help(), .. RuntimeOptionTable.All, .. VllmOptionTable.All, .. HostOptionTable.All];
+    [Option.Help(), .. RuntimeOptionTable.All, .. VllmOptionTable.All, .. HostOptionTable.All];
 
     /// <summary>What the second parser knows; it reads what the first one left.</summary>
     public static IReadOnlyList<OptionDefinition> RouterParser { get; } = RouterOptionTable.All;

@@ -78,9 +78,13 @@ internal sealed partial class ArgumentParser
         if (word[1] != '-')
         {
             // One hyphen: the word may be a short flag with its value glued on. argparse does this with abbreviations off, too.
-            return [.. _options.SelectMany(option => option.Flags, (option, flag) => (option, flag))
-                .Where(pair => pair.flag.Length == 2 && pair.flag == word[..2])
-                .Select(pair => new Match(pair.option, pair.flag, word[2..], IsValue: false))];
+            return
+            [
+                .. _options
+                    .SelectMany(option => option.Flags, (option, flag) => (option, flag))
+                    .Where(pair => pair.flag.Length == 2 && pair.flag == word[..2])
+                    .Select(pair => new Match(pair.option, pair.flag, word[2..], IsValue: false)),
+            ];
         }
 
         if (!_abbreviations)
@@ -90,9 +94,13 @@ internal sealed partial class ArgumentParser
 
         var prefix = equals < 0 ? word : word[..equals];
         var value = equals < 0 ? null : word[(equals + 1)..];
-        return [.. _options.SelectMany(option => option.Flags, (option, flag) => (option, flag))
-            .Where(pair => pair.flag.StartsWith(prefix, StringComparison.Ordinal))
-            .Select(pair => new Match(pair.option, pair.flag, value, IsValue: false))];
+        return
+        [
+            .. _options
+                .SelectMany(option => option.Flags, (option, flag) => (option, flag))
+                .Where(pair => pair.flag.StartsWith(prefix, StringComparison.Ordinal))
+                .Select(pair => new Match(pair.option, pair.flag, value, IsValue: false)),
+        ];
     }
 
     [GeneratedRegex(@"^-\d+$|^-\d*\.\d+$")]

@@ -24,7 +24,11 @@ internal sealed partial class ArgumentParser
     /// <summary>Reads the variables of all options at once.</summary>
     /// <exception cref="ConfigurationException">A variable cannot be converted.</exception>
     public ArgumentParser(
-        IReadOnlyList<OptionDefinition> options, IReadOnlyDictionary<string, string> environment, bool abbreviations, string usage)
+        IReadOnlyList<OptionDefinition> options,
+        IReadOnlyDictionary<string, string> environment,
+        bool abbreviations,
+        string usage
+    )
     {
         _options = options;
         _abbreviations = abbreviations;
@@ -168,11 +172,16 @@ internal sealed partial class ArgumentParser
 
     private static void CheckRange(OptionDefinition option, string name, object? value, Func<string, Exception> failure)
     {
-        if (option.Minimum is { } minimum && option.Maximum is { } maximum
-            && value is double number && !(number >= minimum && number <= maximum))
+        if (
+            option.Minimum is { } minimum
+            && option.Maximum is { } maximum
+            && value is double number
+            && !(number >= minimum && number <= maximum)
+        )
         {
             throw failure(
-                $"{name}: must be between {PythonText.Float(minimum)} and {PythonText.Float(maximum)}, got {PythonText.Float(number)}");
+                $"{name}: must be between {PythonText.Float(minimum)} and {PythonText.Float(maximum)}, got {PythonText.Float(number)}"
+            );
         }
     }
 
@@ -193,7 +202,8 @@ internal sealed partial class ArgumentParser
         IReadOnlyList<string> arguments,
         IReadOnlyList<Match> matches,
         Dictionary<string, object?> values,
-        HashSet<string> explicitDestinations)
+        HashSet<string> explicitDestinations
+    )
     {
         public IReadOnlyList<string> Arguments { get; } = arguments;
 

@@ -84,16 +84,16 @@ internal sealed class HelpFormatter
         return (text ?? string.Empty).Split('\n');
     }
 
-    private static string Invocation(OptionDefinition option) => option.TakesValue
-        ? string.Join(", ", option.Flags.Select(flag => $"{flag} {ValuePart(option)}"))
-        : string.Join(", ", option.Flags);
+    private static string Invocation(OptionDefinition option) =>
+        option.TakesValue ? string.Join(", ", option.Flags.Select(flag => $"{flag} {ValuePart(option)}")) : string.Join(", ", option.Flags);
 
-    private static string UsagePart(OptionDefinition option) => option.Kind switch
-    {
-        OptionKind.Boolean => $"[{string.Join(" | ", option.Flags)}]",
-        OptionKind.Help or OptionKind.Version => $"[{option.Flags[0]}]",
-        _ => $"[{option.Flags[0]} {ValuePart(option)}]",
-    };
+    private static string UsagePart(OptionDefinition option) =>
+        option.Kind switch
+        {
+            OptionKind.Boolean => $"[{string.Join(" | ", option.Flags)}]",
+            OptionKind.Help or OptionKind.Version => $"[{option.Flags[0]}]",
+            _ => $"[{option.Flags[0]} {ValuePart(option)}]",
+        };
 
     private static string ValuePart(OptionDefinition option)
     {

@@ -11,7 +11,8 @@ public sealed class ParsedValues
         IReadOnlySet<string> explicitDestinations,
         IReadOnlyList<string> remainder,
         IReadOnlyList<string> warnings,
-        CommandLineRequest request)
+        CommandLineRequest request
+    )
     {
         _values = values;
         _explicit = explicitDestinations;

@@ -25,14 +25,18 @@ internal static class PythonJson
             {
                 case JsonObject members:
                     builder.Append('{');
-                    IEnumerable<KeyValuePair<string, JsonNode?>> inOrder =
-                        sorted ? members.OrderBy(member => member.Key, StringComparer.Ordinal) : members;
-                    AppendAll(inOrder, member =>
-                    {
-                        AppendText(builder, member.Key);
-                        builder.Append(colon);
-                        Append(member.Value);
-                    });
+                    IEnumerable<KeyValuePair<string, JsonNode?>> inOrder = sorted
+                        ? members.OrderBy(member => member.Key, StringComparer.Ordinal)
+                        : members;
+                    AppendAll(
+                        inOrder,
+                        member =>
+                        {
+                            AppendText(builder, member.Key);
+                            builder.Append(colon);
+                            Append(member.Value);
+                        }
+                    );
                     builder.Append('}');
                     break;
                 case JsonArray items:

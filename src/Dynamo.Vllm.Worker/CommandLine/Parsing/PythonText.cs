@@ -49,27 +49,29 @@ internal static class PythonText
     public static bool IsTruthy(string text) => text.Trim().ToLowerInvariant() is "true" or "1" or "yes" or "on";
 
     /// <summary>True, false, or null for a word that is neither. An empty word is false.</summary>
-    public static bool? ParseStrictBoolean(string text) => text.Trim().ToLowerInvariant() switch
-    {
-        "1" or "true" or "on" or "yes" => true,
-        "" or "0" or "false" or "off" or "no" => false,
-        _ => null,
-    };
+    public static bool? ParseStrictBoolean(string text) =>
+        text.Trim().ToLowerInvariant() switch
+        {
+            "1" or "true" or "on" or "yes" => true,
+            "" or "0" or "false" or "off" or "no" => false,
+            _ => null,
+        };
 
     /// <summary><c>text.split()</c>.</summary>
     public static string[] Words(string text) => text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries);
 
     /// <summary><c>str(value)</c> for the values an option default can have.</summary>
-    public static string Display(object? value) => value switch
-    {
-        null => "None",
-        bool flag => flag ? "True" : "False",
-        double number => Float(number),
-        string text => text,
-        IEnumerable<string> words => $"[{string.Join(", ", words.Select(Quote))}]",
-        IFormattable number => number.ToString(null, CultureInfo.InvariantCulture),
-        _ => value.ToString() ?? string.Empty,
-    };
+    public static string Display(object? value) =>
+        value switch
+        {
+            null => "None",
+            bool flag => flag ? "True" : "False",
+            double number => Float(number),
+            string text => text,
+            IEnumerable<string> words => $"[{string.Join(", ", words.Select(Quote))}]",
+            IFormattable number => number.ToString(null, CultureInfo.InvariantCulture),
+            _ => value.ToString() ?? string.Empty,
+        };
 
     /// <summary><c>repr(value)</c> of a float: shortest form that reads back, always with a point or an exponent.</summary>
     public static string Float(double value)

@@ -14,11 +14,15 @@ internal static class ValueConverter
             case OptionKind.Integer:
                 return PythonText.TryParseInteger(word, out var integer) ? integer : throw Invalid("int", word);
             case OptionKind.NullableInteger:
-                return IsNone(word) ? null : PythonText.TryParseInteger(word, out integer) ? integer : throw Invalid("nullable_int", word);
+                return IsNone(word) ? null
+                    : PythonText.TryParseInteger(word, out integer) ? integer
+                    : throw Invalid("nullable_int", word);
             case OptionKind.Float:
                 return PythonText.TryParseFloat(word, out var number) ? number : throw Invalid("float", word);
             case OptionKind.NullableFloat:
-                return IsNone(word) ? null : PythonText.TryParseFloat(word, out number) ? number : throw Invalid("nullable_float", word);
+                return IsNone(word) ? null
+                    : PythonText.TryParseFloat(word, out number) ? number
+                    : throw Invalid("nullable_float", word);
             case OptionKind.StructuralTag:
                 return StructuralTagSetting.Parse(word);
             case OptionKind.PrefillLoadModel:
@@ -39,7 +43,8 @@ internal static class ValueConverter
             case OptionKind.Boolean when option.StrictEnvironment:
                 return PythonText.ParseStrictBoolean(text)
                     ?? throw new ConfigurationException(
-                        $"{variable}={PythonText.Quote(text)}: expected one of: true/false, 1/0, on/off, yes/no");
+                        $"{variable}={PythonText.Quote(text)}: expected one of: true/false, 1/0, on/off, yes/no"
+                    );
             case OptionKind.Boolean:
                 return PythonText.IsTruthy(text);
             case OptionKind.Words:

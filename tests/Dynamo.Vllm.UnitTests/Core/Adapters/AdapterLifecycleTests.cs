@@ -28,7 +28,9 @@ public sealed class AdapterLifecycleTests
         _engine.OnCall = method =>
         {
             _steps.Add(method);
-            return _failures.TryGetValue(method, out var failure) ? throw failure : method == "reset_prefix_cache" ? _reset : True;
+            return _failures.TryGetValue(method, out var failure) ? throw failure
+                : method == "reset_prefix_cache" ? _reset
+                : True;
         };
     }
 
@@ -47,7 +49,10 @@ public sealed class AdapterLifecycleTests
     public async Task A_load_that_asks_for_nothing_possible_is_refused(string body, string message)
     {
         var reply = await Create().LoadAsync(JsonNode.Parse(body), default);
-        Assert.Equal(new JsonObject { ["status"] = "error", ["message"] = message }.ToJsonString(), reply.ToJson(withHotSwap: true).ToJsonString());
+        Assert.Equal(
+            new JsonObject { ["status"] = "error", ["message"] = message }.ToJsonString(),
+            reply.ToJson(withHotSwap: true).ToJsonString()
+        );
         Assert.Empty(_steps);
     }
 
@@ -77,10 +82,14 @@ public sealed class AdapterLifecycleTests
         var reply = await LoadAsync("a");
         Assert.Equal(
             $$"""{"status":"success","message":"LoRA adapter 'a' loaded successfully","lora_name":"a","lora_id":{{Id}},"hot_swap":false}""",
-            Text(reply.ToJson(withHotSwap: true)));
+            Text(reply.ToJson(withHotSwap: true))
+        );
         Assert.Equal(["add_lora", "+card a"], _steps);
         Assert.Equal(new LoadedAdapter("a", Id, "/p"), Assert.Single(_table.Loaded));
-        Assert.Equal($$$"""{"status":"success","loras":{"a":{{{Id}}}},"count":1}""", Text((await Create().ListAsync()).ToJson(withHotSwap: false)));
+        Assert.Equal(
+            $$$"""{"status":"success","loras":{"a":{{{Id}}}},"count":1}""",
+            Text((await Create().ListAsync()).ToJson(withHotSwap: false))
+        );
     }
 
     [Fact]
@@ -97,7 +106,10 @@ public sealed class AdapterLifecycleTests
     {
         _failures["add_lora"] = Failure("No adapter found for /p");
         var reply = await LoadAsync("a");
-        Assert.Equal("""{"status":"error","message":"Failed to add LoRA 'a': No adapter found for /p","lora_name":"a"}""", Text(reply.ToJson(true)));
+        Assert.Equal(
+            """{"status":"error","message":"Failed to add LoRA 'a': No adapter found for /p","lora_name":"a"}""",
+            Text(reply.ToJson(true))
+        );
         Assert.Empty(_table.Loaded);
         Assert.Equal(["add_lora"], _steps);
     }
@@ -109,7 +121,8 @@ public sealed class AdapterLifecycleTests
         var reply = await LoadAsync("a");
         Assert.Equal(
             """{"status":"error","message":"Failed to register LoRA 'a' in discovery registry: model update can only change runtime_config.taints","lora_name":"a"}""",
-            Text(reply.ToJson(true)));
+            Text(reply.ToJson(true))
+        );
         Assert.Equal(["add_lora", "remove_lora"], _steps);
         Assert.Null(await _table.AdmitAsync("a", default));
     }
@@ -142,7 +155,9 @@ public sealed class AdapterLifecycleTests
         var late = _table.AdmitAsync("a", default).AsTask();
         use!.Dispose();
         Assert.Equal(
-            $$"""{"status":"success","message":"LoRA adapter 'a' unloaded successfully","lora_name":"a","lora_id":{{Id}}}""", Text((await unload).ToJson(true)));
+            $$"""{"status":"success","message":"LoRA adapter 'a' unloaded successfully","lora_name":"a","lora_id":{{Id}}}""",
+            Text((await unload).ToJson(true))
+        );
         Assert.Equal(["-card a", "remove_lora"], _steps);
         await Assert.ThrowsAsync<Dynamo.Vllm.Protocol.Errors.RequestFailedException>(() => late);
     }
@@ -191,11 +206,13 @@ public sealed class AdapterLifecycleTests
         _table.Pause(keepsRequests: false);
         Assert.Equal(
             "Cannot unload LoRA 'a' while generation is paused with active requests; resume generation or abort the requests first",
-            (await Create().UnloadAsync(Body("a", "p"), default)).Message);
+            (await Create().UnloadAsync(Body("a", "p"), default)).Message
+        );
         Assert.Equal(
             "Failed to remove existing LoRA 'a' before hot-swap: Cannot hot-swap LoRA 'a' while generation is paused with active requests; "
-            + "resume generation or abort the requests first",
-            (await SwapAsync()).Message);
+                + "resume generation or abort the requests first",
+            (await SwapAsync()).Message
+        );
     }
 
     [Fact]
@@ -205,7 +222,9 @@ public sealed class AdapterLifecycleTests
         _steps.Clear();
         var reply = await SwapAsync();
         Assert.Equal(
-            $$"""{"status":"success","message":"LoRA adapter 'a' hot-swapped successfully","lora_name":"a","lora_id":{{Id}},"hot_swap":true}""", Text(reply.ToJson(true)));
+            $$"""{"status":"success","message":"LoRA adapter 'a' hot-swapped successfully","lora_name":"a","lora_id":{{Id}},"hot_swap":true}""",
+            Text(reply.ToJson(true))
+        );
         Assert.Equal(["remove_lora", "add_lora", "reset_prefix_cache"], _steps);
         Assert.Equal("/next", _table.Loaded[0].Path);
         Assert.Contains("a", _cards.Published);
@@ -255,14 +274,21 @@ public sealed class AdapterLifecycleTests
         _steps.Clear();
         var reply = await SwapAsync();
         Assert.Equal(
-            ("LoRA 'a' hot-swap aborted; prefix cache reset failed: the engine holds blocks that are in use", Id), (reply.Message, reply.Id));
+            ("LoRA 'a' hot-swap aborted; prefix cache reset failed: the engine holds blocks that are in use", Id),
+            (reply.Message, reply.Id)
+        );
         Assert.Equal(["remove_lora", "add_lora", "reset_prefix_cache", "reset_prefix_cache", "remove_lora", "add_lora"], _steps);
         Assert.Equal("/next", _table.Loaded[0].Path);
     }
 
     private static EngineCallException Failure(string text) => new("unknown", "Exception", text);
 
-    private static JsonObject Body(string name, string uri) => new() { ["lora_name"] = name, ["source"] = new JsonObject { ["uri"] = uri } };
+    private static JsonObject Body(string name, string uri) =>
+        new()
+        {
+            ["lora_name"] = name,
+            ["source"] = new JsonObject { ["uri"] = uri },
+        };
 
     private static string Text(JsonObject json) =>
         json.ToJsonString(new JsonSerializerOptions { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
@@ -271,7 +297,15 @@ public sealed class AdapterLifecycleTests
 
     private Task<AdapterReply> SwapAsync() => Create(swaps: true).LoadAsync(Body("a", "next"), default);
 
-    private AdapterLifecycle Create(bool hasSource = true, bool swaps = false) => new(
-        _table, new AdapterLimits { LoadedMax = 2 }, _engine, hasSource ? new AdapterSourceFake() : null, _cards, new ExpectedSilence(), swaps,
-        NullLogger<AdapterLifecycle>.Instance);
+    private AdapterLifecycle Create(bool hasSource = true, bool swaps = false) =>
+        new(
+            _table,
+            new AdapterLimits { LoadedMax = 2 },
+            _engine,
+            hasSource ? new AdapterSourceFake() : null,
+            _cards,
+            new ExpectedSilence(),
+            swaps,
+            NullLogger<AdapterLifecycle>.Instance
+        );
 }

@@ -37,7 +37,10 @@ public sealed class AdapterTableTests
         change.Set(null);
         change.Dispose();
         var failure = await Assert.ThrowsAsync<RequestFailedException>(() => admission);
-        Assert.Equal(("backend.invalid_argument", "ValueError: unknown model or LoRA adapter: 'a'"), (failure.Error.Reason, failure.Error.Message));
+        Assert.Equal(
+            ("backend.invalid_argument", "ValueError: unknown model or LoRA adapter: 'a'"),
+            (failure.Error.Reason, failure.Error.Message)
+        );
     }
 
     [Fact]
@@ -128,7 +131,9 @@ public sealed class AdapterTableTests
 
         var failure = await Assert.ThrowsAsync<RequestFailedException>(() => _table.AdmitAsync("a", default).AsTask());
         Assert.Equal(
-            ("backend.unknown", "RuntimeError: Cannot admit LoRA request 'a' while generation is paused"), (failure.Error.Reason, failure.Error.Message));
+            ("backend.unknown", "RuntimeError: Cannot admit LoRA request 'a' while generation is paused"),
+            (failure.Error.Reason, failure.Error.Message)
+        );
         _table.Resume();
         (await _table.AdmitAsync("a", default))!.Dispose();
         Array.ForEach(uses, use => use!.Dispose());
@@ -139,34 +144,41 @@ public sealed class AdapterTableTests
     public async Task Thousands_of_requests_and_changes_leave_nothing_behind()
     {
         var isWrong = false;
-        await Task.WhenAll(Enumerable.Range(0, 4).Select(worker => Task.Run(async () =>
-        {
-            for (var i = 0; i < 2000; i++)
-            {
-                if (worker == 0)
-                {
-                    using var change = await _table.BeginChangeAsync("a", default);
-                    await change.WhenIdleAsync(default);
-                    change.Set(i % 3 == 0 ? null : new LoadedAdapter("a", i, "/a"));
-                    await Task.Yield();
-                    continue;
-                }
+        await Task.WhenAll(
+                Enumerable
+                    .Range(0, 4)
+                    .Select(worker =>
+                        Task.Run(async () =>
+                        {
+                            for (var i = 0; i < 2000; i++)
+                            {
+                                if (worker == 0)
+                                {
+                                    using var change = await _table.BeginChangeAsync("a", default);
+                                    await change.WhenIdleAsync(default);
+                                    change.Set(i % 3 == 0 ? null : new LoadedAdapter("a", i, "/a"));
+                                    await Task.Yield();
+                                    continue;
+                                }
 
-                try
-                {
-                    using var use = await _table.AdmitAsync("a", default);
-                    if (use is not null)
-                    {
-                        await Task.Yield();
-                        isWrong |= _table.Loaded.Count != 1 || _table.Loaded[0] != use.Adapter;
-                    }
-                }
-                catch (RequestFailedException)
-                {
-                    // It vanished while this request waited.
-                }
-            }
-        }))).WaitAsync(TimeSpan.FromMinutes(1));
+                                try
+                                {
+                                    using var use = await _table.AdmitAsync("a", default);
+                                    if (use is not null)
+                                    {
+                                        await Task.Yield();
+                                        isWrong |= _table.Loaded.Count != 1 || _table.Loaded[0] != use.Adapter;
+                                    }
+                                }
+                                catch (RequestFailedException)
+                                {
+                                    // It vanished while this request waited.
+                                }
+                            }
+                        })
+                    )
+            )
+            .WaitAsync(TimeSpan.FromMinutes(1));
         Assert.False(isWrong, "an adapter was changed under a request");
         await SetAsync("a", null);
         Assert.Empty(_table.Loaded);

@@ -18,7 +18,13 @@ public sealed class WorkerRegistrationTests
     public WorkerRegistrationTests()
     {
         _registration = new WorkerRegistration(
-            _store, new RequestPlaneFake(), "cpu", PayloadCodec.MessagePack, NullLogger<WorkerRegistration>.Instance, new InstanceId(1));
+            _store,
+            new RequestPlaneFake(),
+            "cpu",
+            PayloadCodec.MessagePack,
+            NullLogger<WorkerRegistration>.Instance,
+            new InstanceId(1)
+        );
         _generate = Endpoint("generate");
     }
 
@@ -76,10 +82,15 @@ public sealed class WorkerRegistrationTests
         await _registration.ShowAsync(_generate, HiddenReasons.Asleep, default);
         Assert.Equal(
             [
-                "-v1/mdc/n/c/generate/1/early", "-v1/mdc/n/c/generate/1/a", "-v1/instances/n/c/generate/1",
-                "+v1/instances/n/c/generate/1", "+v1/mdc/n/c/generate/1/a", "+v1/mdc/n/c/generate/1/b",
+                "-v1/mdc/n/c/generate/1/early",
+                "-v1/mdc/n/c/generate/1/a",
+                "-v1/instances/n/c/generate/1",
+                "+v1/instances/n/c/generate/1",
+                "+v1/mdc/n/c/generate/1/a",
+                "+v1/mdc/n/c/generate/1/b",
             ],
-            _store.Steps);
+            _store.Steps
+        );
         _store.Steps.Clear();
         await _registration.WithdrawAllAsync(default);
         Assert.Equal(["-v1/mdc/n/c/generate/1/a", "-v1/mdc/n/c/generate/1/b", "-v1/instances/n/c/generate/1"], _store.Steps);
@@ -107,7 +118,9 @@ public sealed class WorkerRegistrationTests
         _store.Lose(new InstanceId(2));
         await _registration.RemoveAsync("nothing", default); // takes its turn after the move
         Assert.Equal(
-            isVisible ? ["v1/instances/n/c/generate/2", "v1/mdc/n/c/generate/2/a"] : [], _store.Records.Keys.Order(StringComparer.Ordinal));
+            isVisible ? ["v1/instances/n/c/generate/2", "v1/mdc/n/c/generate/2/a"] : [],
+            _store.Records.Keys.Order(StringComparer.Ordinal)
+        );
     }
 
     [Fact]
@@ -124,9 +137,11 @@ public sealed class WorkerRegistrationTests
     private static Func<InstanceId, DiscoveryRecord> Adapter(string slug) =>
         instance => DiscoveryRecord.Model(new EndpointId("n", "c", "generate"), instance, new JsonObject(), slug);
 
-    private static DiscoveryRecord Card(InstanceId instance) => DiscoveryRecord.Model(new EndpointId("n", "c", "generate"), instance, new JsonObject());
+    private static DiscoveryRecord Card(InstanceId instance) =>
+        DiscoveryRecord.Model(new EndpointId("n", "c", "generate"), instance, new JsonObject());
 
     private static ServedEndpoint Endpoint(string name) => Endpoints.Create(name: name);
 
-    private static DiscoveryRecord Card() => DiscoveryRecord.Model(new EndpointId("n", "c", "generate"), new InstanceId(1), new JsonObject());
+    private static DiscoveryRecord Card() =>
+        DiscoveryRecord.Model(new EndpointId("n", "c", "generate"), new InstanceId(1), new JsonObject());
 }

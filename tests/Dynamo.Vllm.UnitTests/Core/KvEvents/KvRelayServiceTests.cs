@@ -27,8 +27,14 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
     private EngineFake _engine = null!;
     private KvRelayService? _service;
 
-    public KvRelayServiceTests() => _registration = new WorkerRegistration(
-        _discovery, new RequestPlaneFake(), "cpu", PayloadCodec.MessagePack, NullLogger<WorkerRegistration>.Instance);
+    public KvRelayServiceTests() =>
+        _registration = new WorkerRegistration(
+            _discovery,
+            new RequestPlaneFake(),
+            "cpu",
+            PayloadCodec.MessagePack,
+            NullLogger<WorkerRegistration>.Instance
+        );
 
     public async ValueTask DisposeAsync()
     {
@@ -46,10 +52,18 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
         var feed = new EngineEventFeedFake();
         await StartAsync(feed, new KvRelayOptions { PublishesFirstTokens = false, PublishesLoad = false }, start: 2, ranks: 2);
         Assert.Equal(["tcp://127.0.0.1:5559", "tcp://127.0.0.1:5560"], feed.Endpoints.Order(StringComparer.Ordinal));
-        var ranks = _discovery.Records.Values.Where(record => record.Bucket == DiscoveryRecord.EventSources).Select(record => record.Value["metadata"]!["worker"]!["dp_rank"]!.GetValue<int>());
+        var ranks = _discovery
+            .Records.Values.Where(record => record.Bucket == DiscoveryRecord.EventSources)
+            .Select(record => record.Value["metadata"]!["worker"]!["dp_rank"]!.GetValue<int>());
         Assert.Equal([2, 3], ranks.Order());
-        Assert.Equal(2, _discovery.Records.Values.Count(record => record.Key.Contains("worker_kv_query_source_", StringComparison.Ordinal)));
-        Assert.All(_discovery.Records.Values.Where(record => record.Bucket == DiscoveryRecord.EventChannels), record => Assert.True(record.Value["instance_id"]!.GetValue<ulong>() < 1UL << 53));
+        Assert.Equal(
+            2,
+            _discovery.Records.Values.Count(record => record.Key.Contains("worker_kv_query_source_", StringComparison.Ordinal))
+        );
+        Assert.All(
+            _discovery.Records.Values.Where(record => record.Bucket == DiscoveryRecord.EventChannels),
+            record => Assert.True(record.Value["instance_id"]!.GetValue<ulong>() < 1UL << 53)
+        );
     }
 
     [Fact]
@@ -57,10 +71,22 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
     {
         var feed = new EngineEventFeedFake();
         await StartAsync(feed, new KvRelayOptions { PublishesFirstTokens = false, PublishesLoad = false });
-        await feed.SendAsync(RankZero, 0, Convert.FromHexString("93cb3ff800000000000091" + "82a474797065ac426c6f636b52656d6f766564ac626c6f636b5f6861736865739107" + "03"));
-        await feed.SendAsync(RankZero, 1, Convert.FromHexString("93cb3ff800000000000091" + "82a474797065ac426c6f636b52656d6f766564ac626c6f636b5f6861736865739108" + "00"));
+        await feed.SendAsync(
+            RankZero,
+            0,
+            Convert.FromHexString("93cb3ff800000000000091" + "82a474797065ac426c6f636b52656d6f766564ac626c6f636b5f6861736865739107" + "03")
+        );
+        await feed.SendAsync(
+            RankZero,
+            1,
+            Convert.FromHexString("93cb3ff800000000000091" + "82a474797065ac426c6f636b52656d6f766564ac626c6f636b5f6861736865739108" + "00")
+        );
         Assert.Equal(8, (await NextPayloadAsync())[0]!["event"]!["data"]!["removed"]!["block_hashes"]![0]!.GetValue<int>());
-        Assert.Contains("dynamo_vllm_kv_relay_batches_total{dp_rank=\"0\",outcome=\"other_rank\"} 1", await MetricsAsync(), StringComparison.Ordinal);
+        Assert.Contains(
+            "dynamo_vllm_kv_relay_batches_total{dp_rank=\"0\",outcome=\"other_rank\"} 1",
+            await MetricsAsync(),
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
@@ -81,7 +107,15 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
     [Fact]
     public async Task Blocks_without_events_raise_the_alarm_once()
     {
-        await StartAsync(new EngineEventFeedFake { Connects = false }, new KvRelayOptions { PublishesFirstTokens = false, PublishesLoad = false, ConnectTimeout = TimeSpan.Zero });
+        await StartAsync(
+            new EngineEventFeedFake { Connects = false },
+            new KvRelayOptions
+            {
+                PublishesFirstTokens = false,
+                PublishesLoad = false,
+                ConnectTimeout = TimeSpan.Zero,
+            }
+        );
         _engine.Report(new EngineLoad(0, 0.01, 1, 0)); // one block: maybe a partial one
         await PassAsync(30);
         Assert.Contains("dynamo_vllm_kv_relay_silent_total{dp_rank=\"0\"} 0", await MetricsAsync(), StringComparison.Ordinal);
@@ -116,7 +150,7 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
         Assert.Contains("dynamo_vllm_first_token_events_dropped_total 904", await MetricsAsync(), StringComparison.Ordinal);
         await _registration.JoinAsync(CancellationToken.None);
         await _service.StartAsync(CancellationToken.None);
-        for (var sent = 0; sent < 4096;)
+        for (var sent = 0; sent < 4096; )
         {
             var batch = (await NextPayloadAsync())["events"]!.AsArray().Count;
             Assert.InRange(batch, 1, 256);
@@ -129,7 +163,17 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
     {
         var feed = new EngineEventFeedFake();
         await StartAsync(
-            feed, new KvRelayOptions { RelaysKvEvents = false, PublishesFirstTokens = false, PublishesLoad = false, ForwardPassPort = 20380 }, start: 1, ranks: 2);
+            feed,
+            new KvRelayOptions
+            {
+                RelaysKvEvents = false,
+                PublishesFirstTokens = false,
+                PublishesLoad = false,
+                ForwardPassPort = 20380,
+            },
+            start: 1,
+            ranks: 2
+        );
         await feed.SubscribedAsync();
         await feed.SubscribedAsync();
         Assert.Equal(["tcp://127.0.0.1:20381", "tcp://127.0.0.1:20382"], feed.Endpoints.Order(StringComparer.Ordinal));
@@ -164,17 +208,37 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
 
     private KvRelayService Create(EngineEventFeedFake feed, KvRelayOptions options, int start, int ranks, IEventPlane? plane = null)
     {
-        _engine = new EngineFake(new EngineDescription
-        {
-            EngineVersion = "0.31.0", Model = "tiny", MaxModelLength = 64, BlockSize = 4, KvEventBlockSize = 4, MaxNumSeqs = 1, MaxNumBatchedTokens = 1,
-            NumGpuBlocks = 100 * ranks, DataParallelStart = start, DataParallelSize = ranks, KvEventsEndpoint = "tcp://*:5557",
-        });
+        _engine = new EngineFake(
+            new EngineDescription
+            {
+                EngineVersion = "0.31.0",
+                Model = "tiny",
+                MaxModelLength = 64,
+                BlockSize = 4,
+                KvEventBlockSize = 4,
+                MaxNumSeqs = 1,
+                MaxNumBatchedTokens = 1,
+                NumGpuBlocks = 100 * ranks,
+                DataParallelStart = start,
+                DataParallelSize = ranks,
+                KvEventsEndpoint = "tcp://*:5557",
+            }
+        );
         return new KvRelayService(
-            options, _engine, new EndpointId("dynamo", "backend", "generate"), _registration, plane ?? _plane, feed,
-            new RuntimeMetrics(_registry, "abc"), _time, NullLogger<KvRelayService>.Instance);
+            options,
+            _engine,
+            new EndpointId("dynamo", "backend", "generate"),
+            _registration,
+            plane ?? _plane,
+            feed,
+            new RuntimeMetrics(_registry, "abc"),
+            _time,
+            NullLogger<KvRelayService>.Instance
+        );
     }
 
-    /// <summary>Lets time pass in steps, and the loops run on the pool after each. They give no sign when nothing happens (against style T2).</summary>
+    /// <summary>Lets time pass in steps, and the loops run on the pool after each. They give no sign when nothing happens (against style
+    /// T2).</summary>
     private async Task PassAsync(int seconds)
     {
         for (var i = 0; i < seconds * 10; i++)

@@ -88,8 +88,16 @@ public sealed class RankEventLogTests
             log.Append(Worker, Stored(StorageTier.Device, null, i), default, outgoing);
         }
 
-        log.Append(Worker, Stored(StorageTier.Device, null, [.. Enumerable.Range(1000, 9000).Select(hash => (ulong)hash)]), default, outgoing);
-        Assert.Equal([128, 128, 44, 1], Enumerable.Range(0, outgoing.MessageCount).Select(i => Decode(outgoing.Payload(i).ToArray()).AsArray().Count));
+        log.Append(
+            Worker,
+            Stored(StorageTier.Device, null, [.. Enumerable.Range(1000, 9000).Select(hash => (ulong)hash)]),
+            default,
+            outgoing
+        );
+        Assert.Equal(
+            [128, 128, 44, 1],
+            Enumerable.Range(0, outgoing.MessageCount).Select(i => Decode(outgoing.Payload(i).ToArray()).AsArray().Count)
+        );
     }
 
     [Fact]
@@ -126,7 +134,13 @@ public sealed class RankEventLogTests
         }
 
         // A block's parent is a function of the block, as with hashes of prefixes.
-        return Stored(tier, hash % 7 == 0 ? null : hash / 2 is 0 ? null : hash / 2, hash);
+        return Stored(
+            tier,
+            hash % 7 == 0 ? null
+                : hash / 2 is 0 ? null
+                : hash / 2,
+            hash
+        );
     }
 
     private static RouterEventList Stored(StorageTier tier, ulong? parent, params ulong[] hashes)

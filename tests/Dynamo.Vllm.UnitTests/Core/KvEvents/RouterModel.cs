@@ -21,7 +21,12 @@ internal sealed class RouterModel
 
     /// <summary>Blocks whose chain to the start is whole, as text.</summary>
     public List<string> Attached() =>
-        [.. _parents.Where(pair => IsAttached(pair.Key.Tier, pair.Key.Hash)).Select(pair => $"{pair.Key.Tier} {pair.Key.Hash} {pair.Value}").Order(StringComparer.Ordinal)];
+        [
+            .. _parents
+                .Where(pair => IsAttached(pair.Key.Tier, pair.Key.Hash))
+                .Select(pair => $"{pair.Key.Tier} {pair.Key.Hash} {pair.Value}")
+                .Order(StringComparer.Ordinal),
+        ];
 
     private void Apply(JsonNode entry)
     {

@@ -11,7 +11,8 @@ public sealed class LoopSupervisorTests : IDisposable
     private readonly SignallingTime _time = new();
     private readonly LoopSupervisor _loops;
 
-    public LoopSupervisorTests() => _loops = new LoopSupervisor(reason => _fatal.TrySetResult(reason), _time, NullLogger<LoopSupervisor>.Instance);
+    public LoopSupervisorTests() =>
+        _loops = new LoopSupervisor(reason => _fatal.TrySetResult(reason), _time, NullLogger<LoopSupervisor>.Instance);
 
     public void Dispose() => _loops.Dispose();
 
@@ -20,16 +21,20 @@ public sealed class LoopSupervisorTests : IDisposable
     {
         var rounds = 0;
         var third = new TaskCompletionSource();
-        _loops.Start("canary", LoopRule.Restart, async token =>
-        {
-            if (Interlocked.Increment(ref rounds) == 3)
+        _loops.Start(
+            "canary",
+            LoopRule.Restart,
+            async token =>
             {
-                third.SetResult();
-                await Task.Delay(Timeout.Infinite, token);
-            }
+                if (Interlocked.Increment(ref rounds) == 3)
+                {
+                    third.SetResult();
+                    await Task.Delay(Timeout.Infinite, token);
+                }
 
-            throw new IOException("no");
-        });
+                throw new IOException("no");
+            }
+        );
 
         await _time.ArmedAsync();
         _time.Advance(TimeSpan.FromSeconds(1));
@@ -63,11 +68,15 @@ public sealed class LoopSupervisorTests : IDisposable
     public async Task A_stop_ends_loops_that_run_and_those_that_wait_to_begin_again()
     {
         var running = new TaskCompletionSource();
-        _loops.Start("runs", LoopRule.Fatal, token =>
-        {
-            running.SetResult();
-            return Task.Delay(Timeout.Infinite, token);
-        });
+        _loops.Start(
+            "runs",
+            LoopRule.Fatal,
+            token =>
+            {
+                running.SetResult();
+                return Task.Delay(Timeout.Infinite, token);
+            }
+        );
         await running.Task.WaitAsync(Limit);
         _loops.Start("waits", LoopRule.Restart, _ => throw new IOException("no"));
         await _time.ArmedAsync();
@@ -81,11 +90,15 @@ public sealed class LoopSupervisorTests : IDisposable
     public async Task A_loop_that_does_not_heed_its_token_is_not_waited_for_longer_than_the_limit()
     {
         var running = new TaskCompletionSource();
-        _loops.Start("deaf", LoopRule.Restart, _ =>
-        {
-            running.SetResult();
-            return Task.Delay(Timeout.Infinite, CancellationToken.None);
-        });
+        _loops.Start(
+            "deaf",
+            LoopRule.Restart,
+            _ =>
+            {
+                running.SetResult();
+                return Task.Delay(Timeout.Infinite, CancellationToken.None);
+            }
+        );
         await running.Task.WaitAsync(Limit);
 
         var stop = _loops.StopAsync(TimeSpan.FromSeconds(2));

@@ -39,7 +39,17 @@ public sealed class StageSequenceTests
         var entered = new TaskCompletionSource();
         var release = new TaskCompletionSource();
         using var starting = new CancellationTokenSource();
-        var sequence = Sequence(new StageFake("a", _journal) { Up = _ => { entered.SetResult(); return release.Task; } }, Stage("b"));
+        var sequence = Sequence(
+            new StageFake("a", _journal)
+            {
+                Up = _ =>
+                {
+                    entered.SetResult();
+                    return release.Task;
+                },
+            },
+            Stage("b")
+        );
         var up = sequence.UpAsync(starting.Token);
         await entered.Task.WaitAsync(Limit);
 
@@ -86,7 +96,8 @@ public sealed class StageSequenceTests
         var sequence = Sequence(
             Stage("a"),
             new StageFake("b", _journal) { Down = () => throw new IOException("gone") },
-            new StageFake("c", _journal) { Down = () => Task.Delay(Timeout.Infinite), DownLimit = TimeSpan.FromSeconds(7) });
+            new StageFake("c", _journal) { Down = () => Task.Delay(Timeout.Infinite), DownLimit = TimeSpan.FromSeconds(7) }
+        );
         await sequence.UpAsync(default);
 
         var down = sequence.DownAsync(Asked);

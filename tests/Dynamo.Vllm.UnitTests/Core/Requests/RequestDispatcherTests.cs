@@ -85,7 +85,8 @@ public sealed class RequestDispatcherTests
                 [RequestEnd.Cancelled] = 1,
                 [RequestEnd.Unanswered] = 1,
             },
-            balance.Ended);
+            balance.Ended
+        );
         Assert.Equal("6 accepted = 1 finished + 2 failed + 1 cancelled + 1 handed back + 1 unanswered + 0 open", balance.ToString());
     }
 
@@ -113,7 +114,10 @@ public sealed class RequestDispatcherTests
     [InlineData("quic-response", "{}", "connection_info.transport 'quic-response' is not 'tcp_server'")]
     public void What_says_nowhere_to_answer_to_is_not_acknowledged(string transport, string info, string problem)
     {
-        var refusal = SendHeader(Create(new AdmissionLimits(1, 1)), WithConnection("""{"id":"r","connection_info":CONNECTION}""", transport, info));
+        var refusal = SendHeader(
+            Create(new AdmissionLimits(1, 1)),
+            WithConnection("""{"id":"r","connection_info":CONNECTION}""", transport, info)
+        );
         Assert.StartsWith($"Server unavailable: the request cannot be answered: {problem}", refusal, StringComparison.Ordinal);
         Assert.Equal(0, _endpoint.Ledger.Open);
     }
@@ -125,12 +129,22 @@ public sealed class RequestDispatcherTests
     public void Neither_is_what_is_no_header_at_all(string header) =>
         Assert.StartsWith("Server unavailable: ", SendHeader(Create(new AdmissionLimits(1, 1)), header), StringComparison.Ordinal);
 
-    private static string WithConnection(string header, string transport, string info) => header.Replace(
-        "CONNECTION", new JsonObject { ["transport"] = transport, ["info"] = info }.ToJsonString(), StringComparison.Ordinal);
+    private static string WithConnection(string header, string transport, string info) =>
+        header.Replace(
+            "CONNECTION",
+            new JsonObject { ["transport"] = transport, ["info"] = info }.ToJsonString(),
+            StringComparison.Ordinal
+        );
 
     private RequestDispatcher Create(AdmissionLimits limits)
     {
-        var dispatcher = new RequestDispatcher(_dialer, limits, _metrics.Dispatcher, TimeProvider.System, NullLogger<RequestDispatcher>.Instance);
+        var dispatcher = new RequestDispatcher(
+            _dialer,
+            limits,
+            _metrics.Dispatcher,
+            TimeProvider.System,
+            NullLogger<RequestDispatcher>.Instance
+        );
         dispatcher.Add("route", _endpoint);
         return dispatcher;
     }
@@ -152,7 +166,8 @@ public sealed class RequestDispatcherTests
     /// <summary>Waits until its request is cancelled, as one that the engine works on does.</summary>
     private sealed class WaitingHandler : IEndpointHandler
     {
-        private readonly TaskCompletionSource _entered = new(TaskCreationOptions.RunContinuationsAsynchronously); // the test goes on elsewhere
+        // The test goes on elsewhere.
+        private readonly TaskCompletionSource _entered = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
         public Task Entered => _entered.Task;
 

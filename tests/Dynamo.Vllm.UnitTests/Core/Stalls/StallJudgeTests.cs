@@ -114,9 +114,15 @@ public sealed class StallJudgeTests
     {
         _engineCpu += kind is "computing" or "deaf interpreter" ? Second : TimeSpan.Zero;
         _helperCpu += kind == "compiling" ? Second : TimeSpan.Zero;
-        EngineActivity? activity = kind == "unknown" ? null : new EngineActivity(kind == "stopped", kind == "runnable", _engineCpu, _helperCpu, kind == "gpu");
+        EngineActivity? activity =
+            kind == "unknown" ? null : new EngineActivity(kind == "stopped", kind == "runnable", _engineCpu, _helperCpu, kind == "gpu");
         return new StallObservation(
-            Second, IsAlive: kind == "alive", HasStepped: kind != "first step", IsInterpreterAlive: kind != "deaf interpreter", kind == "control call",
-            kind is "first step" or "control call" ? activity!.Value with { IsRunnable = true } : activity);
+            Second,
+            IsAlive: kind == "alive",
+            HasStepped: kind != "first step",
+            IsInterpreterAlive: kind != "deaf interpreter",
+            kind == "control call",
+            kind is "first step" or "control call" ? activity!.Value with { IsRunnable = true } : activity
+        );
     }
 }

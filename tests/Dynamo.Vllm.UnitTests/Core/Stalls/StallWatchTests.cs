@@ -33,7 +33,13 @@ public sealed class StallWatchTests : IAsyncLifetime
     {
         _health = new HealthState(canaryEnabled: false, startsReady: true, _time);
         _registration = new WorkerRegistration(
-            _store, new RequestPlaneFake(), "cpu", PayloadCodec.MessagePack, NullLogger<WorkerRegistration>.Instance, new InstanceId(1));
+            _store,
+            new RequestPlaneFake(),
+            "cpu",
+            PayloadCodec.MessagePack,
+            NullLogger<WorkerRegistration>.Instance,
+            new InstanceId(1)
+        );
         _generate = Endpoints.Create();
         _engine.OnCallAsync = call =>
         {
@@ -46,7 +52,16 @@ public sealed class StallWatchTests : IAsyncLifetime
             return Task.FromResult(default(JsonElement));
         };
         _watch = new StallWatch(
-            _engine, _activity, _silence, new StallLimits(), _health, _registration, _generate, _time, NullLogger<StallWatch>.Instance);
+            _engine,
+            _activity,
+            _silence,
+            new StallLimits(),
+            _health,
+            _registration,
+            _generate,
+            _time,
+            NullLogger<StallWatch>.Instance
+        );
     }
 
     public Task InitializeAsync() => _registration.ServeAsync(_generate, default);

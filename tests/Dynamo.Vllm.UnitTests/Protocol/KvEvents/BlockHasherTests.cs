@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using Dynamo.Vllm.Protocol.KvEvents;
 
 namespace Dynamo.Vllm.UnitTests.Protocol.KvEvents;
+
 using Dynamo.Vllm.Testing;
 
 public sealed class BlockHasherTests
@@ -50,7 +51,10 @@ public sealed class BlockHasherTests
     {
         foreach (var item in Vectors["pad_value"]!.AsArray())
         {
-            Assert.Equal(item!["pad"]!.GetValue<uint>(), MediaPlaceholders.PadValue(ulong.Parse(item["mm_hash"]!.GetValue<string>(), null)));
+            Assert.Equal(
+                item!["pad"]!.GetValue<uint>(),
+                MediaPlaceholders.PadValue(ulong.Parse(item["mm_hash"]!.GetValue<string>(), null))
+            );
         }
     }
 

@@ -3,6 +3,7 @@ using Dynamo.Vllm.Protocol.KvEvents;
 using Dynamo.Vllm.Protocol.MessagePack;
 
 namespace Dynamo.Vllm.UnitTests.Protocol.KvEvents;
+
 using Dynamo.Vllm.Testing;
 
 public sealed class ConversionTests
@@ -45,7 +46,10 @@ public sealed class ConversionTests
         var pipeline = new KvPipeline(new KvEventConversion(4), expected["events"]![0]!["worker_id"]!.GetValue<ulong>(), rank: 3);
         var actual = pipeline.Send(Convert.FromHexString(item["input_frames_hex"]![2]!.GetValue<string>()));
         // The captured event has id 30, ours is the first.
-        Assert.Equal(expected["payload_hex"]!.GetValue<string>().Replace("6576656e745f69641e", "6576656e745f696401", StringComparison.Ordinal), Convert.ToHexStringLower(Assert.Single(actual)));
+        Assert.Equal(
+            expected["payload_hex"]!.GetValue<string>().Replace("6576656e745f69641e", "6576656e745f696401", StringComparison.Ordinal),
+            Convert.ToHexStringLower(Assert.Single(actual))
+        );
     }
 
     [Theory]
@@ -57,7 +61,10 @@ public sealed class ConversionTests
         var golden = JsonNode.Parse(Golden.Text("kv/conversion-cases-multimodal.json"))!.AsArray()[configuration]!;
         var worker = golden["cases"]![0]!["events"]![0]!["worker_id"]!.GetValue<ulong>();
         var conversion = new KvEventConversion(
-            golden["kv_block_size"]!.GetValue<int>(), golden["image_token_id"]?.GetValue<uint>(), golden["video_token_id"]?.GetValue<uint>());
+            golden["kv_block_size"]!.GetValue<int>(),
+            golden["image_token_id"]?.GetValue<uint>(),
+            golden["video_token_id"]?.GetValue<uint>()
+        );
         var pipeline = new KvPipeline(conversion, worker);
         Assert.Equal(10, golden["cases"]!.AsArray().Count);
         foreach (var item in golden["cases"]!.AsArray())
@@ -70,7 +77,10 @@ public sealed class ConversionTests
     [Fact]
     public void Batches_of_the_real_engine_are_decoded_with_every_block()
     {
-        var payloads = Directory.GetFiles(Path.Combine(AppContext.BaseDirectory, "golden", "kv"), "vllm-*.payload.bin").Order(StringComparer.Ordinal).ToArray();
+        var payloads = Directory
+            .GetFiles(Path.Combine(AppContext.BaseDirectory, "golden", "kv"), "vllm-*.payload.bin")
+            .Order(StringComparer.Ordinal)
+            .ToArray();
         var pipeline = new KvPipeline(new KvEventConversion(32), 1);
         Assert.Equal(9, payloads.Length);
         foreach (var path in payloads)
@@ -85,7 +95,9 @@ public sealed class ConversionTests
     [Fact]
     public void Byte_hashes_count_as_their_last_eight_bytes()
     {
-        var item = Golden.Json("kv/conversion-cases.json")["cases"]!.AsArray().Single(item => item!["label"]!.GetValue<string>() == "stored_bytes_hash")!;
+        var item = Golden.Json("kv/conversion-cases.json")["cases"]!
+            .AsArray()
+            .Single(item => item!["label"]!.GetValue<string>() == "stored_bytes_hash")!;
         var pipeline = new KvPipeline(new KvEventConversion(4), 1);
         var events = Decode(Assert.Single(pipeline.Send(Convert.FromHexString(item["input_frames_hex"]![2]!.GetValue<string>()))));
         Assert.Equal(0x0101010101010101UL, events![0]!["event"]!["data"]!["stored"]!["blocks"]![0]!["block_hash"]!.GetValue<ulong>());
@@ -94,7 +106,11 @@ public sealed class ConversionTests
     [Fact]
     public void A_batch_cut_at_any_byte_is_refused_whole()
     {
-        foreach (var item in Golden.Json("kv/conversion-cases.json")["cases"]!.AsArray().Where(item => item!["input_frames_hex"]!.AsArray().Count == 3))
+        foreach (
+            var item in Golden.Json("kv/conversion-cases.json")["cases"]!
+                .AsArray()
+                .Where(item => item!["input_frames_hex"]!.AsArray().Count == 3)
+        )
         {
             var payload = Convert.FromHexString(item!["input_frames_hex"]![2]!.GetValue<string>());
             for (var length = 0; length < Math.Min(payload.Length, 400); length++)
@@ -120,9 +136,17 @@ public sealed class ConversionTests
     [Fact]
     public void Unknown_fields_of_later_engines_are_skipped()
     {
-        var known = new KvPipeline(new KvEventConversion(2), 1).Send(Batch(("type", "BlockRemoved"), ("block_hashes", new JsonArray(7)), ("medium", "GPU")));
+        var known = new KvPipeline(new KvEventConversion(2), 1).Send(
+            Batch(("type", "BlockRemoved"), ("block_hashes", new JsonArray(7)), ("medium", "GPU"))
+        );
         var more = new KvPipeline(new KvEventConversion(2), 1).Send(
-            Batch(("type", "BlockRemoved"), ("new", new JsonObject { ["a"] = new JsonArray(1, "x") }), ("block_hashes", new JsonArray(7)), ("medium", "GPU")));
+            Batch(
+                ("type", "BlockRemoved"),
+                ("new", new JsonObject { ["a"] = new JsonArray(1, "x") }),
+                ("block_hashes", new JsonArray(7)),
+                ("medium", "GPU")
+            )
+        );
         Assert.Equal(known, more);
     }
 
@@ -170,7 +194,10 @@ public sealed class ConversionTests
         }
 
         var output = new System.Buffers.ArrayBufferWriter<byte>();
-        MessagePackJson.WriteMessagePack(System.Text.Encoding.UTF8.GetBytes(new JsonArray(1.5, new JsonArray(entry), 0).ToJsonString()), output);
+        MessagePackJson.WriteMessagePack(
+            System.Text.Encoding.UTF8.GetBytes(new JsonArray(1.5, new JsonArray(entry), 0).ToJsonString()),
+            output
+        );
         return output.WrittenSpan.ToArray();
     }
 }

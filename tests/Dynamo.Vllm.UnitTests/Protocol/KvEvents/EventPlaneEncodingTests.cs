@@ -9,6 +9,7 @@ using Dynamo.Vllm.Protocol.MessagePack;
 using Dynamo.Vllm.Protocol.Responses;
 
 namespace Dynamo.Vllm.UnitTests.Protocol.KvEvents;
+
 using Dynamo.Vllm.Testing;
 
 public sealed class EventPlaneEncodingTests
@@ -46,11 +47,21 @@ public sealed class EventPlaneEncodingTests
     [Fact]
     public void Load_equals_the_reference()
     {
-        foreach (var item in JsonNode.Parse(Golden.Text("kv/dynamo-vllm-eventplane.json"))!.AsArray().Where(item => item!["topic"]!.GetValue<string>() == "kv_metrics"))
+        foreach (
+            var item in JsonNode
+                .Parse(Golden.Text("kv/dynamo-vllm-eventplane.json"))!
+                .AsArray()
+                .Where(item => item!["topic"]!.GetValue<string>() == "kv_metrics")
+        )
         {
             var output = new ArrayBufferWriter<byte>();
             var payload = item!["payload"]!;
-            ActiveLoadEncoder.Write(output, payload["worker_id"]!.GetValue<ulong>(), payload["dp_rank"]!.GetValue<uint>(), payload["kv_used_blocks"]!.GetValue<long>());
+            ActiveLoadEncoder.Write(
+                output,
+                payload["worker_id"]!.GetValue<ulong>(),
+                payload["dp_rank"]!.GetValue<uint>(),
+                payload["kv_used_blocks"]!.GetValue<long>()
+            );
             Assert.Equal(item["payload_hex"]!.GetValue<string>(), Convert.ToHexStringLower(output.WrittenSpan));
         }
     }
@@ -58,7 +69,11 @@ public sealed class EventPlaneEncodingTests
     [Fact]
     public void First_token_events_equal_the_reference()
     {
-        var items = JsonNode.Parse(Golden.Text("kv/dynamo-vllm-eventplane.json"))!.AsArray().Where(item => item!["topic"]!.GetValue<string>() == "active_sequences_events").ToList();
+        var items = JsonNode
+            .Parse(Golden.Text("kv/dynamo-vllm-eventplane.json"))!
+            .AsArray()
+            .Where(item => item!["topic"]!.GetValue<string>() == "active_sequences_events")
+            .ToList();
         Assert.NotEmpty(items);
         foreach (var item in items)
         {
@@ -68,7 +83,11 @@ public sealed class EventPlaneEncodingTests
             foreach (var entry in events)
             {
                 SequenceEventEncoder.WriteEvent(
-                    output, entry!["request_id"]!.GetValue<string>(), entry["worker"]!["worker_id"]!.GetValue<ulong>(), entry["worker"]!["dp_rank"]!.GetValue<uint>());
+                    output,
+                    entry!["request_id"]!.GetValue<string>(),
+                    entry["worker"]!["worker_id"]!.GetValue<ulong>(),
+                    entry["worker"]!["dp_rank"]!.GetValue<uint>()
+                );
             }
 
             Assert.Equal(item["payload_hex"]!.GetValue<string>(), Convert.ToHexStringLower(output.WrittenSpan));
@@ -88,18 +107,40 @@ public sealed class EventPlaneEncodingTests
     [Fact]
     public void Records_equal_the_reference()
     {
-        var topic = new EventTopic(new EndpointId("dynamo", "backend", "generate"), EventTopics.KvEvents, new PublisherId(2518526831293224));
-        var channel = EventRecords.Channel(topic, new JsonObject { ["kind"] = "Zmq", ["config"] = new JsonObject { ["endpoint"] = "tcp://192.0.2.2:46103" } });
-        Assert.Equal("v1/event_channels/namespace/dynamo/component/backend/endpoint/generate/topic/kv-events/8f2963922f328", channel.FullKey);
+        var topic = new EventTopic(
+            new EndpointId("dynamo", "backend", "generate"),
+            EventTopics.KvEvents,
+            new PublisherId(2518526831293224)
+        );
+        var channel = EventRecords.Channel(
+            topic,
+            new JsonObject
+            {
+                ["kind"] = "Zmq",
+                ["config"] = new JsonObject { ["endpoint"] = "tcp://192.0.2.2:46103" },
+            }
+        );
+        Assert.Equal(
+            "v1/event_channels/namespace/dynamo/component/backend/endpoint/generate/topic/kv-events/8f2963922f328",
+            channel.FullKey
+        );
         Assert.Equal(
             """{"type":"EventChannel","scope":{"kind":"endpoint","endpoint":{"namespace":"dynamo","component":"backend","name":"generate"}},"topic":"kv-events","instance_id":2518526831293224,"transport":{"kind":"Zmq","config":{"endpoint":"tcp://192.0.2.2:46103"}}}""",
-            channel.Value.ToJsonString());
+            channel.Value.ToJsonString()
+        );
         var worker = new InstanceId(826349100099575620);
         var query = new EndpointId("dynamo", "backend", "worker_kv_query_source_8f2963922f328");
-        var recovery = DiscoveryRecord.EndpointValue(query, worker, TransportAddress.Tcp("127.0.0.1:38583", worker, query), "cuda", PayloadCodec.MessagePack);
+        var recovery = DiscoveryRecord.EndpointValue(
+            query,
+            worker,
+            TransportAddress.Tcp("127.0.0.1:38583", worker, query),
+            "cuda",
+            PayloadCodec.MessagePack
+        );
         Assert.Equal(
             """{"type":"EventSource","scope":{"kind":"endpoint","endpoint":{"namespace":"dynamo","component":"backend","name":"generate"}},"topic":"kv-events","publisher_id":2518526831293224,"metadata":{"kv_state_endpoint":{"namespace":"dynamo","component":"backend","name":"generate"},"worker":{"worker_id":826349100099575620,"dp_rank":0},"publisher_id":2518526831293224,"recovery_target":{"component":"backend","endpoint":"worker_kv_query_source_8f2963922f328","namespace":"dynamo","instance_id":826349100099575620,"transport":{"tcp":"127.0.0.1:38583/b77c820dbe61f44/dynamo/backend/worker_kv_query_source_8f2963922f328"},"device_type":"cuda","request_plane_codec":"msgpack"}}}""",
-            EventRecords.Source(topic, worker, 0, recovery).Value.ToJsonString());
+            EventRecords.Source(topic, worker, 0, recovery).Value.ToJsonString()
+        );
     }
 
     [Fact]
@@ -118,7 +159,10 @@ public sealed class EventPlaneEncodingTests
             var query = KvQuery.Parse(Convert.FromHexString(item!["request_hex"]!.GetValue<string>()), PayloadCodec.MessagePack);
             var output = new ArrayBufferWriter<byte>();
             ResponseEncoder.WriteBareValue(output, Convert.FromHexString(pipeline.Ask(query)));
-            Assert.Equal((item["case"]!.GetValue<string>(), item["frames"]![2]!["data_hex"]!.GetValue<string>()), (item["case"]!.GetValue<string>(), Convert.ToHexStringLower(output.WrittenSpan)));
+            Assert.Equal(
+                (item["case"]!.GetValue<string>(), item["frames"]![2]!["data_hex"]!.GetValue<string>()),
+                (item["case"]!.GetValue<string>(), Convert.ToHexStringLower(output.WrittenSpan))
+            );
         }
     }
 
@@ -128,7 +172,8 @@ public sealed class EventPlaneEncodingTests
         var item = JsonNode.Parse(Golden.Text("kv/kv-query-official.json"))!.AsArray()[1]!;
         Assert.Equal(
             KvQuery.Parse(Convert.FromHexString(item["request_hex"]!.GetValue<string>()), PayloadCodec.MessagePack),
-            KvQuery.Parse(Encoding.UTF8.GetBytes(item["request"]!.ToJsonString()), PayloadCodec.Json));
+            KvQuery.Parse(Encoding.UTF8.GetBytes(item["request"]!.ToJsonString()), PayloadCodec.Json)
+        );
     }
 
     private static byte[] Rebuild(ReadOnlySpan<byte> envelope, out PublisherId publisher, out ulong sequence, out string topic)

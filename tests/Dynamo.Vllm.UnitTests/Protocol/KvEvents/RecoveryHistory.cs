@@ -2,6 +2,7 @@ using System.Text.Json.Nodes;
 using Dynamo.Vllm.Protocol.KvEvents;
 
 namespace Dynamo.Vllm.UnitTests.Protocol.KvEvents;
+
 using Dynamo.Vllm.Testing;
 
 /// <summary>The events that the reference had published before the recovery queries of kv/kv-query-official.json were captured.</summary>
@@ -10,7 +11,10 @@ internal static class RecoveryHistory
     /// <summary>Router events from the captured answer to "everything from 1", one list each.</summary>
     public static IEnumerable<RouterEventList> Events()
     {
-        var answer = JsonNode.Parse(Golden.Text("kv/kv-query-official.json"))!.AsArray().Single(item => item!["case"]!.GetValue<string>() == "from_1")!;
+        var answer = JsonNode
+            .Parse(Golden.Text("kv/kv-query-official.json"))!
+            .AsArray()
+            .Single(item => item!["case"]!.GetValue<string>() == "from_1")!;
         foreach (var item in answer["frames"]![2]!["data"]!["data"]!["Events"]!["events"]!.AsArray())
         {
             yield return Build(item!);
@@ -36,7 +40,13 @@ internal static class RecoveryHistory
         var stored = data["stored"]!;
         foreach (var block in stored["blocks"]!.AsArray())
         {
-            events.AddBlock(new KvBlock(new BlockHash(block!["block_hash"]!.GetValue<ulong>()), new TokensHash(block["tokens_hash"]!.GetValue<ulong>()), null));
+            events.AddBlock(
+                new KvBlock(
+                    new BlockHash(block!["block_hash"]!.GetValue<ulong>()),
+                    new TokensHash(block["tokens_hash"]!.GetValue<ulong>()),
+                    null
+                )
+            );
         }
 
         BlockHash? parent = stored["parent_hash"] is { } hash2 ? new BlockHash(hash2.GetValue<ulong>()) : null;

@@ -9,7 +9,18 @@ public sealed class CommandLineParserTests
     public void Words_that_no_parser_of_ours_knows_go_to_vllm_verbatim_and_in_order()
     {
         var arguments = CommandLineSample.Parse(
-            "--max_model_len", "1k", "--namespace", "x", "-tp", "2", "positional", "--router-mode", "kv", "--max-num-seqs=3", "-1");
+            "--max_model_len",
+            "1k",
+            "--namespace",
+            "x",
+            "-tp",
+            "2",
+            "positional",
+            "--router-mode",
+            "kv",
+            "--max-num-seqs=3",
+            "-1"
+        );
 
         Assert.Equal(["--max_model_len", "1k", "-tp", "2", "positional", "--max-num-seqs=3", "-1"], arguments.EngineArguments);
         Assert.Equal("x", arguments.Runtime.Namespace);
@@ -48,7 +59,9 @@ public sealed class CommandLineParserTests
         var error = Assert.Throws<UsageException>(() => CommandLineSample.Parse("--router-session", "5"));
 
         Assert.Equal(
-            "ambiguous option: --router-session could match --router-session-affinity-ttl-secs, --router-session-affinity-mode", error.Message);
+            "ambiguous option: --router-session could match --router-session-affinity-ttl-secs, --router-session-affinity-mode",
+            error.Message
+        );
     }
 
     [Fact]
@@ -83,7 +96,10 @@ public sealed class CommandLineParserTests
 
         Assert.StartsWith("usage: dynamo-vllm [-h] [--namespace NAMESPACE]", error.StandardError, StringComparison.Ordinal);
         Assert.EndsWith(
-            "\ndynamo-vllm: error: argument --embedding-worker-processes: invalid int value: 'abc'\n", error.StandardError, StringComparison.Ordinal);
+            "\ndynamo-vllm: error: argument --embedding-worker-processes: invalid int value: 'abc'\n",
+            error.StandardError,
+            StringComparison.Ordinal
+        );
     }
 
     [Fact]
@@ -123,7 +139,11 @@ public sealed class CommandLineParserTests
         var byFlag = CommandLineSample.Parse("--router-mode", "kv", "--router-temp", "1").Warnings;
         var byVariable = CommandLineSample.Parse(CommandLineSample.Environment("DYN_OVERLAP_SCORE_WEIGHT", "2")).Warnings;
 
-        Assert.StartsWith("--router-temperature is deprecated and will be removed in v1.7; use ", Assert.Single(byFlag), StringComparison.Ordinal);
+        Assert.StartsWith(
+            "--router-temperature is deprecated and will be removed in v1.7; use ",
+            Assert.Single(byFlag),
+            StringComparison.Ordinal
+        );
         Assert.StartsWith("DYN_OVERLAP_SCORE_WEIGHT is deprecated", Assert.Single(byVariable), StringComparison.Ordinal);
     }
 
@@ -131,9 +151,24 @@ public sealed class CommandLineParserTests
     public void Own_options_have_flags_and_defaults()
     {
         var defaults = CommandLineSample.Parse().Host;
-        var given = CommandLineSample.Parse(
-            "--python", "/venv", "--simulated-engine", "--engine-drive", "stock", "--drain-timeout", "2.5", "--live-is-ready",
-            "--engine-stall-timeout", "0", "--engine-frozen-timeout", "5", "--engine-busy-timeout", "18").Host;
+        var given = CommandLineSample
+            .Parse(
+                "--python",
+                "/venv",
+                "--simulated-engine",
+                "--engine-drive",
+                "stock",
+                "--drain-timeout",
+                "2.5",
+                "--live-is-ready",
+                "--engine-stall-timeout",
+                "0",
+                "--engine-frozen-timeout",
+                "5",
+                "--engine-busy-timeout",
+                "18"
+            )
+            .Host;
 
         Assert.Equal(new HostOptions(), defaults);
         Assert.Equal("/venv", given.Python);
@@ -153,8 +188,9 @@ public sealed class CommandLineParserTests
     public void Own_time_limits_are_within_a_day(string seconds)
     {
         Assert.Throws<UsageException>(() => CommandLineSample.Parse($"--drain-timeout={seconds}"));
-        var error = Assert.Throws<ConfigurationException>(
-            () => CommandLineSample.Parse(CommandLineSample.Environment("DYN_VLLM_DRAIN_TIMEOUT_SECS", seconds)));
+        var error = Assert.Throws<ConfigurationException>(() =>
+            CommandLineSample.Parse(CommandLineSample.Environment("DYN_VLLM_DRAIN_TIMEOUT_SECS", seconds))
+        );
         Assert.StartsWith("DYN_VLLM_DRAIN_TIMEOUT_SECS: must be between 0.0 and 86400.0, got ", error.Message, StringComparison.Ordinal);
     }
 

@@ -22,10 +22,15 @@ public sealed class ConfigurationDumpTests
 
         Assert.Equal(
             ["config", "dynamo_version", "environment", "gpu_info", "installed_packages", "runtime_info", "system_info", "vllm_version"],
-            dump.Select(member => member.Key));
-        Assert.Contains("""
+            dump.Select(member => member.Key)
+        );
+        Assert.Contains(
+            """
             "system_info":{"hostname":"h
-            """ + "\u00f6st\",\"os_name\":\"Linux\"}", text, StringComparison.Ordinal);
+            """ + "\u00f6st\",\"os_name\":\"Linux\"}",
+            text,
+            StringComparison.Ordinal
+        );
         Assert.Equal("1.6.1", (string?)dump["dynamo_version"]);
         Assert.Null(dump["gpu_info"]);
     }
@@ -70,14 +75,18 @@ public sealed class ConfigurationDumpTests
     [Fact]
     public void Cards_are_described_as_the_driver_s_tool_does()
     {
-        var gpu = GpuFacts.Read("""
+        var gpu = GpuFacts.Read(
+            """
             <?xml version="1.0" ?><!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v12.dtd">
             <nvidia_smi_log><driver_version>550.1</driver_version><attached_gpus>1</attached_gpus>
             <gpu id="0"><product_name>NVIDIA H100</product_name><board_part_number>900-1</board_part_number>
             <fb_memory_usage><total>81559 MiB</total></fb_memory_usage></gpu></nvidia_smi_log>
-            """);
+            """
+        );
         Assert.Equal(
-            """{"gpus":[{"name":"NVIDIA H100","driver_version":"550.1","memory_total":"81559 MiB","board_part_number":"900-1"}],"count":1}""", gpu!.ToJsonString());
+            """{"gpus":[{"name":"NVIDIA H100","driver_version":"550.1","memory_total":"81559 MiB","board_part_number":"900-1"}],"count":1}""",
+            gpu!.ToJsonString()
+        );
         Assert.Null(GpuFacts.Read("no cards"));
     }
 
@@ -91,7 +100,14 @@ public sealed class ConfigurationDumpTests
             ["PATH"] = "/bin",
             ["NATS_AUTH_TOKEN"] = "t",
         };
-        var engine = new EngineArgumentValues(new JsonObject { ["model"] = "m", ["hf_token"] = "hf_z", ["max_num_batched_tokens"] = 5 });
+        var engine = new EngineArgumentValues(
+            new JsonObject
+            {
+                ["model"] = "m",
+                ["hf_token"] = "hf_z",
+                ["max_num_batched_tokens"] = 5,
+            }
+        );
         var resolver = new ConfigurationResolver(environment, new NixlHostProbe(), _ => false);
         var resolved = resolver.Resolve(CommandLineSample.Parse(environment), engine);
 
@@ -103,7 +119,8 @@ public sealed class ConfigurationDumpTests
         Assert.Equal(5, (int)dump["config"]!["engine_args"]!["max_num_batched_tokens"]!);
         Assert.Equal(
             """["dynamo-vllm","--hf-token","<REDACTED>","--api-key=<REDACTED>","--max-num-batched-tokens","5"]""",
-            Unescaped(dump["runtime_info"]!["command_line_args"]!));
+            Unescaped(dump["runtime_info"]!["command_line_args"]!)
+        );
         Assert.DoesNotContain("hf_", text.Replace("hf_token", "", StringComparison.Ordinal), StringComparison.Ordinal);
     }
 
@@ -116,6 +133,6 @@ public sealed class ConfigurationDumpTests
 
     private static JsonObject Parse(string text) => JsonNode.Parse(text)!.AsObject();
 
-    private static string Unescaped(JsonNode node) => node.ToJsonString()
-        .Replace("\\u003C", "<", StringComparison.Ordinal).Replace("\\u003E", ">", StringComparison.Ordinal);
+    private static string Unescaped(JsonNode node) =>
+        node.ToJsonString().Replace("\\u003C", "<", StringComparison.Ordinal).Replace("\\u003E", ">", StringComparison.Ordinal);
 }

@@ -85,14 +85,20 @@ public sealed class ConfigurationResolverTests
     [Theory]
     [InlineData(NixlTransfer, true)]
     [InlineData(PairTransfer, true)]
-    [InlineData("""{"kv_connector":"MultiConnector","kv_connector_extra_config":{"connectors":[{"kv_connector":"NixlConnector"}]}}""", false)]
+    [InlineData(
+        """{"kv_connector":"MultiConnector","kv_connector_extra_config":{"connectors":[{"kv_connector":"NixlConnector"}]}}""",
+        false
+    )]
     [InlineData("""{"kv_connector":"MooncakeConnector"}""", false)]
     public void Nixl_alone_or_in_a_pair_needs_a_side_channel_host(string transfer, bool expected)
     {
         var resolved = ResolverSample.Resolve("--kv-transfer-config", transfer);
 
         Assert.Equal(expected, resolved.UsesNixl);
-        Assert.Equal(expected ? ResolverSample.HostAddress : null, resolved.EnvironmentChanges.GetValueOrDefault("VLLM_NIXL_SIDE_CHANNEL_HOST"));
+        Assert.Equal(
+            expected ? ResolverSample.HostAddress : null,
+            resolved.EnvironmentChanges.GetValueOrDefault("VLLM_NIXL_SIDE_CHANNEL_HOST")
+        );
     }
 
     [Fact]
@@ -111,8 +117,9 @@ public sealed class ConfigurationResolverTests
     {
         var arguments = CommandLineSample.Parse("--kv-transfer-config", NixlTransfer);
 
-        var error = Assert.Throws<ConfigurationException>(
-            () => ResolverSample.Resolve(CommandLineSample.NoEnvironment, arguments, address: null));
+        var error = Assert.Throws<ConfigurationException>(() =>
+            ResolverSample.Resolve(CommandLineSample.NoEnvironment, arguments, address: null)
+        );
         Assert.Contains("VLLM_NIXL_SIDE_CHANNEL_HOST", error.Message, StringComparison.Ordinal);
     }
 
@@ -164,7 +171,9 @@ public sealed class ConfigurationResolverTests
     {
         Assert.Equal("processed_logprobs", (string?)ResolverSample.Resolve("--enable-rl").EngineOverrides["logprobs_mode"]);
         Assert.DoesNotContain(
-            "logprobs_mode", ResolverSample.Resolve("--enable-rl", "--logprobs-mode", "processed_logprobs").EngineOverrides.Keys);
+            "logprobs_mode",
+            ResolverSample.Resolve("--enable-rl", "--logprobs-mode", "processed_logprobs").EngineOverrides.Keys
+        );
     }
 
     [Theory]
@@ -190,14 +199,22 @@ public sealed class ConfigurationResolverTests
     [Fact]
     public void Embedding_processes_must_not_share_ports_with_other_listeners()
     {
-        var environment = new Dictionary<string, string> { ["DYN_SYSTEM_PORT"] = "9089", ["NIXL_TELEMETRY_ENABLE"] = "y", ["NIXL_TELEMETRY_EXPORTER"] = "prometheus" };
+        var environment = new Dictionary<string, string>
+        {
+            ["DYN_SYSTEM_PORT"] = "9089",
+            ["NIXL_TELEMETRY_ENABLE"] = "y",
+            ["NIXL_TELEMETRY_EXPORTER"] = "prometheus",
+        };
 
-        var error = Assert.Throws<ConfigurationException>(
-            () => ResolverSample.Resolve(environment, "--embedding-worker", "--embedding-worker-processes", "2"));
+        var error = Assert.Throws<ConfigurationException>(() =>
+            ResolverSample.Resolve(environment, "--embedding-worker", "--embedding-worker-processes", "2")
+        );
         Assert.Equal(
-            "embedding worker port reservations overlap: DYN_SYSTEM_PORT reserves 9089-9090, while NIXL_TELEMETRY_PROMETHEUS_PORT reserves 9090. " +
-            "Configure non-overlapping ports.",
-            error.Message);
+            "embedding worker port reservations overlap: DYN_SYSTEM_PORT reserves 9089-9090, while NIXL_TELEMETRY_PROMETHEUS_PORT "
+                + "reserves 9090. "
+                + "Configure non-overlapping ports.",
+            error.Message
+        );
     }
 
     [Fact]
@@ -235,7 +252,14 @@ public sealed class ConfigurationResolverTests
     [Fact]
     public void Engine_values_of_another_type_than_expected_count_as_not_given()
     {
-        var values = new EngineArgumentValues(new JsonObject { ["stream_interval"] = "x", ["model"] = 3, ["served_model_name"] = "a b" });
+        var values = new EngineArgumentValues(
+            new JsonObject
+            {
+                ["stream_interval"] = "x",
+                ["model"] = 3,
+                ["served_model_name"] = "a b",
+            }
+        );
 
         Assert.Equal(1, values.StreamInterval);
         Assert.Equal(EngineArgumentValues.DefaultModel, values.Model);

@@ -9,14 +9,31 @@ namespace Dynamo.Vllm.UnitTests.Worker.CommandLine;
 internal static class EngineArgumentParserFake
 {
     private static readonly string[] Switches =
-        ["--enable-lora", "--skip-tokenizer-init", "--enable-log-requests", "--disable-log-stats", "--enforce-eager", "--enable-prefix-caching"];
+    [
+        "--enable-lora",
+        "--skip-tokenizer-init",
+        "--enable-log-requests",
+        "--disable-log-stats",
+        "--enforce-eager",
+        "--enable-prefix-caching",
+    ];
 
     private static readonly string[] Objects = ["--kv-events-config", "--kv-transfer-config"];
 
     private static readonly string[] Numbers = ["--block-size", "--stream-interval", "--data-parallel-size", "--max-num-seqs"];
 
     private static readonly string[] Words =
-        ["--model", "--load-format", "--logprobs-mode", "--scheduler-cls", "--worker-cls", "--worker-extension-cls", "--config", "--max-model-len", "-tp"];
+    [
+        "--model",
+        "--load-format",
+        "--logprobs-mode",
+        "--scheduler-cls",
+        "--worker-cls",
+        "--worker-extension-cls",
+        "--config",
+        "--max-model-len",
+        "-tp",
+    ];
 
     public static EngineArgumentValues Parse(params string[] arguments) => Parse((IReadOnlyList<string>)arguments);
 
@@ -65,7 +82,9 @@ internal static class EngineArgumentParserFake
             }
             else
             {
-                values[Destination(flag)] = Words.Contains(flag) ? Value() : throw new ArgumentException($"unrecognized arguments: {arguments[i]}");
+                values[Destination(flag)] = Words.Contains(flag)
+                    ? Value()
+                    : throw new ArgumentException($"unrecognized arguments: {arguments[i]}");
             }
         }
 

@@ -22,7 +22,10 @@ public sealed class EnvironmentDefaultTests
 
     [Fact]
     public void Allowed_words_are_not_checked_for_variables() =>
-        Assert.Equal("bogus", CommandLineSample.Parse(CommandLineSample.Environment("DYN_DISCOVERY_BACKEND", "bogus")).Runtime.DiscoveryBackend);
+        Assert.Equal(
+            "bogus",
+            CommandLineSample.Parse(CommandLineSample.Environment("DYN_DISCOVERY_BACKEND", "bogus")).Runtime.DiscoveryBackend
+        );
 
     [Theory]
     [InlineData(" TRUE ", true)]
@@ -32,8 +35,11 @@ public sealed class EnvironmentDefaultTests
     [InlineData("y", false)]
     [InlineData("2", false)]
     [InlineData("", false)]
-    public void A_word_that_does_not_mean_true_means_false(string word, bool expected) => Assert.Equal(
-        expected, CommandLineSample.Parse(CommandLineSample.Environment("DYN_VLLM_ENABLE_MULTIMODAL", word)).Vllm.EnableMultimodal);
+    public void A_word_that_does_not_mean_true_means_false(string word, bool expected) =>
+        Assert.Equal(
+            expected,
+            CommandLineSample.Parse(CommandLineSample.Environment("DYN_VLLM_ENABLE_MULTIMODAL", word)).Vllm.EnableMultimodal
+        );
 
     [Fact]
     public void One_variable_is_strict_about_its_words()
@@ -52,8 +58,9 @@ public sealed class EnvironmentDefaultTests
     [InlineData("DYN_STRUCTURAL_TAG", "nonsense", "JSON is malformed")]
     public void A_variable_that_cannot_be_converted_ends_even_the_help(string variable, string value, string expected)
     {
-        var error = Assert.Throws<ConfigurationException>(
-            () => CommandLineParser.Parse(["--help"], CommandLineSample.Environment(variable, value)));
+        var error = Assert.Throws<ConfigurationException>(() =>
+            CommandLineParser.Parse(["--help"], CommandLineSample.Environment(variable, value))
+        );
 
         Assert.StartsWith(variable, error.Message, StringComparison.Ordinal);
         Assert.Contains(expected, error.Message, StringComparison.Ordinal);
@@ -63,8 +70,11 @@ public sealed class EnvironmentDefaultTests
     [InlineData(" 1_000 ", 1000)]
     [InlineData("+7", 7)]
     [InlineData("-3", -3)]
-    public void Integers_are_read_as_python_reads_them(string text, long expected) => Assert.Equal(
-        expected, CommandLineSample.Parse(CommandLineSample.Environment("DYN_ENGINE_REQUEST_LIMIT", text)).Runtime.EngineRequestLimit);
+    public void Integers_are_read_as_python_reads_them(string text, long expected) =>
+        Assert.Equal(
+            expected,
+            CommandLineSample.Parse(CommandLineSample.Environment("DYN_ENGINE_REQUEST_LIMIT", text)).Runtime.EngineRequestLimit
+        );
 
     [Theory]
     [InlineData("")]
@@ -77,8 +87,11 @@ public sealed class EnvironmentDefaultTests
     }
 
     [Fact]
-    public void Words_are_split_at_blanks_only() => Assert.Equal(
-        ["text", "image,audio"], CommandLineSample.Parse(CommandLineSample.Environment("DYN_OUTPUT_MODALITIES", " text  image,audio ")).Runtime.OutputModalities);
+    public void Words_are_split_at_blanks_only() =>
+        Assert.Equal(
+            ["text", "image,audio"],
+            CommandLineSample.Parse(CommandLineSample.Environment("DYN_OUTPUT_MODALITIES", " text  image,audio ")).Runtime.OutputModalities
+        );
 
     [Fact]
     public void The_older_overlap_variable_is_read_only_while_the_newer_is_unset()

@@ -15,7 +15,8 @@ public sealed partial class FlagCase : IXunitSerializable
     public List<string> Arguments { get; } = [];
 
     /// <summary>The reference's own last word came from vLLM's parser.</summary>
-    public bool EndsInVllm => Outcome.StartsWith("EXIT 2: (usage)", StringComparison.Ordinal) || Outcome.StartsWith("EXIT 2 [", StringComparison.Ordinal);
+    public bool EndsInVllm =>
+        Outcome.StartsWith("EXIT 2: (usage)", StringComparison.Ordinal) || Outcome.StartsWith("EXIT 2 [", StringComparison.Ordinal);
 
     public static IEnumerable<FlagCase> ReadAll(string text)
     {

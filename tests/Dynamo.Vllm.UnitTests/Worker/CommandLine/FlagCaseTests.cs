@@ -12,15 +12,22 @@ public sealed class FlagCaseTests
 {
     private static readonly IReadOnlyList<FlagCase> Cases = [.. FlagCase.ReadAll(CommandLineSample.Golden("flag-cases.txt"))];
 
-    public static TheoryData<FlagCase> Accepted() => [.. Cases.Where(flagCase => flagCase.Outcome.StartsWith("OK ", StringComparison.Ordinal))];
+    public static TheoryData<FlagCase> Accepted() =>
+        [.. Cases.Where(flagCase => flagCase.Outcome.StartsWith("OK ", StringComparison.Ordinal))];
 
     public static TheoryData<FlagCase> RefusedByVllm() => [.. Cases.Where(flagCase => flagCase.EndsInVllm)];
 
-    public static TheoryData<FlagCase> MalformedForUs() => [.. Cases.Where(flagCase =>
-        flagCase.Outcome.StartsWith("EXIT 2", StringComparison.Ordinal) && !flagCase.EndsInVllm)];
+    public static TheoryData<FlagCase> MalformedForUs() =>
+        [.. Cases.Where(flagCase => flagCase.Outcome.StartsWith("EXIT 2", StringComparison.Ordinal) && !flagCase.EndsInVllm)];
 
-    public static TheoryData<FlagCase> RefusedByRules() => [.. Cases.Where(flagCase => flagCase.Outcome.Contains("Error", StringComparison.Ordinal)
-        && !flagCase.Outcome.StartsWith("OK ", StringComparison.Ordinal) && !flagCase.Outcome.StartsWith("EXIT", StringComparison.Ordinal))];
+    public static TheoryData<FlagCase> RefusedByRules() =>
+        [
+            .. Cases.Where(flagCase =>
+                flagCase.Outcome.Contains("Error", StringComparison.Ordinal)
+                && !flagCase.Outcome.StartsWith("OK ", StringComparison.Ordinal)
+                && !flagCase.Outcome.StartsWith("EXIT", StringComparison.Ordinal)
+            ),
+        ];
 
     [Fact]
     public void Every_captured_case_is_in_exactly_one_of_the_theories()
@@ -86,7 +93,9 @@ public sealed class FlagCaseTests
         // The reference lists parser names in the order of a hash set, which changes from run to run.
         var unordered = flagCase.Message().IndexOf("(choose from 'minimax", StringComparison.Ordinal);
         Assert.Equal(
-            unordered < 0 ? flagCase.Message() : flagCase.Message()[..unordered], unordered < 0 ? error.Message : error.Message[..unordered]);
+            unordered < 0 ? flagCase.Message() : flagCase.Message()[..unordered],
+            unordered < 0 ? error.Message : error.Message[..unordered]
+        );
     }
 
     [Theory]
@@ -117,18 +126,23 @@ public sealed class FlagCaseTests
         }
 
         var card = tag.ToCard();
-        return $"{{'scope': '{card["scope"]}', 'schema': '{card["schema"]}', " +
-            $"'allow_tool_calls_with_structured_output': {Python(tag.AllowToolCallsWithStructuredOutput)}, " +
-            $"'exclude_special_tokens': {(tag.ExcludeSpecialTokens is { } exclude ? Python(exclude) : "None")}, " +
-            $"'reasoning_boundary': '{tag.ReasoningBoundary}', 'tool_arguments_any_order': {Python(tag.ToolArgumentsAnyOrder)}}}";
+        return $"{{'scope': '{card["scope"]}', 'schema': '{card["schema"]}', "
+            + $"'allow_tool_calls_with_structured_output': {Python(tag.AllowToolCallsWithStructuredOutput)}, "
+            + $"'exclude_special_tokens': {(tag.ExcludeSpecialTokens is { } exclude ? Python(exclude) : "None")}, "
+            + $"'reasoning_boundary': '{tag.ReasoningBoundary}', 'tool_arguments_any_order': {Python(tag.ToolArgumentsAnyOrder)}}}";
     }
 
     // The capture shows only variables that were not there before.
     private static string Added(ResolvedConfiguration resolved, FlagCase flagCase) =>
-        "{" + string.Join(", ", resolved.EnvironmentChanges
-            .Where(change => change.Value is not null && !flagCase.Environment.ContainsKey(change.Key))
-            // Different on purpose: the reference forgets this flag, here it takes effect.
-            .Where(change => change.Key != "DYN_ENGINE_REQUEST_LIMIT")
-            .OrderBy(change => change.Key, StringComparer.Ordinal)
-            .Select(change => $"'{change.Key}': '{change.Value}'")) + "}";
+        "{"
+        + string.Join(
+            ", ",
+            resolved
+                .EnvironmentChanges.Where(change => change.Value is not null && !flagCase.Environment.ContainsKey(change.Key))
+                // Different on purpose: the reference forgets this flag, here it takes effect.
+                .Where(change => change.Key != "DYN_ENGINE_REQUEST_LIMIT")
+                .OrderBy(change => change.Key, StringComparer.Ordinal)
+                .Select(change => $"'{change.Key}': '{change.Value}'")
+        )
+        + "}";
 }

@@ -9,8 +9,11 @@ public sealed class HelpTextTests
     private const string HostTitle = "Dynamo.Vllm Options:";
     private const string RouterTitle = "Router Advertisement Options.";
 
-    private static readonly string[] Captured =
-        CommandLineSample.Golden("help-full.txt").Replace("__main__.py", "dynamo-vllm", StringComparison.Ordinal).TrimEnd('\n').Split('\n');
+    private static readonly string[] Captured = CommandLineSample
+        .Golden("help-full.txt")
+        .Replace("__main__.py", "dynamo-vllm", StringComparison.Ordinal)
+        .TrimEnd('\n')
+        .Split('\n');
 
     [Fact]
     public void Help_equals_the_captured_help_line_by_line_apart_from_our_own_group()
@@ -73,12 +76,12 @@ public sealed class HelpTextTests
     }
 
     [Fact]
-    public void Version_is_the_captured_line() =>
-        Assert.Equal(ProgramIdentity.VersionLine + "\n", CommandLineSample.Golden("version.txt"));
+    public void Version_is_the_captured_line() => Assert.Equal(ProgramIdentity.VersionLine + "\n", CommandLineSample.Golden("version.txt"));
 
     private static string Render(Func<string?> engineSection) => HelpText.Render(CommandLineSample.NoEnvironment, engineSection);
 
-    private static IEnumerable<string> EngineSection() => Captured
-        .SkipWhile(line => line != OptionGroups.EngineTitle + ":")
-        .TakeWhile(line => !line.StartsWith(RouterTitle, StringComparison.Ordinal));
+    private static IEnumerable<string> EngineSection() =>
+        Captured
+            .SkipWhile(line => line != OptionGroups.EngineTitle + ":")
+            .TakeWhile(line => !line.StartsWith(RouterTitle, StringComparison.Ordinal));
 }

@@ -13,7 +13,11 @@ internal static class ResolverSample
         Resolve(environment, CommandLineSample.Parse(environment, arguments));
 
     public static ResolvedConfiguration Resolve(
-        IReadOnlyDictionary<string, string> environment, WorkerArguments arguments, string? address = HostAddress, params string[] files)
+        IReadOnlyDictionary<string, string> environment,
+        WorkerArguments arguments,
+        string? address = HostAddress,
+        params string[] files
+    )
     {
         var resolver = new ConfigurationResolver(environment, new NixlHostProbeFake(address), files.Contains);
         return resolver.Resolve(arguments, EngineArgumentParserFake.Parse(arguments.EngineArguments));

@@ -30,51 +30,73 @@ public sealed class RouterConfigJsonTests
         Assert.Equal($$"""{"router_mode":"{{name}}","kv_router_config":""" + DefaultSettings + Tail, Build("--router-mode " + mode));
 
     [Fact]
-    public void All_settings_reach_the_card() => Assert.Equal(Full, Build(
-        "--router-mode kv --kv-overlap-score-weight 2 --router-prefill-load-scale 9 --router-host-cache-hit-weight .5 " +
-        "--router-disk-cache-hit-weight 0.125 --router-temperature 0.5 --router-replica-sync --track-output-blocks " +
-        "--no-assume-kv-reuse --no-router-track-prefill-tokens --router-ttl-secs 60 --router-queue-threshold 1.5 --router-event-threads 8 " +
-        "--router-queue-policy wspt --enable-session-prefix-index --shared-cache-multiplier 0.5 --shared-cache-type hicache " +
-        "--router-kv-overlap-score-credit 0.5 --router-kv-overlap-score-credit-decay 0.25 --router-decode-active-request-weight 1.25 " +
-        "--router-prefill-policy pp --router-decode-policy dd --active-decode-blocks-threshold 0.5 --active-prefill-tokens-threshold 100 " +
-        "--active-prefill-tokens-threshold-frac 0.25 --router-session-affinity-ttl-secs 60 --router-session-affinity-mode soft"));
+    public void All_settings_reach_the_card() =>
+        Assert.Equal(
+            Full,
+            Build(
+                "--router-mode kv --kv-overlap-score-weight 2 --router-prefill-load-scale 9 --router-host-cache-hit-weight .5 "
+                    + "--router-disk-cache-hit-weight 0.125 --router-temperature 0.5 --router-replica-sync --track-output-blocks "
+                    + "--no-assume-kv-reuse --no-router-track-prefill-tokens --router-ttl-secs 60 --router-queue-threshold 1.5 "
+                    + "--router-event-threads 8 "
+                    + "--router-queue-policy wspt --enable-session-prefix-index --shared-cache-multiplier 0.5 --shared-cache-type hicache "
+                    + "--router-kv-overlap-score-credit 0.5 --router-kv-overlap-score-credit-decay 0.25 "
+                    + "--router-decode-active-request-weight 1.25 "
+                    + "--router-prefill-policy pp --router-decode-policy dd --active-decode-blocks-threshold 0.5 "
+                    + "--active-prefill-tokens-threshold 100 "
+                    + "--active-prefill-tokens-threshold-frac 0.25 --router-session-affinity-ttl-secs 60 "
+                    + "--router-session-affinity-mode soft"
+            )
+        );
 
     [Fact]
     public void Settings_of_the_kv_mode_are_ignored_in_other_modes() =>
-        Assert.Contains(DefaultSettings, Build("--router-mode random --router-temperature 0.5 --router-kv-overlap-score-credit -1"), StringComparison.Ordinal);
+        Assert.Contains(
+            DefaultSettings,
+            Build("--router-mode random --router-temperature 0.5 --router-kv-overlap-score-credit -1"),
+            StringComparison.Ordinal
+        );
 
     [Fact]
-    public void The_load_aware_preset_asks_for_no_cached_prefixes() => AssertKv(
-        DefaultSettings
-            .Replace("score_credit\":1.0", "score_credit\":0.0", StringComparison.Ordinal)
-            .Replace("use_kv_events\":true", "use_kv_events\":false", StringComparison.Ordinal)
-            .Replace("assume_kv_reuse\":true", "assume_kv_reuse\":false", StringComparison.Ordinal)
-            .Replace("\"shared_cache_type", "\"shared_cache_multiplier\":0.0,\"shared_cache_type", StringComparison.Ordinal),
-        "--load-aware");
+    public void The_load_aware_preset_asks_for_no_cached_prefixes() =>
+        AssertKv(
+            DefaultSettings
+                .Replace("score_credit\":1.0", "score_credit\":0.0", StringComparison.Ordinal)
+                .Replace("use_kv_events\":true", "use_kv_events\":false", StringComparison.Ordinal)
+                .Replace("assume_kv_reuse\":true", "assume_kv_reuse\":false", StringComparison.Ordinal)
+                .Replace("\"shared_cache_type", "\"shared_cache_multiplier\":0.0,\"shared_cache_type", StringComparison.Ordinal),
+            "--load-aware"
+        );
 
     [Fact]
-    public void The_load_model_keeps_its_old_name_on_the_wire() => AssertKv(
-        DefaultSettings.Replace("load_model\":\"none", "load_model\":\"aic", StringComparison.Ordinal), "--router-prefill-load-model ais");
+    public void The_load_model_keeps_its_old_name_on_the_wire() =>
+        AssertKv(
+            DefaultSettings.Replace("load_model\":\"none", "load_model\":\"aic", StringComparison.Ordinal),
+            "--router-prefill-load-model ais"
+        );
 
     [Fact]
-    public void A_tracking_key_stands_before_the_load_model() => AssertKv(
-        DefaultSettings.Replace(
-            "\"router_prefill_load_model",
-            """
-            "router_tracking_hash":"keyed-xxh3-v1","router_tracking_key_file":"/tmp/keyf","router_tracking_key_id":"k1","router_prefill_load_model
-            """,
-            StringComparison.Ordinal),
-        "--router-tracking-hash keyed-xxh3-v1 --router-tracking-key-file /tmp/keyf --router-tracking-key-id k1");
+    public void A_tracking_key_stands_before_the_load_model() =>
+        AssertKv(
+            DefaultSettings.Replace(
+                "\"router_prefill_load_model",
+                """
+                "router_tracking_hash":"keyed-xxh3-v1","router_tracking_key_file":"/tmp/keyf","router_tracking_key_id":"k1","router_prefill_load_model
+                """,
+                StringComparison.Ordinal
+            ),
+            "--router-tracking-hash keyed-xxh3-v1 --router-tracking-key-file /tmp/keyf --router-tracking-key-id k1"
+        );
 
     [Fact]
     public void Conditional_disaggregation_adds_only_what_differs_from_its_defaults()
     {
         AssertKv(DefaultSettings[..^1] + ""","conditional_disagg_enabled":true}""", "--router-conditional-disagg");
         AssertKv(
-            DefaultSettings[..^1] +
-            ""","conditional_disagg_enabled":true,"conditional_disagg_policy":"isl_or_load","conditional_disagg_eff_isl_threshold":1024,"conditional_disagg_eff_isl_ratio_threshold":0.5,"conditional_disagg_prefill_busy_threshold":0.9,"conditional_disagg_decode_busy_threshold":0.8}""",
-            "--router-conditional-disagg --router-conditional-disagg-config " +
-            """{"policy":"isl_or_load","eff_isl_threshold":1024,"eff_isl_ratio_threshold":0.5,"prefill_busy_threshold":0.9,"decode_busy_threshold":0.8}""");
+            DefaultSettings[..^1]
+                + ""","conditional_disagg_enabled":true,"conditional_disagg_policy":"isl_or_load","conditional_disagg_eff_isl_threshold":1024,"conditional_disagg_eff_isl_ratio_threshold":0.5,"conditional_disagg_prefill_busy_threshold":0.9,"conditional_disagg_decode_busy_threshold":0.8}""",
+            "--router-conditional-disagg --router-conditional-disagg-config "
+                + """{"policy":"isl_or_load","eff_isl_threshold":1024,"eff_isl_ratio_threshold":0.5,"prefill_busy_threshold":0.9,"decode_busy_threshold":0.8}"""
+        );
     }
 
     [Theory]
@@ -88,7 +110,9 @@ public sealed class RouterConfigJsonTests
     [InlineData("--active-decode-blocks-threshold 2", "active_decode_blocks_threshold must be between 0.0 and 1.0, got 2.0")]
     [InlineData("--router-conditional-disagg-config {}", "--router-conditional-disagg-config requires --router-conditional-disagg")]
     [InlineData(
-        """--router-conditional-disagg --router-conditional-disagg-config {"policy":"prefill_load"}""", "needs prefill_busy_threshold")]
+        """--router-conditional-disagg --router-conditional-disagg-config {"policy":"prefill_load"}""",
+        "needs prefill_busy_threshold"
+    )]
     public void A_value_outside_its_limit_is_refused_by_name(string flags, string expected)
     {
         var error = Assert.Throws<ConfigurationException>(() => Build("--router-mode kv " + flags));
@@ -102,8 +126,10 @@ public sealed class RouterConfigJsonTests
 
         var error = Assert.Throws<ConfigurationException>(() => RouterConfigJson.Build(arguments.Router));
         Assert.Equal(
-            "unknown router mode 'bogus'; expected one of device-aware-weighted, direct, kv, least-loaded, power-of-two, random, round-robin",
-            error.Message);
+            "unknown router mode 'bogus'; expected one of device-aware-weighted, direct, kv, least-loaded, power-of-two, random, "
+                + "round-robin",
+            error.Message
+        );
     }
 
     private static void AssertKv(string settings, string flags) =>

@@ -15,7 +15,10 @@ public sealed class RuntimeEnvironmentTests
         Assert.Empty(values.Warnings);
         Assert.Equal("/tmp/dynamo_store_kv", values.FileStoreRoot);
         Assert.Equal(PayloadCodec.MessagePack, values.RequestPlaneCodec);
-        Assert.Equal((33_554_432, 10_000, 40_000, false), (values.Tcp.FrameBytesMax, values.Tcp.RequestsMax, values.Tcp.QueueDepthMax, values.Tcp.RejectsWhenFull));
+        Assert.Equal(
+            (33_554_432, 10_000, 40_000, false),
+            (values.Tcp.FrameBytesMax, values.Tcp.RequestsMax, values.Tcp.QueueDepthMax, values.Tcp.RejectsWhenFull)
+        );
         Assert.Equal(("nats://localhost:4222", false), (values.Nats.Server, values.NatsServerIsSet));
         Assert.Equal(new NatsLogin(NatsLoginKind.UserAndPassword, "user", "user"), values.Nats.Login);
         Assert.Equal(["http://localhost:2379"], values.Etcd.Endpoints);
@@ -85,8 +88,12 @@ public sealed class RuntimeEnvironmentTests
     {
         Assert.Equal(
             NatsLoginKind.UserAndPassword,
-            Parse(("NATS_AUTH_USERNAME", "u"), ("NATS_AUTH_PASSWORD", "p"), ("NATS_AUTH_TOKEN", "t")).Nats.Login.Kind);
-        Assert.Equal(NatsLoginKind.Token, Parse(("NATS_AUTH_USERNAME", "u"), ("NATS_AUTH_TOKEN", "t"), ("NATS_AUTH_NKEY", "n")).Nats.Login.Kind);
+            Parse(("NATS_AUTH_USERNAME", "u"), ("NATS_AUTH_PASSWORD", "p"), ("NATS_AUTH_TOKEN", "t")).Nats.Login.Kind
+        );
+        Assert.Equal(
+            NatsLoginKind.Token,
+            Parse(("NATS_AUTH_USERNAME", "u"), ("NATS_AUTH_TOKEN", "t"), ("NATS_AUTH_NKEY", "n")).Nats.Login.Kind
+        );
         Assert.Equal(NatsLoginKind.NKey, Parse(("NATS_AUTH_NKEY", "n"), ("NATS_AUTH_CREDENTIALS_FILE", "f")).Nats.Login.Kind);
         Assert.Equal("CredentialsFile", Parse(("NATS_AUTH_CREDENTIALS_FILE", "secret-path")).Nats.Login.ToString());
     }

@@ -28,8 +28,16 @@ public sealed class EngineControlTests
     public EngineControlTests()
     {
         var registration = new WorkerRegistration(
-            new RecordingDiscovery(), new RequestPlaneFake(), "cpu", PayloadCodec.MessagePack, NullLogger<WorkerRegistration>.Instance, new InstanceId(1));
-        new EngineControl(_engine, registration, Endpoints.Create(), new ExpectedSilence(), _adapters, (_, _) => Task.CompletedTask).AddTo(_routes);
+            new RecordingDiscovery(),
+            new RequestPlaneFake(),
+            "cpu",
+            PayloadCodec.MessagePack,
+            NullLogger<WorkerRegistration>.Instance,
+            new InstanceId(1)
+        );
+        new EngineControl(_engine, registration, Endpoints.Create(), new ExpectedSilence(), _adapters, (_, _) => Task.CompletedTask).AddTo(
+            _routes
+        );
     }
 
     [Theory]
@@ -42,13 +50,41 @@ public sealed class EngineControlTests
     [InlineData("control/sleep", """{"level":1.5}""", """{"status":"ok","message":"Engine slept (level=1.5)"}""")]
     [InlineData("control/sleep", "5", """{"status":"error","message":"request body must be a JSON object"}""")]
     [InlineData("pause_generation", """{"mode":3}""", """{"status":"error","message":"Invalid mode '3'; expected keep|wait|abort"}""")]
-    [InlineData("pause_generation", """{"mode":null}""", """{"status":"error","message":"Invalid mode 'None'; expected keep|wait|abort"}""")]
-    [InlineData("pause_generation", """{"mode":["keep"]}""", """{"status":"error","message":"Invalid mode '['keep']'; expected keep|wait|abort"}""")]
-    [InlineData("pause_generation", """{"mode":["it's"]}""", """{"status":"error","message":"Invalid mode '[\"it's\"]'; expected keep|wait|abort"}""")]
-    [InlineData("pause_generation", """{"mode":{"a":1}}""", """{"status":"error","message":"Invalid mode '{'a': 1}'; expected keep|wait|abort"}""")]
-    [InlineData("pause_generation", """{"clear_cache":3}""", """{"status":"ok","message":"Engine paused","mode":"keep","clear_cache":true}""")]
-    [InlineData("pause_generation", """{"clear_cache":""}""", """{"status":"ok","message":"Engine paused","mode":"keep","clear_cache":false}""")]
-    [InlineData("pause_generation", """{"clear_cache":{}}""", """{"status":"ok","message":"Engine paused","mode":"keep","clear_cache":false}""")]
+    [InlineData(
+        "pause_generation",
+        """{"mode":null}""",
+        """{"status":"error","message":"Invalid mode 'None'; expected keep|wait|abort"}"""
+    )]
+    [InlineData(
+        "pause_generation",
+        """{"mode":["keep"]}""",
+        """{"status":"error","message":"Invalid mode '['keep']'; expected keep|wait|abort"}"""
+    )]
+    [InlineData(
+        "pause_generation",
+        """{"mode":["it's"]}""",
+        """{"status":"error","message":"Invalid mode '[\"it's\"]'; expected keep|wait|abort"}"""
+    )]
+    [InlineData(
+        "pause_generation",
+        """{"mode":{"a":1}}""",
+        """{"status":"error","message":"Invalid mode '{'a': 1}'; expected keep|wait|abort"}"""
+    )]
+    [InlineData(
+        "pause_generation",
+        """{"clear_cache":3}""",
+        """{"status":"ok","message":"Engine paused","mode":"keep","clear_cache":true}"""
+    )]
+    [InlineData(
+        "pause_generation",
+        """{"clear_cache":""}""",
+        """{"status":"ok","message":"Engine paused","mode":"keep","clear_cache":false}"""
+    )]
+    [InlineData(
+        "pause_generation",
+        """{"clear_cache":{}}""",
+        """{"status":"ok","message":"Engine paused","mode":"keep","clear_cache":false}"""
+    )]
     [InlineData("set_weight_version", "{}", """{"status":"error","message":"Missing 'weight_version' in body"}""")]
     public async Task Bodies_are_taken_as_the_reference_takes_them(string route, string body, string answer)
     {
@@ -68,7 +104,8 @@ public sealed class EngineControlTests
         {
             Assert.Equal(
                 """{"status":"error","message":"Cannot pause generation in keep mode with active LoRA requests: x"}""",
-                (await CallAsync("pause_generation", "{}")).ToJsonString());
+                (await CallAsync("pause_generation", "{}")).ToJsonString()
+            );
             Assert.Equal("ok", (string?)(await CallAsync("pause_generation", """{"mode":"wait"}"""))["status"]);
             await Assert.ThrowsAsync<RequestFailedException>(() => _adapters.AdmitAsync("x", default).AsTask());
             await CallAsync("resume_generation", "{}");
@@ -90,8 +127,14 @@ public sealed class EngineControlTests
     [InlineData("\"v1\"")]
     public async Task A_weight_version_is_kept_as_it_came(string version)
     {
-        Assert.Equal($"{{\"status\":\"ok\",\"version\":{version}}}", (await CallAsync("set_weight_version", $"{{\"weight_version\":{version}}}")).ToJsonString());
-        Assert.Equal($"{{\"status\":\"ok\",\"version\":{version},\"version_declared\":true}}", (await CallAsync("get_weight_version", "{}")).ToJsonString());
+        Assert.Equal(
+            $"{{\"status\":\"ok\",\"version\":{version}}}",
+            (await CallAsync("set_weight_version", $"{{\"weight_version\":{version}}}")).ToJsonString()
+        );
+        Assert.Equal(
+            $"{{\"status\":\"ok\",\"version\":{version},\"version_declared\":true}}",
+            (await CallAsync("get_weight_version", "{}")).ToJsonString()
+        );
     }
 
     [Theory]
@@ -118,10 +161,12 @@ public sealed class EngineControlTests
     public async Task What_the_engine_does_not_take_is_its_answer_and_the_engine_goes_on()
     {
         const string problem = "'>=' not supported between instances of 'str' and 'int'";
-        _engine.OnCall = method => method == "sleep" ? throw new EngineCallException("invalid_argument", "TypeError", problem) : default(JsonElement);
+        _engine.OnCall = method =>
+            method == "sleep" ? throw new EngineCallException("invalid_argument", "TypeError", problem) : default(JsonElement);
         Assert.Equal(problem, (await CallAsync("control/sleep", """{"level":"deep"}"""))["message"]!.GetValue<string>());
         Assert.Equal("Engine already awake", (await CallAsync("control/wake_up", "{}"))["message"]!.GetValue<string>());
     }
 
-    private async Task<JsonObject> CallAsync(string route, string body) => await _routes.Find(route)!(JsonNode.Parse(body), CancellationToken.None);
+    private async Task<JsonObject> CallAsync(string route, string body) =>
+        await _routes.Find(route)!(JsonNode.Parse(body), CancellationToken.None);
 }

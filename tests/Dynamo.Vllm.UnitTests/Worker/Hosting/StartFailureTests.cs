@@ -17,7 +17,9 @@ public sealed class StartFailureTests
     [Fact]
     public void Another_missing_module_keeps_its_traceback()
     {
-        var failure = StartFailure.Of(new EngineCallException("unknown", "ModuleNotFoundError", "No module named 'vllm_plugin'", "Traceback ..."));
+        var failure = StartFailure.Of(
+            new EngineCallException("unknown", "ModuleNotFoundError", "No module named 'vllm_plugin'", "Traceback ...")
+        );
         Assert.Equal("ModuleNotFoundError: No module named 'vllm_plugin'\nTraceback ...", failure.Message);
     }
 }

@@ -14,8 +14,12 @@ public sealed partial class WorkerServicesTests
     [Fact]
     public void The_design_names_every_stage_in_its_order()
     {
-        var stages = new ServiceCollection().AddDynamoWorker(Settings())
-            .Select(service => service.ImplementationType).OfType<Type>().Where(type => type.IsAssignableTo(typeof(IStage))).Select(type => type.Name);
+        var stages = new ServiceCollection()
+            .AddDynamoWorker(Settings())
+            .Select(service => service.ImplementationType)
+            .OfType<Type>()
+            .Where(type => type.IsAssignableTo(typeof(IStage)))
+            .Select(type => type.Name);
 
         Assert.Equal(stages, Stage().Matches(Design).Select(match => match.Groups[1].Value));
     }
@@ -23,8 +27,14 @@ public sealed partial class WorkerServicesTests
     [Fact]
     public void The_files_that_the_design_sends_a_newcomer_to_are_there()
     {
-        var table = Design[Design.IndexOf("### Where is what", StringComparison.Ordinal)..Design.IndexOf("## 5.", StringComparison.Ordinal)];
-        var paths = Quoted().Matches(table).Select(match => match.Groups[1].Value).Where(path => path.Contains('/') && !path.StartsWith('/') && !path.Contains('*')).ToList();
+        var table = Design[
+            Design.IndexOf("### Where is what", StringComparison.Ordinal)..Design.IndexOf("## 5.", StringComparison.Ordinal)
+        ];
+        var paths = Quoted()
+            .Matches(table)
+            .Select(match => match.Groups[1].Value)
+            .Where(path => path.Contains('/') && !path.StartsWith('/') && !path.Contains('*'))
+            .ToList();
 
         Assert.True(paths.Count >= 15, $"{paths.Count} paths");
         Assert.All(paths, path => Assert.True(Exists(path), path));

@@ -13,23 +13,37 @@ public sealed class FormatterTests
     [Fact]
     public void A_readable_line_looks_as_the_references()
     {
-        Assert.Equal("2026-11-22T12:47:10.188713Z  INFO a.B: Ready: serving tiny after 1.5 s\n", Line(new ReadableFormatter(false, Time), LogLevel.Information, "Ready: serving {Model} after {Seconds:F1} s", "tiny", 1.5));
-        Assert.Equal("2026-11-22T12:47:10.188713Z \x1b[33m WARN\x1b[0m a.B: x\n", Line(new ReadableFormatter(true, Time), LogLevel.Warning, "x"));
+        Assert.Equal(
+            "2026-11-22T12:47:10.188713Z  INFO a.B: Ready: serving tiny after 1.5 s\n",
+            Line(new ReadableFormatter(false, Time), LogLevel.Information, "Ready: serving {Model} after {Seconds:F1} s", "tiny", 1.5)
+        );
+        Assert.Equal(
+            "2026-11-22T12:47:10.188713Z \x1b[33m WARN\x1b[0m a.B: x\n",
+            Line(new ReadableFormatter(true, Time), LogLevel.Warning, "x")
+        );
     }
 
     [Fact]
-    public void A_json_line_has_the_fields_of_its_message() => Assert.Equal(
-        """{"time":"2026-11-22T12:47:10.188713Z","level":"INFO","target":"a.B","message":"Ready: serving tiny after 1.5 s","model":"tiny","seconds":"1.5"}""" + "\n",
-        Line(new JsonLinesFormatter(Time), LogLevel.Information, "Ready: serving {Model} after {Seconds:F1} s", "tiny", 1.5));
+    public void A_json_line_has_the_fields_of_its_message() =>
+        Assert.Equal(
+            """{"time":"2026-11-22T12:47:10.188713Z","level":"INFO","target":"a.B","message":"Ready: serving tiny after 1.5 s","model":"tiny","seconds":"1.5"}"""
+                + "\n",
+            Line(new JsonLinesFormatter(Time), LogLevel.Information, "Ready: serving {Model} after {Seconds:F1} s", "tiny", 1.5)
+        );
 
     [Fact]
     public void Text_from_outside_cannot_forge_a_line_or_command_a_terminal()
     {
         const string forged = "/x\n2026-11-22T12:47:10.000000Z ERROR a.B: forged\r\nmore\rover\x1b[2J\x07\u0085\u2028end\ttab";
         Assert.Equal(
-            "2026-11-22T12:47:10.188713Z  INFO a.B: GET /x\n    2026-11-22T12:47:10.000000Z ERROR a.B: forged\n    more\\u000dover\\u001b[2J\\u0007\\u0085\\u2028end\ttab\n",
-            Line(new ReadableFormatter(false, Time), LogLevel.Information, "GET {Path}", forged));
-        Assert.Equal(1, Line(new JsonLinesFormatter(Time), LogLevel.Information, "GET {Path}", forged).Count(character => char.IsControl(character)));
+            "2026-11-22T12:47:10.188713Z  INFO a.B: GET /x\n    2026-11-22T12:47:10.000000Z ERROR a.B: forged\n    "
+                + "more\\u000dover\\u001b[2J\\u0007\\u0085\\u2028end\ttab\n",
+            Line(new ReadableFormatter(false, Time), LogLevel.Information, "GET {Path}", forged)
+        );
+        Assert.Equal(
+            1,
+            Line(new JsonLinesFormatter(Time), LogLevel.Information, "GET {Path}", forged).Count(character => char.IsControl(character))
+        );
     }
 
     [Fact]
@@ -46,8 +60,10 @@ public sealed class FormatterTests
     {
         using var provider = Provider(new ReadableFormatter(false, Time), []);
         Assert.Equal(
-            "2026-11-22T12:47:10.188713Z  WARN Dynamo.Vllm.Worker.Logging.DynamoLoggerProvider: 7 lines of output were dropped here because nobody read them in time\n",
-            Encoding.UTF8.GetString(provider.DroppedNotice(7)));
+            "2026-11-22T12:47:10.188713Z  WARN Dynamo.Vllm.Worker.Logging.DynamoLoggerProvider: 7 lines of output were dropped here "
+                + "because nobody read them in time\n",
+            Encoding.UTF8.GetString(provider.DroppedNotice(7))
+        );
     }
 
     private static string Line(ConsoleFormatter formatter, LogLevel level, string template, params object?[] values)
@@ -60,9 +76,14 @@ public sealed class FormatterTests
         return lines.Single();
     }
 
-    private static DynamoLoggerProvider Provider(ConsoleFormatter formatter, List<string> lines) => new(new DynamoLogFilter("trace"), formatter, line =>
-    {
-        lines.Add(Encoding.UTF8.GetString(line));
-        return true;
-    });
+    private static DynamoLoggerProvider Provider(ConsoleFormatter formatter, List<string> lines) =>
+        new(
+            new DynamoLogFilter("trace"),
+            formatter,
+            line =>
+            {
+                lines.Add(Encoding.UTF8.GetString(line));
+                return true;
+            }
+        );
 }

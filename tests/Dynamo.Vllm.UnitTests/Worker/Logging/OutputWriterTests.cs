@@ -13,7 +13,10 @@ public sealed class OutputWriterTests
     [Fact]
     public void A_reader_that_stops_costs_lines_and_is_told_how_many_where_they_are_missing()
     {
-        using var writer = new OutputWriter("test", Read, queueBytesMax: 8) { Notice = lines => Encoding.UTF8.GetBytes($"[{lines} missing]\n") };
+        using var writer = new OutputWriter("test", Read, queueBytesMax: 8)
+        {
+            Notice = lines => Encoding.UTF8.GetBytes($"[{lines} missing]\n"),
+        };
         Assert.True(writer.TryWrite("one\n"u8.ToArray()));
         Assert.True(writer.TryWrite("two\n"u8.ToArray()));
         Assert.False(writer.TryWrite("a\nb\n"u8.ToArray()));
@@ -31,15 +34,21 @@ public sealed class OutputWriterTests
     public void A_line_that_cannot_be_written_is_counted_and_the_next_one_is_tried()
     {
         var attempts = 0;
-        using var writer = new OutputWriter("test", text =>
-        {
-            if (attempts++ == 0)
+        using var writer = new OutputWriter(
+            "test",
+            text =>
             {
-                throw new IOException("no space left on device");
-            }
+                if (attempts++ == 0)
+                {
+                    throw new IOException("no space left on device");
+                }
 
-            _read.Append(Encoding.UTF8.GetString(text.Span));
-        }) { Notice = lines => Encoding.UTF8.GetBytes($"[{lines} missing]\n") };
+                _read.Append(Encoding.UTF8.GetString(text.Span));
+            }
+        )
+        {
+            Notice = lines => Encoding.UTF8.GetBytes($"[{lines} missing]\n"),
+        };
         writer.TryWrite("one\n"u8.ToArray());
         Assert.True(writer.Flush(Limit));
         writer.TryWrite("two\n"u8.ToArray());

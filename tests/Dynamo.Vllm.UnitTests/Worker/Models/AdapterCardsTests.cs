@@ -16,7 +16,8 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Dynamo.Vllm.UnitTests.Worker.Models;
 
-/// <summary>One card for each adapter, under keys and addresses that the official worker uses; and what it says of names that exclude each other.</summary>
+/// <summary>One card for each adapter, under keys and addresses that the official worker uses; and what it says of names that exclude each
+/// other.</summary>
 public sealed class AdapterCardsTests
 {
     private readonly RecordingDiscovery _store = new();
@@ -28,24 +29,37 @@ public sealed class AdapterCardsTests
     public AdapterCardsTests()
     {
         _registration = new WorkerRegistration(
-            _store, new RequestPlaneFake(), "cpu", PayloadCodec.MessagePack, NullLogger<WorkerRegistration>.Instance, new InstanceId(0x5ffe40e078698382));
+            _store,
+            new RequestPlaneFake(),
+            "cpu",
+            PayloadCodec.MessagePack,
+            NullLogger<WorkerRegistration>.Instance,
+            new InstanceId(0x5ffe40e078698382)
+        );
         var id = new EndpointId("dynamo", "backend", "generate");
         _generate = Endpoints.Create(id);
         var files = new ModelFiles { ModelInfo = new CheckedFile("/models/tiny/config.json", "c33d", 718) };
         _cards = new AdapterCards(
-            _registration, _generate, new MetadataHost(_hosted, new IPEndPoint(IPAddress.Loopback, 28451), id), files, "tiny", new HashSet<string> { "tiny", "ali", "/models/tiny" },
-            (hosted, adapter) => new ModelCard
-            {
-                DisplayName = adapter.Name,
-                Files = hosted,
-                KvCacheBlockSize = 32,
-                ModelType = "Chat | Completions",
-                WorkerType = "aggregated",
-                LoraName = adapter.Name,
-                LoraMaxGpuCount = 2,
-                UserData = new JsonObject { ["lora_adapter"] = true, ["lora_id"] = adapter.Id },
-                RuntimeConfig = new ModelRuntimeConfig(),
-            });
+            _registration,
+            _generate,
+            new MetadataHost(_hosted, new IPEndPoint(IPAddress.Loopback, 28451), id),
+            files,
+            "tiny",
+            new HashSet<string> { "tiny", "ali", "/models/tiny" },
+            (hosted, adapter) =>
+                new ModelCard
+                {
+                    DisplayName = adapter.Name,
+                    Files = hosted,
+                    KvCacheBlockSize = 32,
+                    ModelType = "Chat | Completions",
+                    WorkerType = "aggregated",
+                    LoraName = adapter.Name,
+                    LoraMaxGpuCount = 2,
+                    UserData = new JsonObject { ["lora_adapter"] = true, ["lora_id"] = adapter.Id },
+                    RuntimeConfig = new ModelRuntimeConfig(),
+                }
+        );
     }
 
     [Fact]
@@ -58,7 +72,10 @@ public sealed class AdapterCardsTests
         Assert.Equal((string?)golden["model_suffix"], (string?)value["model_suffix"]);
         foreach (var field in (string[])["display_name", "slug", "lora", "user_data"])
         {
-            Assert.True(JsonNode.DeepEquals(golden["card_json"]![field], value["card_json"]![field]), $"{field}: {value["card_json"]![field]}");
+            Assert.True(
+                JsonNode.DeepEquals(golden["card_json"]![field], value["card_json"]![field]),
+                $"{field}: {value["card_json"]![field]}"
+            );
         }
 
         var path = (string)value["card_json"]!["model_info"]!["hf_config_json"]!["path"]!;
@@ -71,9 +88,18 @@ public sealed class AdapterCardsTests
     }
 
     [Theory]
-    [InlineData("tiny", "Cannot register model 'tiny' on endpoint 'dynamo/backend/generate': a different model 'tiny' is already registered there")]
-    [InlineData("ali", "Cannot register model 'ali' on endpoint 'dynamo/backend/generate': a different model 'tiny' is already registered there")]
-    [InlineData("/models/tiny", "Cannot register model '/models/tiny' on endpoint 'dynamo/backend/generate': a different model 'tiny' is already registered there")]
+    [InlineData(
+        "tiny",
+        "Cannot register model 'tiny' on endpoint 'dynamo/backend/generate': a different model 'tiny' is already registered there"
+    )]
+    [InlineData(
+        "ali",
+        "Cannot register model 'ali' on endpoint 'dynamo/backend/generate': a different model 'tiny' is already registered there"
+    )]
+    [InlineData(
+        "/models/tiny",
+        "Cannot register model '/models/tiny' on endpoint 'dynamo/backend/generate': a different model 'tiny' is already registered there"
+    )]
     [InlineData("P", "model update can only change runtime_config.taints")]
     [InlineData("___", "model update cannot change discovery identity")]
     [InlineData("\u00e9", "model update cannot change discovery identity")]
