@@ -7,10 +7,10 @@ using Dynamo.Vllm.Protocol.MessagePack;
 
 namespace Dynamo.Vllm.Benchmarks;
 
-/// <summary>Cache events from the engine's bytes to the event plane's. The unit is one block; the target is 1 µs, a million a
-/// second.</summary>
-/// <remarks>A cache of 16,384 blocks that is full: each batch removes the oldest blocks, one event each, and stores as many new
-/// ones.</remarks>
+/// <summary>Cache events from the engine's bytes to the event plane's. The
+/// unit is one block; the target is 1 µs, a million a second.</summary>
+/// <remarks>A cache of 16,384 blocks that is full: each batch removes the
+/// oldest blocks, one event each, and stores as many new ones.</remarks>
 [MemoryDiagnoser]
 public class BlockConversionBenchmarks
 {

@@ -117,8 +117,8 @@ internal static class SoakRun
             tally.NoteProblem($"{tally.RecoveryMax.TotalSeconds:F1} s from a started broker to the first request");
         }
 
-        // Until its first collection the managed heap only grows, up to a budget that depends on the processor's cache: no leak shows in
-        // that.
+        // Until its first collection the managed heap only grows, up to a
+        // budget that depends on the processor's cache: no leak shows in that.
         var settled = samples.Where(sample => sample.Heap > 0).ToList();
         var counted = settled.Count >= 5 ? settled : samples;
         var early = counted.Take(Math.Max(1, counted.Count / 3)).ToList();

@@ -87,8 +87,8 @@ public sealed partial class VllmEngine : IEngine
     public async Task<string> HelpAsync(CancellationToken cancellationToken) =>
         (await AskAsync(GuestOperation.Help, null, cancellationToken).ConfigureAwait(false)).GetString() ?? "";
 
-    /// <summary>Loads the model and starts the engine's processes. Takes as long as it takes; the interpreter is busy all the
-    /// while.</summary>
+    /// <summary>Loads the model and starts the engine's processes. Takes as
+    /// long as it takes; the interpreter is busy all the while.</summary>
     /// <param name="overrides">Engine arguments that the worker sets, over those parsed.</param>
     /// <param name="environment">Variables to set for vLLM and its children first; null removes.</param>
     /// <param name="cancellationToken">Stops the wait, not the load.</param>

@@ -11,8 +11,7 @@ public static class Limits
 
     /// <summary>
     /// A schema, grammar, expression or list of choices in UTF-8 bytes. The largest schemas in use have a tenth of it; what the engine
-    /// makes of one grows
-    /// with it, and in that time every stream waits.
+    /// makes of one grows with it, and in that time every stream waits.
     /// </summary>
     public const int GuidedDecodingBytesMax = 1024 * 1024;
 

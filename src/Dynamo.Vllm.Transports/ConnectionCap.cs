@@ -5,10 +5,9 @@ namespace Dynamo.Vllm.Transports;
 
 /// <summary>Bounds the accepted connections of one listener, so that callers cannot use up the descriptors of the process.</summary>
 /// <remarks>
-/// At the bound a new connection takes the place of the one that has been silent for longest, which is closed: whoever only holds
-/// connections
-/// cannot keep out those that use them. One that has a request under way is not silent; if all have, the new one is closed. Members are
-/// thread-safe.
+/// At the bound a new connection takes the place of the one that has been silent for longest, which
+/// is closed: whoever only holds connections cannot keep out those that use them. One that has a
+/// request under way is not silent; if all have, the new one is closed. Members are thread-safe.
 /// </remarks>
 public sealed partial class ConnectionCap
 {

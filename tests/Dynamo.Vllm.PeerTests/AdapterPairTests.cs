@@ -6,8 +6,8 @@ using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>LoRA adapters: the same answers, cards and tokens as the official worker's, straight at the status server and through the
-/// frontend.</summary>
+/// <summary>LoRA adapters: the same answers, cards and tokens as the official
+/// worker's, straight at the status server and through the frontend.</summary>
 [Trait("Category", "Peers")]
 public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
 {

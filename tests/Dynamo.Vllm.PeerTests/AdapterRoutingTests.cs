@@ -5,8 +5,8 @@ using Dynamo.Vllm.Testing.Adapters;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>Two of our workers with an adapter behind the official frontend with its KV router: whose cache a prompt is in, and what a
-/// drain costs.</summary>
+/// <summary>Two of our workers with an adapter behind the official frontend with
+/// its KV router: whose cache a prompt is in, and what a drain costs.</summary>
 [Trait("Category", "Peers")]
 public sealed class AdapterRoutingTests : IAsyncLifetime
 {

@@ -1,7 +1,7 @@
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>Control calls with bodies of every type, in an order that leaves the engine awake; and requests to the status server's other
-/// paths.</summary>
+/// <summary>Control calls with bodies of every type, in an order that leaves
+/// the engine awake; and requests to the status server's other paths.</summary>
 internal static class ControlCatalogue
 {
     public static IReadOnlyList<(string Method, string Path)> Probes { get; } =

@@ -128,8 +128,8 @@ internal static class DirectCatalogue
         ];
         foreach (var option in options)
         {
-            // The number of choices is not a prefill worker's business here (docs/compatibility.md, D1); logit_bias with text keys is a
-            // fault there.
+            // The number of choices is not a prefill worker's business here
+            // (docs/compatibility.md, D1); logit_bias with text keys is a fault there.
             if (!option.StartsWith("\"n\"", StringComparison.Ordinal) && !option.StartsWith("\"logit_bias\"", StringComparison.Ordinal))
             {
                 yield return Body(

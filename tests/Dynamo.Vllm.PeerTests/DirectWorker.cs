@@ -6,8 +6,8 @@ using Dynamo.Vllm.Transports.Client;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>A worker, ours or the official one, called without a frontend, and its answer in a form that two workers can be compared
-/// by.</summary>
+/// <summary>A worker, ours or the official one, called without a frontend,
+/// and its answer in a form that two workers can be compared by.</summary>
 internal sealed class DirectWorker : IAsyncDisposable
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
@@ -35,9 +35,8 @@ internal sealed class DirectWorker : IAsyncDisposable
     }
 
     /// <summary>
-    /// How many items the tokens came in is chance, so each choice is put together again: tokens, logprobs, and the last of everything
-    /// else. Null if
-    /// no answer came.
+    /// How many items the tokens came in is chance, so each choice is put together
+    /// again: tokens, logprobs, and the last of everything else. Null if no answer came.
     /// </summary>
     public async Task<JsonObject?> AskAsync(string bodyJson)
     {

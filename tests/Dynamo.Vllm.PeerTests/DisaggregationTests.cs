@@ -12,8 +12,8 @@ public sealed class DisaggregationTests : IClassFixture<DisaggregatedFleet>
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(5);
 
     /// <summary>
-    /// So many that the answer is never over before the news of a client that left in its middle has come through the frontend to the
-    /// worker.
+    /// So many that the answer is never over before the news of a client
+    /// that left in its middle has come through the frontend to the worker.
     /// </summary>
     private const int LeaversTokens = 800;
 

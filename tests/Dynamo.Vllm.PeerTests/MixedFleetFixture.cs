@@ -6,8 +6,7 @@ namespace Dynamo.Vllm.PeerTests;
 
 /// <summary>
 /// Two of our workers and one official worker on real vLLM, all publishing KV events, behind two official frontends (round robin and
-/// KV-aware), in one store.
-/// The second of ours runs the instrumented scheduler and relays forward-pass metrics.
+/// KV-aware), in one store. The second of ours runs the instrumented scheduler and relays forward-pass metrics.
 /// </summary>
 public sealed class MixedFleetFixture : IAsyncLifetime
 {

@@ -4,8 +4,8 @@ using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>One of our workers and one official worker on real vLLM behind one official frontend, with flags that the mixed fleet does
-/// without.</summary>
+/// <summary>One of our workers and one official worker on real vLLM behind one
+/// official frontend, with flags that the mixed fleet does without.</summary>
 public sealed class PairFixture : IAsyncLifetime
 {
     private static readonly TimeSpan StartLimit = TimeSpan.FromMinutes(5);

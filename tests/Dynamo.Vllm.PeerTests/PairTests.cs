@@ -6,8 +6,8 @@ using Dynamo.Vllm.Transports.Client;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>Prompt embeddings and switched-off statistics: the same as the official worker's, through the frontend and straight at the
-/// worker.</summary>
+/// <summary>Prompt embeddings and switched-off statistics: the same as the
+/// official worker's, through the frontend and straight at the worker.</summary>
 [Trait("Category", "Peers")]
 public sealed class PairTests : IClassFixture<PairFixture>
 {

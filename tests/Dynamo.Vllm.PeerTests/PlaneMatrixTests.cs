@@ -4,8 +4,8 @@ using Dynamo.Vllm.Testing.Servers;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>Every combination of planes behind the official frontend: streaming, cancel, withdraw, kill -9. On the simulated engine, which
-/// is up in a second.</summary>
+/// <summary>Every combination of planes behind the official frontend: streaming, cancel,
+/// withdraw, kill -9. On the simulated engine, which is up in a second.</summary>
 [Trait("Category", "Peers")]
 public sealed class PlaneMatrixTests
 {

@@ -4,8 +4,8 @@ using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>The failure matrix of the prefill stage, row by row: our decode worker and the official frontend (disaggregation.md,
-/// 7).</summary>
+/// <summary>The failure matrix of the prefill stage, row by row: our decode
+/// worker and the official frontend (disaggregation.md, 7).</summary>
 [Trait("Category", "Peers")]
 public sealed class PrefillFailureTests : IClassFixture<PrefillFailureFixture>
 {

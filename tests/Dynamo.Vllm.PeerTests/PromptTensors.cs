@@ -4,8 +4,8 @@ using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>Prompt embeddings as a client makes them, with the peers' torch: rows of the tiny model's own embedding table, and what no
-/// engine can use.</summary>
+/// <summary>Prompt embeddings as a client makes them, with the peers' torch: rows
+/// of the tiny model's own embedding table, and what no engine can use.</summary>
 internal static class PromptTensors
 {
     /// <summary>Tokens whose rows are the tensors named <c>rows-*</c>.</summary>

@@ -4,8 +4,8 @@ using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>The same inputs to our worker and to the official one, without a frontend in between: requests, control calls, probes and the
-/// dump.</summary>
+/// <summary>The same inputs to our worker and to the official one, without a
+/// frontend in between: requests, control calls, probes and the dump.</summary>
 [Collection(MixedFleet.Name)]
 [Trait("Category", "Peers")]
 public sealed class ReferenceAnswersTests

@@ -2,8 +2,8 @@ using Dynamo.Vllm.Transports.Client;
 
 namespace Dynamo.Vllm.PythonTests;
 
-/// <summary>What happens to a worker that has decided to leave: nothing brings it back, and nothing keeps it from finishing what it
-/// accepted.</summary>
+/// <summary>What happens to a worker that has decided to leave: nothing brings
+/// it back, and nothing keeps it from finishing what it accepted.</summary>
 public sealed class DepartureTests : SimulatedWorkerTests
 {
     [Fact]

@@ -3,8 +3,8 @@ using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PythonTests;
 
-/// <summary>Environments and model folders that nobody would think of, and that exist: what the reference serves is served, the rest is
-/// refused by name.</summary>
+/// <summary>Environments and model folders that nobody would think of, and that
+/// exist: what the reference serves is served, the rest is refused by name.</summary>
 public sealed class OddEnvironmentTests : SimulatedWorkerTests, IDisposable
 {
     private readonly TemporaryFolder _folder = new();

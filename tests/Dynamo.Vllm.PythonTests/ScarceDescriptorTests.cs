@@ -96,8 +96,7 @@ public sealed class ScarceDescriptorTests : SimulatedWorkerTests
 
     /// <summary>
     /// The listener still works off the flood of connections that came before, so one that has not said anything yet can be the longest
-    /// silent one:
-    /// a supervisor probes again, and so does this.
+    /// silent one: a supervisor probes again, and so does this.
     /// </summary>
     private static async Task AnsweredAsync(WorkerProcess worker, Func<Task> probe)
     {

@@ -6,8 +6,8 @@ using Dynamo.Vllm.Transports.Client;
 
 namespace Dynamo.Vllm.PythonTests;
 
-/// <summary>What tests share that run the whole worker as a process on the simulated engine: one file store, its workers, its
-/// callers.</summary>
+/// <summary>What tests share that run the whole worker as a process on the
+/// simulated engine: one file store, its workers, its callers.</summary>
 public abstract class SimulatedWorkerTests : IDisposable
 {
     protected static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);

@@ -7,8 +7,8 @@ using Xunit;
 
 namespace Dynamo.Vllm.Testing;
 
-/// <summary>What a worker answers to one of each kind of request, and what its metrics say of them then: the same with every
-/// drive.</summary>
+/// <summary>What a worker answers to one of each kind of request, and what
+/// its metrics say of them then: the same with every drive.</summary>
 public static class DriveAnswers
 {
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(2);

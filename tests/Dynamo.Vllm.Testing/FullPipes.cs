@@ -17,7 +17,7 @@ public static class FullPipes
         """;
 
     /// <summary>Put in front of the program and its arguments.</summary>
-    /// <remarks>Without <c>site</c>: code that the test has for the worker's Python must not print here, once nothing fits any
-    /// more.</remarks>
+    /// <remarks>Without <c>site</c>: code that the test has for the worker's
+    /// Python must not print here, once nothing fits any more.</remarks>
     public static IReadOnlyList<string> Launcher { get; } = ["python3", "-S", "-c", Script];
 }

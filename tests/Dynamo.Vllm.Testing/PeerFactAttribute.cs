@@ -2,8 +2,8 @@ using Xunit;
 
 namespace Dynamo.Vllm.Testing;
 
-/// <summary>Needs real peers or servers (frontend, vLLM, etcd, nats-server). Without them it is skipped on a developer's machine and fails
-/// in CI.</summary>
+/// <summary>Needs real peers or servers (frontend, vLLM, etcd, nats-server).
+/// Without them it is skipped on a developer's machine and fails in CI.</summary>
 [AttributeUsage(AttributeTargets.Method)]
 public sealed class PeerFactAttribute : FactAttribute
 {

@@ -59,8 +59,8 @@ public static class Peers
             "32",
             "--num-gpu-blocks-override",
             "256",
-            // In bfloat16, the model's own type, vLLM's attention ends with an illegal instruction on CPUs with AMX: it does not ask the
-            // kernel for the tiles.
+            // In bfloat16, the model's own type, vLLM's attention ends with an illegal
+            // instruction on CPUs with AMX: it does not ask the kernel for the tiles.
             "--dtype",
             "float32",
         ];

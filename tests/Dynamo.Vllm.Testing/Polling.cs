@@ -1,7 +1,7 @@
 namespace Dynamo.Vllm.Testing;
 
-/// <summary>Waits for what another process does and announces to nobody: it is looked at again and again, as an operator or a kubelet
-/// would.</summary>
+/// <summary>Waits for what another process does and announces to nobody: it
+/// is looked at again and again, as an operator or a kubelet would.</summary>
 public static class Polling
 {
     private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(50);

@@ -1,11 +1,11 @@
 namespace Dynamo.Vllm.Testing;
 
-/// <summary>Code that runs in every Python of a worker, before anything else: what a library may do to the processes that load
-/// it.</summary>
+/// <summary>Code that runs in every Python of a worker, before anything
+/// else: what a library may do to the processes that load it.</summary>
 public static class PythonFault
 {
-    /// <summary>Prints 4,000 characters to both outputs for each message between the engine's processes, as a library in debug mode
-    /// might.</summary>
+    /// <summary>Prints 4,000 characters to both outputs for each message between
+    /// the engine's processes, as a library in debug mode might.</summary>
     public const string PrintsForEachMessage = """
         import marshal, sys
         def _talk(real):

@@ -22,8 +22,8 @@ public sealed partial class WorkerProcess : IAsyncDisposable
     /// <param name="store">Folder of the file discovery store.</param>
     /// <param name="arguments">Beside those that every worker here gets.</param>
     /// <param name="environment">Beside what keeps it on loopback.</param>
-    /// <param name="launcher">A program, with its arguments, that becomes the worker by exec: <c>setsid</c>, <c>prlimit</c>, a
-    /// shell.</param>
+    /// <param name="launcher">A program, with its arguments, that becomes
+    /// the worker by exec: <c>setsid</c>, <c>prlimit</c>, a shell.</param>
     /// <param name="isRead">False: nobody reads its outputs until <see cref="ChildProcess.Read"/>.</param>
     public static WorkerProcess Start(
         string store,

@@ -5,10 +5,9 @@ using Dynamo.Vllm.Core.Engines;
 namespace Dynamo.Vllm.Core.Adapters;
 
 /// <remarks>
-/// The hot swap: 1. wait for the requests that use the old adapter; 2. old one out of the engine; 3. new one in; 4. cached blocks away,
-/// which
-/// were computed with the old one under the same name. A step that fails brings the old adapter back; if that fails, too, the name is
-/// given up.
+/// The hot swap: 1. wait for the requests that use the old adapter; 2. old one out of the engine;
+/// 3. new one in; 4. cached blocks away, which were computed with the old one under the same
+/// name. A step that fails brings the old adapter back; if that fails, too, the name is given up.
 /// </remarks>
 public sealed partial class AdapterLifecycle
 {
@@ -67,10 +66,8 @@ public sealed partial class AdapterLifecycle
 
     /// <summary>
     /// The engine refuses to drop blocks while a request of any model holds some. It knows an adapter's blocks by name and path, so that
-    /// does
-    /// no harm when the new version lies elsewhere; if it lies where the old one lay, the running requests are made to give their blocks
-    /// up and
-    /// compute them again. Without that the reference answers with the old adapter's blocks.
+    /// does no harm when the new version lies elsewhere; if it lies where the old one lay, the running requests are made to give their
+    /// blocks up and compute them again. Without that the reference answers with the old adapter's blocks.
     /// </summary>
     private async Task ForgetCachedBlocksAsync(bool isSamePath)
     {

@@ -69,8 +69,8 @@ public sealed class HandOverLedger
         }
     }
 
-    /// <summary>When the oldest of what may still be held was handed over, as far as that is known. Under the lock, after <see
-    /// cref="Expire"/>.</summary>
+    /// <summary>When the oldest of what may still be held was handed over, as far
+    /// as that is known. Under the lock, after <see cref="Expire"/>.</summary>
     private long? HeldSince =>
         _started.TryPeek(out var oldest) ? oldest
         : _isHeldWhileIdle ? _newest

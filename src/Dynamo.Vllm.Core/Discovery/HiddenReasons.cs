@@ -1,7 +1,7 @@
 namespace Dynamo.Vllm.Core.Discovery;
 
-/// <summary>Why an endpoint that is served is not to be seen in discovery. Each reason has one owner, which takes it back; leaving is none
-/// of them.</summary>
+/// <summary>Why an endpoint that is served is not to be seen in discovery. Each
+/// reason has one owner, which takes it back; leaving is none of them.</summary>
 [Flags]
 public enum HiddenReasons
 {

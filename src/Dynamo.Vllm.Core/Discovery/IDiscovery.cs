@@ -35,7 +35,7 @@ public interface IDiscovery : IAsyncDisposable
     /// <exception cref="IOException">The store cannot be read.</exception>
     Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken);
 
-    /// <summary>This process's records as the system server shows them under <c>/metadata</c>, or null where the store has no such
-    /// view.</summary>
+    /// <summary>This process's records as the system server shows them under
+    /// <c>/metadata</c>, or null where the store has no such view.</summary>
     JsonObject? Metadata { get; }
 }

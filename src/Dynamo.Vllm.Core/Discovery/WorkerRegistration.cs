@@ -9,11 +9,9 @@ namespace Dynamo.Vllm.Core.Discovery;
 /// <summary>Everything that this worker has in the discovery store, and the order in which it appears and goes.</summary>
 /// <remarks>
 /// The only caller of <see cref="IDiscovery"/>. Records are kept as functions of the identity, so that a lost lease ends in the same
-/// records
-/// under the new one. All changes run one after the other. Thread-safe.
-/// Leaving is a one-way door: from <see cref="WithdrawAllAsync"/> or <see cref="LeaveAsync"/> on whatever would make something appear ends
-/// with
-/// <see cref="WorkerLeavingException"/>, also what is under way or waits for its turn.
+/// records under the new one. All changes run one after the other. Thread-safe. Leaving is a one-way door: from <see
+/// cref="WithdrawAllAsync"/> or <see cref="LeaveAsync"/> on whatever would make something appear ends with <see
+/// cref="WorkerLeavingException"/>, also what is under way or waits for its turn.
 /// </remarks>
 public sealed partial class WorkerRegistration : IAsyncDisposable
 {
@@ -105,12 +103,12 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     public Task ServeAsync(ServedEndpoint endpoint, CancellationToken cancellationToken) =>
         ShowAsync(endpoint, HiddenReasons.None, cancellationToken);
 
-    /// <summary>Value of a served endpoint's record under the current identity. Only for records that are put here: it is called in
-    /// turn.</summary>
+    /// <summary>Value of a served endpoint's record under the current identity.
+    /// Only for records that are put here: it is called in turn.</summary>
     public JsonObject EndpointValue(ServedEndpoint endpoint) => RecordOf(Find(endpoint)!).Value;
 
-    /// <summary>Makes the endpoint invisible until the reason is taken back; requests that still arrive are served. No effect once the
-    /// worker leaves.</summary>
+    /// <summary>Makes the endpoint invisible until the reason is taken back; requests
+    /// that still arrive are served. No effect once the worker leaves.</summary>
     public Task HideAsync(ServedEndpoint endpoint, HiddenReasons reason, CancellationToken cancellationToken) =>
         InTurnAsync(async () =>
         {
@@ -192,8 +190,8 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
             }
         });
 
-    /// <summary>The worker leaves: removes everything that is left in the store. Tried once: a store that was away then lets it
-    /// expire.</summary>
+    /// <summary>The worker leaves: removes everything that is left in the
+    /// store. Tried once: a store that was away then lets it expire.</summary>
     public async Task LeaveAsync(CancellationToken cancellationToken)
     {
         if (_hasLeft)
@@ -346,8 +344,8 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     }
 
     /// <summary>
-    /// The outage that cost the lease may have taken the request plane, too: tried until it works, since without it the worker stays
-    /// invisible.
+    /// The outage that cost the lease may have taken the request plane, too:
+    /// tried until it works, since without it the worker stays invisible.
     /// </summary>
     private async Task BindAgainAsync(RegisteredEndpoint entry, InstanceId instance)
     {

@@ -26,8 +26,8 @@ public interface IEngine
     /// <exception cref="Protocol.Errors.RequestFailedException">The engine is gone, or its mailbox is full.</exception>
     IEngineStream Submit(EngineRequest request);
 
-    /// <summary>Fails every running request for its caller. The engine, which does not listen now, is told to stop them when it listens
-    /// again.</summary>
+    /// <summary>Fails every running request for its caller. The engine, which
+    /// does not listen now, is told to stop them when it listens again.</summary>
     void ReleaseRequests(DynamoError error);
 
     /// <summary>A control call by name, with its arguments.</summary>

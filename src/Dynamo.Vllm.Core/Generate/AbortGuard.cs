@@ -5,8 +5,7 @@ namespace Dynamo.Vllm.Core.Generate;
 /// <summary>Decides when an abort may reach the engine. Thread-safe.</summary>
 /// <remarks>
 /// While a decode worker pulls KV blocks from a prefill worker, an abort can crash the engine, so before the first output it is only
-/// remembered
-/// (behaviour.md, 15). The stream then ends by itself right after that output.
+/// remembered (behaviour.md, 15). The stream then ends by itself right after that output.
 /// </remarks>
 public sealed class AbortGuard
 {

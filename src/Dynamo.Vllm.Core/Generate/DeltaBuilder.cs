@@ -93,9 +93,8 @@ internal sealed class DeltaBuilder
 
     /// <summary>Prompt tokens, and those of them that were cached.</summary>
     /// <remarks>
-    /// Of several choices the later ones find what the first has just cached, so only the first count says what was cached before; and
-    /// with each choice's
-    /// own count the usage would depend on the order in which they end, as it does in the reference.
+    /// Of several choices the later ones find what the first has just cached, so only the first count says what was cached before; and with
+    /// each choice's own count the usage would depend on the order in which they end, as it does in the reference.
     /// </remarks>
     private (int? Prompt, int? Cached) Counts(EngineOutput output)
     {

@@ -4,8 +4,8 @@ using Dynamo.Vllm.Protocol.MessagePack;
 
 namespace Dynamo.Vllm.Core.Generate;
 
-/// <summary>Finds a JSON schema whose references run in a circle without moving on in the value: a grammar compiler never ends on
-/// it.</summary>
+/// <summary>Finds a JSON schema whose references run in a circle without
+/// moving on in the value: a grammar compiler never ends on it.</summary>
 /// <remarks>
 /// behaviour.md, 12. Nodes are pairs of a schema object and its resource (the nearest enclosing object with a string <c>$id</c>).
 /// Edges stay on the same JSON value: a local <c>$ref</c> and each object in <c>allOf</c>. Other keywords are walked but are no edge.

@@ -8,8 +8,7 @@ namespace Dynamo.Vllm.Core.Generate;
 /// <summary>Refuses what is too much for one request, before it costs the interpreter that every stream of this worker shares.</summary>
 /// <remarks>
 /// The engine would refuse most of it, too: ids are below the vocabulary's size, so a longer list holds one twice or one that is none. But
-/// by then a
-/// million ids have been turned into objects and back, and each other stream has stood still for most of a second.
+/// by then a million ids have been turned into objects and back, and each other stream has stood still for most of a second.
 /// </remarks>
 internal static class RequestLimits
 {
@@ -35,8 +34,8 @@ internal static class RequestLimits
         }
     }
 
-    /// <summary>In vLLM's words for a prompt that it renders itself. We hand prompts over rendered, where its sentence is
-    /// another.</summary>
+    /// <summary>In vLLM's words for a prompt that it renders itself. We
+    /// hand prompts over rendered, where its sentence is another.</summary>
     private static void CheckPrompt(int tokens, int tokensMax)
     {
         if (tokens <= tokensMax)

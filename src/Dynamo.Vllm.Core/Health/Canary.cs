@@ -10,8 +10,7 @@ namespace Dynamo.Vllm.Core.Health;
 /// <summary>Probes an idle endpoint in process, the same way as a real request (runtime.md, 4.3).</summary>
 /// <remarks>
 /// A probe that comes behind long prompts may be late on an engine that works as it should. So a late one says nothing while the engine
-/// makes
-/// steps; an engine that makes none is late for good, here and in <see cref="Stalls.StallWatch"/>.
+/// makes steps; an engine that makes none is late for good, here and in <see cref="Stalls.StallWatch"/>.
 /// </remarks>
 public sealed partial class Canary
 {

@@ -3,8 +3,8 @@ using Microsoft.Extensions.Logging;
 
 namespace Dynamo.Vllm.Core.Health;
 
-/// <summary>Watches the engine by vLLM's own health check, as the reference does. What this check does not see is <see
-/// cref="Stalls.StallWatch"/>'s.</summary>
+/// <summary>Watches the engine by vLLM's own health check, as the reference does.
+/// What this check does not see is <see cref="Stalls.StallWatch"/>'s.</summary>
 public sealed partial class EngineMonitor
 {
     private readonly IEngine _engine;

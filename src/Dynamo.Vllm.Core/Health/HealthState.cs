@@ -3,8 +3,8 @@ using System.Text.Json.Nodes;
 
 namespace Dynamo.Vllm.Core.Health;
 
-/// <summary>Readiness and liveness of this process, from what its parts report (runtime.md, 4.2). Thread-safe; nothing here
-/// waits.</summary>
+/// <summary>Readiness and liveness of this process, from what its parts
+/// report (runtime.md, 4.2). Thread-safe; nothing here waits.</summary>
 public sealed class HealthState
 {
     private readonly Lock _lock = new();

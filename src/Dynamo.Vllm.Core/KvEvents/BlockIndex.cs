@@ -3,8 +3,8 @@ using Dynamo.Vllm.Protocol.KvEvents;
 
 namespace Dynamo.Vllm.Core.KvEvents;
 
-/// <summary>What routers believe this rank holds, and how often each block was stored. Not thread-safe: its owner's lock guards
-/// it.</summary>
+/// <summary>What routers believe this rank holds, and how often each block
+/// was stored. Not thread-safe: its owner's lock guards it.</summary>
 internal sealed class BlockIndex
 {
     private readonly Dictionary<BlockHash, IndexedBlock>[] _tiers;
@@ -42,8 +42,8 @@ internal sealed class BlockIndex
         }
     }
 
-    /// <summary>Takes a reference off each block, and keeps at the front of <paramref name="blocks"/> those that routers must be told
-    /// of.</summary>
+    /// <summary>Takes a reference off each block, and keeps at the front of
+    /// <paramref name="blocks"/> those that routers must be told of.</summary>
     /// <returns>How many these are: blocks without references left, and blocks that were never stored.</returns>
     public int Remove(StorageTier tier, Span<KvBlock> blocks)
     {

@@ -5,8 +5,7 @@ namespace Dynamo.Vllm.Core.KvEvents;
 /// <summary>Carries one rank's forward-pass metrics from the engine to the event plane, for planners; routers ignore them.</summary>
 /// <remarks>
 /// The scheduler within the engine sends empty topic, sequence and payload; the payload goes on unchanged. While no pass runs it sends one
-/// a second.
-/// Nothing is kept: what is lost on the way is followed by newer values. kv-and-load.md, 12.
+/// a second. Nothing is kept: what is lost on the way is followed by newer values. kv-and-load.md, 12.
 /// </remarks>
 internal sealed partial class ForwardPassRelay : IEngineEventSink
 {

@@ -8,10 +8,9 @@ namespace Dynamo.Vllm.Core.KvEvents;
 
 /// <summary>Carries one rank's cache events from the engine to the event plane.</summary>
 /// <remarks>
-/// For each message: 1. frames and sequence; 2. decode; 3. convert; 4. ids, index, ring; 5. publish.
-/// All on the feed's loop, which reads nothing more meanwhile: the socket is the queue, and a hole in the engine's sequence shows what it
-/// lost.
-/// Hot path: without media nothing is allocated once buffers have grown.
+/// For each message: 1. frames and sequence; 2. decode; 3. convert; 4. ids, index, ring; 5. publish. All on
+/// the feed's loop, which reads nothing more meanwhile: the socket is the queue, and a hole in the engine's
+/// sequence shows what it lost. Hot path: without media nothing is allocated once buffers have grown.
 /// </remarks>
 internal sealed partial class KvRankRelay : IEngineEventSink, IAsyncDisposable
 {

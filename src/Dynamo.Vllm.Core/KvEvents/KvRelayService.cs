@@ -12,11 +12,10 @@ namespace Dynamo.Vllm.Core.KvEvents;
 
 /// <summary>Everything that KV-aware routers need of this worker: cache events, recovery, load, first tokens.</summary>
 /// <remarks>
-/// Start it when the engine is ready, the request plane is up and the store is joined, before the first request can arrive: events of
-/// earlier
-/// requests are lost. For each rank: 1. open the channel and register it; 2. serve the recovery endpoint; 3. register the source; 4.
-/// subscribe.
-/// Stop undoes that in reverse. A failure of the relay never fails a request. One caller for start and stop; the rest is thread-safe.
+/// Start it when the engine is ready, the request plane is up and the store is joined, before the first
+/// request can arrive: events of earlier requests are lost. For each rank: 1. open the channel and register
+/// it; 2. serve the recovery endpoint; 3. register the source; 4. subscribe. Stop undoes that in reverse. A
+/// failure of the relay never fails a request. One caller for start and stop; the rest is thread-safe.
 /// </remarks>
 public sealed partial class KvRelayService : IAsyncDisposable
 {
@@ -74,8 +73,8 @@ public sealed partial class KvRelayService : IAsyncDisposable
     /// <summary>The recovery endpoints that are served, one per rank. Complete once the start has returned.</summary>
     public IReadOnlyList<ServedEndpoint> QueryEndpoints => _queryEndpoints;
 
-    /// <exception cref="InvalidOperationException">The event plane or the store cannot be used. Stop cleans up what was
-    /// started.</exception>
+    /// <exception cref="InvalidOperationException">The event plane or the
+    /// store cannot be used. Stop cleans up what was started.</exception>
     public async Task StartAsync(CancellationToken cancellationToken)
     {
         var description = _engine.Description;
@@ -121,8 +120,8 @@ public sealed partial class KvRelayService : IAsyncDisposable
         await WaitForEngineAsync(cancellationToken).ConfigureAwait(false);
     }
 
-    /// <summary>Withdraws every record, then ends the loops and closes the sockets. Goes on after a failure; may be called more than
-    /// once.</summary>
+    /// <summary>Withdraws every record, then ends the loops and closes the
+    /// sockets. Goes on after a failure; may be called more than once.</summary>
     public async Task StopAsync(CancellationToken cancellationToken)
     {
         if (_isStopped)

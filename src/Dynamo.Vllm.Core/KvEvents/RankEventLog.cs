@@ -38,8 +38,8 @@ internal sealed class RankEventLog
         }
     }
 
-    /// <summary>Gives ids to the events that routers must hear of, keeps them, and adds them encoded to <paramref
-    /// name="output"/>.</summary>
+    /// <summary>Gives ids to the events that routers must hear of, keeps
+    /// them, and adds them encoded to <paramref name="output"/>.</summary>
     /// <returns>False if the index is over its limit: the caller then appends a clear.</returns>
     public bool Append(InstanceId worker, RouterEventList events, ReadOnlySpan<byte> payload, OutgoingEvents output)
     {

@@ -2,8 +2,8 @@ using Dynamo.Vllm.Core.Engines;
 
 namespace Dynamo.Vllm.Core.KvEvents;
 
-/// <summary>Notices a rank that fills blocks while none of its events arrive. Load comes from the engine's loop, the question from the
-/// watch.</summary>
+/// <summary>Notices a rank that fills blocks while none of its events arrive.
+/// Load comes from the engine's loop, the question from the watch.</summary>
 internal sealed class RankSelfTest
 {
     /// <summary>How often the watch looks.</summary>
@@ -25,9 +25,8 @@ internal sealed class RankSelfTest
     public KvRankRelay Relay { get; }
 
     /// <summary>
-    /// A request has at most one partial block per cache group, and a partial block is no event. Twice as many blocks as requests, and
-    /// some,
-    /// mean that blocks were filled.
+    /// A request has at most one partial block per cache group, and a partial block is no
+    /// event. Twice as many blocks as requests, and some, mean that blocks were filled.
     /// </summary>
     public void Observe(EngineLoad load, long blocks)
     {

@@ -2,8 +2,8 @@ using Microsoft.Extensions.Logging;
 
 namespace Dynamo.Vllm.Core.Lifecycle;
 
-/// <summary>Brings stages up in order and takes those that began down in reverse. Every stop, whatever its cause, goes through here,
-/// once.</summary>
+/// <summary>Brings stages up in order and takes those that began down in
+/// reverse. Every stop, whatever its cause, goes through here, once.</summary>
 /// <remarks>Thread-safe. A stop that comes while a stage comes up waits until it has returned: cancel its token first.</remarks>
 public sealed partial class StageSequence
 {
@@ -31,8 +31,8 @@ public sealed partial class StageSequence
     /// <summary>The longest that a stop takes.</summary>
     public TimeSpan DownLimit => _stages.Aggregate(TimeSpan.Zero, (sum, stage) => sum + stage.DownLimit);
 
-    /// <summary>Runs every stage up. Ends with the first failure, or with <see cref="OperationCanceledException"/> where a stop was
-    /// faster.</summary>
+    /// <summary>Runs every stage up. Ends with the first failure, or with <see
+    /// cref="OperationCanceledException"/> where a stop was faster.</summary>
     public Task UpAsync(CancellationToken cancellationToken)
     {
         lock (_lock)

@@ -9,7 +9,7 @@ public enum StopKind
     /// <summary>The start did not get to its end: nobody was served.</summary>
     StartFailed,
 
-    /// <summary>The engine had to be given up, or a loop that the worker cannot be without has failed: nothing that runs can
-    /// finish.</summary>
+    /// <summary>The engine had to be given up, or a loop that the worker
+    /// cannot be without has failed: nothing that runs can finish.</summary>
     Fatal,
 }

@@ -2,8 +2,8 @@ using System.Text;
 
 namespace Dynamo.Vllm.Core.Metrics;
 
-/// <summary>Adds labels to the samples of a Prometheus text, never overriding those that are there, and keeps chosen families
-/// only.</summary>
+/// <summary>Adds labels to the samples of a Prometheus text, never overriding
+/// those that are there, and keeps chosen families only.</summary>
 public static class MetricLabels
 {
     /// <param name="text">Prometheus text of the engine.</param>
@@ -32,8 +32,8 @@ public static class MetricLabels
         return output.ToString();
     }
 
-    /// <summary>The text without the model labels of endpoints that serve no model. Prometheus takes an empty label for none, readers of
-    /// the text do not.</summary>
+    /// <summary>The text without the model labels of endpoints that serve no model.
+    /// Prometheus takes an empty label for none, readers of the text do not.</summary>
     public static string WithoutEmptyModel(string text) => text.Replace("model=\"\",model_name=\"\",", "", StringComparison.Ordinal);
 
     private static ReadOnlySpan<char> FamilyName(ReadOnlySpan<char> line)

@@ -182,8 +182,8 @@ public sealed partial class RequestDispatcher
         ICallHome home;
         try
         {
-            // Not with the request's token: before the call home only the end of this worker can have fired it, and that the caller must
-            // be told.
+            // Not with the request's token: before the call home only the end of
+            // this worker can have fired it, and that the caller must be told.
             home = await _dialer.DialAsync(envelope, CancellationToken.None).ConfigureAwait(false);
         }
         catch (Exception exception)

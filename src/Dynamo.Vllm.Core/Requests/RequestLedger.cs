@@ -1,8 +1,8 @@
 namespace Dynamo.Vllm.Core.Requests;
 
 /// <summary>Counts every request of an endpoint in when it is acknowledged and out when it has ended. Thread-safe.</summary>
-/// <remarks>The two are one number under one lock, so that a snapshot balances at any time: an imbalance is a lost request, not a
-/// race.</remarks>
+/// <remarks>The two are one number under one lock, so that a snapshot balances
+/// at any time: an imbalance is a lost request, not a race.</remarks>
 public sealed class RequestLedger
 {
     private readonly Lock _lock = new();

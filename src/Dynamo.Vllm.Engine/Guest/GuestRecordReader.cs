@@ -4,8 +4,8 @@ using Dynamo.Vllm.Core.Engines;
 
 namespace Dynamo.Vllm.Engine.Guest;
 
-/// <summary>Reads the records of one batch, which lie back to back (wire.py). The guest is ours: a wrong record is a bug, not bad
-/// input.</summary>
+/// <summary>Reads the records of one batch, which lie back to back (wire.py).
+/// The guest is ours: a wrong record is a bug, not bad input.</summary>
 internal ref struct GuestRecordReader
 {
     private readonly ReadOnlySpan<byte> _batch;

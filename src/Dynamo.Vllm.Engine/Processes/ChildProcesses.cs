@@ -29,8 +29,8 @@ public static class ChildProcesses
         return killed;
     }
 
-    /// <summary>Waits for what is about to end by itself. Nobody tells when a grandchild is gone, so the table is read again and
-    /// again.</summary>
+    /// <summary>Waits for what is about to end by itself. Nobody tells when
+    /// a grandchild is gone, so the table is read again and again.</summary>
     public static async Task WhenGoneAsync(TimeSpan limit)
     {
         var started = Stopwatch.GetTimestamp();

@@ -11,8 +11,8 @@ public sealed class EngineProcessActivity : IEngineActivitySource
     private readonly GpuActivity? _gpu;
     private readonly bool _isLocal;
 
-    /// <param name="isLocal">All of the engine's processes are on this host. If not, those that are here say nothing about the
-    /// engine.</param>
+    /// <param name="isLocal">All of the engine's processes are on this host.
+    /// If not, those that are here say nothing about the engine.</param>
     /// <param name="gpu">The devices it uses, where they can be read.</param>
     public EngineProcessActivity(bool isLocal, GpuActivity? gpu)
     {

@@ -12,9 +12,8 @@ namespace Dynamo.Vllm.Engine.Requests;
 /// <summary>Outputs of one request between the delivery loop, which writes, and its handler, which reads.</summary>
 /// <remarks>
 /// While the reader is behind, new tokens are merged into the output that waits, as vLLM's own collector does, so what is held is bounded
-/// by the
-/// tokens of the request. Outputs that cannot merge (logprobs) count against <see cref="PendingMax"/>; beyond it the request is aborted,
-/// since its client stopped reading. Output objects are reused: nothing is allocated per token in steady state.
+/// by the tokens of the request. Outputs that cannot merge (logprobs) count against <see cref="PendingMax"/>; beyond it the request is
+/// aborted, since its client stopped reading. Output objects are reused: nothing is allocated per token in steady state.
 /// </remarks>
 internal sealed class EngineStream : IEngineStream, IValueTaskSource
 {

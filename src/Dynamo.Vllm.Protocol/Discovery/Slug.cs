@@ -1,7 +1,7 @@
 namespace Dynamo.Vllm.Protocol.Discovery;
 
-/// <summary>Names made safe for paths: lower case, anything outside <c>a-z 0-9 - _</c> becomes <c>_</c>, leading <c>_</c>
-/// dropped.</summary>
+/// <summary>Names made safe for paths: lower case, anything outside <c>a-z
+/// 0-9 - _</c> becomes <c>_</c>, leading <c>_</c> dropped.</summary>
 public static class Slug
 {
     public static string Of(string name)

@@ -10,8 +10,8 @@ public sealed record TransportAddress(string Kind, string Value)
 
     public static TransportAddress Nats(InstanceId instance, EndpointId endpoint) => new("nats_tcp", NatsSubject(instance, endpoint));
 
-    /// <summary>The path that each request names: <c>{id}/{namespace}/{component}/{endpoint}</c>, with <c>%</c> and <c>/</c>
-    /// escaped.</summary>
+    /// <summary>The path that each request names: <c>{id}/{namespace}/{component}/{endpoint}</c>,
+    /// with <c>%</c> and <c>/</c> escaped.</summary>
     public static string TcpPath(InstanceId instance, EndpointId endpoint) =>
         $"{instance.Hex}/{Escape(endpoint.Namespace)}/{Escape(endpoint.Component)}/{Escape(endpoint.Name)}";
 

@@ -37,8 +37,8 @@ public sealed class KvEventConverter
     public int AcceptedLast(EngineEventKind kind) => _accepted[(int)kind];
 
     /// <summary>Replaces <paramref name="output"/> with the router events of a decoded batch.</summary>
-    /// <exception cref="ProtocolException">Keys of a block are malformed; what came before them stays in <paramref
-    /// name="output"/>.</exception>
+    /// <exception cref="ProtocolException">Keys of a block are malformed;
+    /// what came before them stays in <paramref name="output"/>.</exception>
     public void Convert(EngineEventBatch batch, ReadOnlySpan<byte> payload, RouterEventList output)
     {
         output.Clear();

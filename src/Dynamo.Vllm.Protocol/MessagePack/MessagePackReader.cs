@@ -121,8 +121,8 @@ public ref struct MessagePackReader
     /// <summary>The bit pattern of a 64-bit integer, signed or not: hashes come in both forms.</summary>
     public ulong ReadHashBits() => PeekByte() == 0xcf ? ReadUInt64() : unchecked((ulong)ReadInt64());
 
-    /// <summary>Integers of 0 to 2^32 - 1, as many as <paramref name="values"/> has room for. Token lists are the bulk of what is
-    /// read.</summary>
+    /// <summary>Integers of 0 to 2^32 - 1, as many as <paramref name="values"/>
+    /// has room for. Token lists are the bulk of what is read.</summary>
     public void ReadUInt32s(Span<uint> values)
     {
         var data = _data;

@@ -6,8 +6,8 @@ namespace Dynamo.Vllm.Protocol.MessagePack;
 /// <summary>Finds the text in a JSON value that has no Unicode form: bytes that are not UTF-8, or half of a surrogate pair.</summary>
 public static class UnreadableText
 {
-    /// <summary>Path of the first such text (<c>stop_conditions.stop[1]</c>), or null. The depth is that of a parsed document, so
-    /// bounded.</summary>
+    /// <summary>Path of the first such text (<c>stop_conditions.stop[1]</c>),
+    /// or null. The depth is that of a parsed document, so bounded.</summary>
     public static string? Find(JsonElement element) => Find(element, "");
 
     private static string? Find(JsonElement element, string path)

@@ -6,12 +6,11 @@ using Dynamo.Vllm.Protocol.Hashing;
 
 namespace Dynamo.Vllm.Protocol.ModelCards;
 
-/// <summary>The checksum by which frontends group workers. It is never published: two workers share traffic only if theirs are
-/// equal.</summary>
+/// <summary>The checksum by which frontends group workers. It is never
+/// published: two workers share traffic only if theirs are equal.</summary>
 /// <remarks>
-/// llm-registration.md, 3, whose step numbers the code carries. Takes the JSON form of a card, so that any worker's published card can be
-/// checked.
-/// Golden file: captures/llm/mdcsum.json.
+/// llm-registration.md, 3, whose step numbers the code carries. Takes the JSON form of a card,
+/// so that any worker's published card can be checked. Golden file: captures/llm/mdcsum.json.
 /// </remarks>
 public static class ModelCardChecksum
 {

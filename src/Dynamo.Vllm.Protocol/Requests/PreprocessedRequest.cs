@@ -41,8 +41,8 @@ public sealed class PreprocessedRequest
     /// <summary>A prefill worker ran first.</summary>
     public bool HasPrefillResult { get; set; }
 
-    /// <summary><c>prefill_result.disaggregated_params.kv_transfer_params</c> as JSON, untouched; null if any level is missing or
-    /// null.</summary>
+    /// <summary><c>prefill_result.disaggregated_params.kv_transfer_params</c>
+    /// as JSON, untouched; null if any level is missing or null.</summary>
     public ReadOnlyMemory<byte>? KvTransferParamsJson { get; set; }
 
     /// <summary><c>prefill_result.prompt_tokens_details</c> as JSON.</summary>

@@ -43,8 +43,8 @@ internal static class RequestValues
         }
     }
 
-    /// <summary>A number that JSON can carry: infinity and not-a-number mean nothing to a sampler, and the way to the engine is
-    /// JSON.</summary>
+    /// <summary>A number that JSON can carry: infinity and not-a-number mean
+    /// nothing to a sampler, and the way to the engine is JSON.</summary>
     public static double FiniteDouble(ref MessagePackReader reader, string field)
     {
         var value = reader.PeekType() is MessagePackType.Float or MessagePackType.Integer
@@ -96,8 +96,7 @@ internal static class RequestValues
 
     /// <summary>
     /// A count of logprobs: a non-negative number, whose fraction is cut off, or the text of an integer, or true for 1, as Python's
-    /// <c>int()</c> reads
-    /// them; <see cref="PreprocessedRequest.FullVocabulary"/> becomes -1. Anything else is ignored, as in the reference.
+    /// <c>int()</c> reads them; <see cref="PreprocessedRequest.FullVocabulary"/> becomes -1. Anything else is ignored, as in the reference.
     /// </summary>
     public static int? LogprobCount(ref MessagePackReader reader)
     {

@@ -1,7 +1,7 @@
 namespace Dynamo.Vllm.Protocol.Requests;
 
-/// <summary>What the client asked of the sampler; null means the model's default. Types are checked, ranges are the engine's to
-/// check.</summary>
+/// <summary>What the client asked of the sampler; null means the model's
+/// default. Types are checked, ranges are the engine's to check.</summary>
 /// <remarks>llm.md, 2.2, with the overlay of <c>extra_args.sampling_options</c> already applied.</remarks>
 public sealed class SamplingOptions
 {

@@ -1,7 +1,7 @@
 namespace Dynamo.Vllm.Python.Interpreter;
 
-/// <summary>The first Python that runs: makes the guest's modules importable, keeps signals ours, and turns every end into a
-/// value.</summary>
+/// <summary>The first Python that runs: makes the guest's modules importable,
+/// keeps signals ours, and turns every end into a value.</summary>
 internal static class Bootstrap
 {
     public const string ModuleName = "_dynamo_bootstrap";

@@ -2,8 +2,8 @@ using System.Buffers;
 
 namespace Dynamo.Vllm.Python.Interpreter;
 
-/// <summary>The border as the guest sees it. Both calls come from the Python thread, which holds the interpreter lock: copy and
-/// leave.</summary>
+/// <summary>The border as the guest sees it. Both calls come from the Python
+/// thread, which holds the interpreter lock: copy and leave.</summary>
 internal interface IGuestPort
 {
     /// <summary>Readable when messages wait.</summary>

@@ -6,8 +6,8 @@ namespace Dynamo.Vllm.Python.Interpreter;
 
 /// <summary>CPython as a guest: one thread of its own, a mailbox into it, batches out of it.</summary>
 /// <remarks>
-/// One per process, since CPython can be started once. Members are thread-safe; none of them takes the interpreter lock or waits for
-/// Python.
+/// One per process, since CPython can be started once. Members are
+/// thread-safe; none of them takes the interpreter lock or waits for Python.
 /// </remarks>
 public sealed class PythonHost : IGuestPort, IDisposable
 {

@@ -5,8 +5,7 @@ namespace Dynamo.Vllm.Python.Locating;
 /// <summary>Finds the interpreter to embed and proves that its library is the same build.</summary>
 /// <remarks>
 /// Order: the chosen interpreter or virtual environment, <c>VIRTUAL_ENV</c>, then the first usable of <c>python3</c> and <c>python3.N</c>
-/// on PATH.
-/// A chosen one that does not work is an error; one found on PATH is passed over. Thread-safe: holds no state.
+/// on PATH. A chosen one that does not work is an error; one found on PATH is passed over. Thread-safe: holds no state.
 /// </remarks>
 public static class PythonLocator
 {

@@ -54,8 +54,8 @@ internal sealed unsafe class NativeBinding : IPythonBinding
                 throw new InvalidOperationException("layout of PyConfig is not the known one; this Python version is not supported");
             }
 
-            // Signals are the host's. The arguments make sys.executable the real interpreter, which spawned children run; -u keeps output
-            // unbuffered.
+            // Signals are the host's. The arguments make sys.executable the real
+            // interpreter, which spawned children run; -u keeps output unbuffered.
             config[InstallSignalHandlersIndex] = 0;
             SetArguments(config, [installation.Executable, "-u", "-c", "pass"]);
             _python.InitializeFromConfig(config).Check("initialize");

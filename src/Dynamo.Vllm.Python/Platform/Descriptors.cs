@@ -12,9 +12,8 @@ public static class Descriptors
     /// <summary>Makes sure that the three standard descriptors were open when this process started, by starting it again if not.</summary>
     /// <remarks>
     /// The runtime's own files have taken the numbers of those that were closed (<c>2&gt;&amp;-</c>), and native code and Python would
-    /// write their
-    /// messages into these. Nothing can be moved under a running runtime, but the same program can be executed again in this process.
-    /// An inherited descriptor never carries the close-on-exec flag, and what the runtime opens always does.
+    /// write their messages into these. Nothing can be moved under a running runtime, but the same program can be executed again in this
+    /// process. An inherited descriptor never carries the close-on-exec flag, and what the runtime opens always does.
     /// </remarks>
     public static void RequireStandard()
     {
@@ -51,12 +50,12 @@ public static class Descriptors
     /// <summary>Makes the number mean what the other one means. Children inherit it.</summary>
     public static void Replace(int descriptor, SafeHandle by) => _ = NativeLibc.Dup2((int)by.DangerousGetHandle(), descriptor);
 
-    /// <summary>Makes writes to a pipe or terminal fail when it is full instead of waiting, for this process and its children
-    /// alone.</summary>
-    /// <returns>False where that is not possible: a socket, or a pipe of another user. A file never waits for a reader and is left as it
-    /// is.</returns>
-    /// <remarks>Opened anew: the flag belongs to the open file, which the parent shares. What has a position would start again at its
-    /// beginning.</remarks>
+    /// <summary>Makes writes to a pipe or terminal fail when it is full
+    /// instead of waiting, for this process and its children alone.</summary>
+    /// <returns>False where that is not possible: a socket, or a pipe of another
+    /// user. A file never waits for a reader and is left as it is.</returns>
+    /// <remarks>Opened anew: the flag belongs to the open file, which the parent
+    /// shares. What has a position would start again at its beginning.</remarks>
     public static bool TryMakeNonBlocking(int descriptor)
     {
         if (NativeLibc.Seek(descriptor, 0, NativeLibc.SeekCurrent) >= 0)

@@ -9,8 +9,8 @@ public static class DiagnosticFiles
     /// cref="ProcessEnvironment.ExitImmediately"/>).</summary>
     public static void Remove()
     {
-        // Both names end in the process id and, since ids come again, the start time, field 22 of its stat line; the name in it may hold
-        // anything.
+        // Both names end in the process id and, since ids come again, the start
+        // time, field 22 of its stat line; the name in it may hold anything.
         var stat = File.ReadAllText("/proc/self/stat");
         var key = $"{Environment.ProcessId.ToString(CultureInfo.InvariantCulture)}-{stat[(stat.LastIndexOf(')') + 2)..].Split(' ')[19]}";
         foreach (

@@ -16,9 +16,9 @@ public static class Signals
 
     /// <summary>Lets the signals that ask for a stop reach this process, also when whoever started it ignored them.</summary>
     /// <remarks>
-    /// A shell without job control starts what ends in <c>&amp;</c> with SIGINT ignored, and .NET leaves an ignored signal alone, so that
-    /// the worker
-    /// would never hear of it. Before anything registers for a signal. SIGHUP stays as it is: to ignore it is what <c>nohup</c> is for.
+    /// A shell without job control starts what ends in <c>&amp;</c> with SIGINT ignored, and .NET
+    /// leaves an ignored signal alone, so that the worker would never hear of it. Before anything
+    /// registers for a signal. SIGHUP stays as it is: to ignore it is what <c>nohup</c> is for.
     /// </remarks>
     public static void AcceptStopRequests()
     {
@@ -31,8 +31,8 @@ public static class Signals
         }
     }
 
-    /// <summary>Calls back on each SIGHUP, which then does not end the process; null where whoever started it wants SIGHUP
-    /// ignored.</summary>
+    /// <summary>Calls back on each SIGHUP, which then does not end the
+    /// process; null where whoever started it wants SIGHUP ignored.</summary>
     public static IDisposable? OnHangup(Action hangup) =>
         IsIgnored(Hangup)
             ? null

@@ -132,8 +132,8 @@ internal sealed partial class HubAdapters
         }
     }
 
-    /// <summary>The token is for the hub, which sends its small files from another path of its own, not for the store of large
-    /// ones.</summary>
+    /// <summary>The token is for the hub, which sends its small files from
+    /// another path of its own, not for the store of large ones.</summary>
     private async Task<HttpResponseMessage> SendAsync(Uri address, CancellationToken cancellationToken)
     {
         using var request = new HttpRequestMessage(HttpMethod.Get, address);

@@ -9,8 +9,8 @@ public static class FileDirectoryReader
     /// <summary>TCP addresses of the instances that serve <paramref name="endpoint"/>.</summary>
     public static IReadOnlyList<string> FindTcp(string root, string endpoint) => Find(root, endpoint, "tcp");
 
-    /// <summary>Addresses on the request plane <c>tcp</c> or <c>nats_tcp</c> of the instances that serve <paramref
-    /// name="endpoint"/>.</summary>
+    /// <summary>Addresses on the request plane <c>tcp</c> or <c>nats_tcp</c>
+    /// of the instances that serve <paramref name="endpoint"/>.</summary>
     public static IReadOnlyList<string> Find(string root, string endpoint, string transport)
     {
         var folder = Path.Combine(root, "v1", "instances");

@@ -152,8 +152,8 @@ public sealed partial class FileDiscovery : IDiscovery
         await _keepingAlive.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
-    /// <summary>Before a model is loaded: a disk that is full or read-only may still have the folder. The name is one that peers do not
-    /// look at.</summary>
+    /// <summary>Before a model is loaded: a disk that is full or read-only may
+    /// still have the folder. The name is one that peers do not look at.</summary>
     private void Probe()
     {
         using var probe = new FileStream(

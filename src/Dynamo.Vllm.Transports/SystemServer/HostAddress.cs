@@ -7,8 +7,8 @@ namespace Dynamo.Vllm.Transports.SystemServer;
 internal static class HostAddress
 {
     /// <param name="host">An IP literal, in brackets or not, or a name.</param>
-    /// <returns>The first of its addresses that this host has: a container may know <c>localhost</c> as <c>::1</c> and have no
-    /// IPv6.</returns>
+    /// <returns>The first of its addresses that this host has: a container
+    /// may know <c>localhost</c> as <c>::1</c> and have no IPv6.</returns>
     /// <exception cref="IOException">The name leads nowhere, or to other hosts.</exception>
     public static async Task<IPAddress> ResolveAsync(string host, CancellationToken cancellationToken)
     {

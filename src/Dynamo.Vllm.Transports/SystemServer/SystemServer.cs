@@ -18,8 +18,8 @@ using Microsoft.Extensions.Logging;
 
 namespace Dynamo.Vllm.Transports.SystemServer;
 
-/// <summary>Health, metrics, model files and control calls over HTTP (runtime.md, 4). Lives on .NET alone: a busy interpreter cannot delay
-/// a probe.</summary>
+/// <summary>Health, metrics, model files and control calls over HTTP (runtime.md,
+/// 4). Lives on .NET alone: a busy interpreter cannot delay a probe.</summary>
 public sealed partial class SystemServer : IAsyncDisposable
 {
     /// <summary>A control call carries names and numbers, at most a list of tensors' names.</summary>
@@ -134,9 +134,8 @@ public sealed partial class SystemServer : IAsyncDisposable
     }
 
     /// <summary>
-    /// One probe of our own: the libraries of the whole path are loaded from files, and once the process has no descriptor left, what
-    /// could not
-    /// be loaded is missing for good, and the listener with it.
+    /// One probe of our own: the libraries of the whole path are loaded from files, and once the process has no descriptor left, what could
+    /// not be loaded is missing for good, and the listener with it.
     /// </summary>
     private async Task WarmUpAsync(CancellationToken cancellationToken)
     {

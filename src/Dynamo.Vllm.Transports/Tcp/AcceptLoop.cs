@@ -9,8 +9,8 @@ internal static class AcceptLoop
     private static readonly TimeSpan FaultPause = TimeSpan.FromMilliseconds(100);
 
     /// <param name="listener">Listening.</param>
-    /// <param name="accepted">Takes each connection and must not block; a <see cref="SocketException"/> of it counts as a failed
-    /// accept.</param>
+    /// <param name="accepted">Takes each connection and must not block; a
+    /// <see cref="SocketException"/> of it counts as a failed accept.</param>
     /// <param name="failed">Told the problem of each failed accept.</param>
     /// <param name="time">For the pause.</param>
     /// <param name="cancellationToken">Ends the loop, as closing the listener does.</param>

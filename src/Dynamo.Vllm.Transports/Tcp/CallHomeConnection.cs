@@ -9,12 +9,10 @@ namespace Dynamo.Vllm.Transports.Tcp;
 
 /// <summary>The socket on which one request is answered, and a second one if the first breaks early.</summary>
 /// <remarks>
-/// A caller whose connection breaks within the handshake does not know whose it was and waits for ever (request-plane.md, 8). So while
-/// little
-/// was said it is kept, and a connection that breaks without a word from the caller is opened once more and all is said again. A caller
-/// that
-/// knew the first one turns the second away, since it expects that subject no more: nothing is heard twice.
-/// One writer; one listener beside it.
+/// A caller whose connection breaks within the handshake does not know whose it was and waits for ever
+/// (request-plane.md, 8). So while little was said it is kept, and a connection that breaks without a word from
+/// the caller is opened once more and all is said again. A caller that knew the first one turns the second
+/// away, since it expects that subject no more: nothing is heard twice. One writer; one listener beside it.
 /// </remarks>
 internal sealed class CallHomeConnection : IAsyncDisposable
 {
@@ -223,8 +221,8 @@ internal sealed class CallHomeConnection : IAsyncDisposable
         return frame.AsSpan().SequenceEqual("\"stop\""u8) ? CancellationCause.Stop : CancellationCause.Kill;
     }
 
-    /// <summary>Every way in which a socket of ours says that it has ended, our own closing included. Anything else is a bug and goes
-    /// up.</summary>
+    /// <summary>Every way in which a socket of ours says that it has ended,
+    /// our own closing included. Anything else is a bug and goes up.</summary>
     private static bool IsBroken(Exception exception) =>
         exception is IOException or SocketException or ObjectDisposedException or OperationCanceledException;
 }

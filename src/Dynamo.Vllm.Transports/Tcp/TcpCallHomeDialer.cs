@@ -44,8 +44,8 @@ public sealed partial class TcpCallHomeDialer : ICallHomeDialer
             }
             catch (Exception exception) when (exception is SocketException or IOException && wait < RetryWaitMax)
             {
-                // The caller waits for ever for a connection that never comes, so a burst that ran out of ports or backlog is worth a few
-                // tries.
+                // The caller waits for ever for a connection that never comes, so
+                // a burst that ran out of ports or backlog is worth a few tries.
                 await Task.Delay(wait, _time, limit.Token).ConfigureAwait(false);
             }
         }

@@ -6,8 +6,7 @@ namespace Dynamo.Vllm.Transports.Zmq;
 /// <summary>Subscribes to the engine's ZeroMQ publisher.</summary>
 /// <remarks>
 /// Every topic is subscribed to, whatever topic the engine is configured with, as the reference does. While the sink is busy nothing is
-/// read, so
-/// the socket's buffers fill, then the engine's own queue, and what that drops shows as a hole in its sequence. kv-and-load.md, 2.
+/// read, so the socket's buffers fill, then the engine's own queue, and what that drops shows as a hole in its sequence. kv-and-load.md, 2.
 /// </remarks>
 public sealed class ZmqEventFeed : IEngineEventFeed
 {

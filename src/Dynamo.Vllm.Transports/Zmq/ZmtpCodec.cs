@@ -10,9 +10,8 @@ namespace Dynamo.Vllm.Transports.Zmq;
 /// greeting = ff 00*8 7f, 03 minor, mechanism[20], as-server, 00*31          64 bytes
 /// frame    = flags, length: u8 or u64be, body         flags: 1 more frames follow, 2 long length, 4 command
 /// READY    = 05 "READY" ( len8 name, len32be value )*
-/// </code>
-/// We announce 3.0, so that 3.1 peers subscribe with messages; their SUBSCRIBE and PING commands are understood all the same. RFC 23 and
-/// 37.
+/// </code> We announce 3.0, so that 3.1 peers subscribe with messages; their
+/// SUBSCRIBE and PING commands are understood all the same. RFC 23 and 37.
 /// </remarks>
 internal static class ZmtpCodec
 {
@@ -134,8 +133,8 @@ internal static class ZmtpCodec
     }
 
     /// <summary>Takes one frame off the front of the buffer. False: it is not complete.</summary>
-    /// <exception cref="ProtocolException">The frame is longer than <paramref name="bytesMax"/>; nothing of that size was
-    /// allocated.</exception>
+    /// <exception cref="ProtocolException">The frame is longer than <paramref
+    /// name="bytesMax"/>; nothing of that size was allocated.</exception>
     public static bool TryReadFrame(ref ReadOnlySequence<byte> buffer, int bytesMax, out byte flags, out ReadOnlySequence<byte> body)
     {
         flags = 0;

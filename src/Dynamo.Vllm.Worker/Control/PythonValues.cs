@@ -5,8 +5,8 @@ using Dynamo.Vllm.Core;
 
 namespace Dynamo.Vllm.Worker.Control;
 
-/// <summary>What Python makes of a JSON value: the reference's control calls take a member of any type and show it in their
-/// answers.</summary>
+/// <summary>What Python makes of a JSON value: the reference's control
+/// calls take a member of any type and show it in their answers.</summary>
 internal static class PythonValues
 {
     /// <summary>As <c>str()</c> shows it.</summary>

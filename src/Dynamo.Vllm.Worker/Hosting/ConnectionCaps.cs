@@ -14,8 +14,8 @@ internal sealed record ConnectionCaps(ConnectionCap Requests, ConnectionCap Stat
     private const int RequestsMax = 16_384;
     private const int StatusMax = 1_024;
 
-    /// <summary>Half of what is left for callers, an eighth for probes and scrapes; the rest for the connections that carry
-    /// answers.</summary>
+    /// <summary>Half of what is left for callers, an eighth for probes and
+    /// scrapes; the rest for the connections that carry answers.</summary>
     /// <param name="descriptors">At least <see cref="DescriptorLimit.Min"/>.</param>
     /// <param name="time">For the pace of log lines.</param>
     /// <param name="logger">Told at the bounds.</param>

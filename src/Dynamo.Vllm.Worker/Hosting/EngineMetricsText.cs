@@ -5,10 +5,9 @@ namespace Dynamo.Vllm.Worker.Hosting;
 
 /// <summary>The engine's Prometheus text with our labels, from a snapshot that never keeps a scrape waiting.</summary>
 /// <remarks>
-/// Each scrape asks the interpreter for a fresh text and takes what is there after a short wait: a busy interpreter makes the numbers
-/// older, not the
-/// scrape slower. At most one question is under way. The first text is read before the worker is ready, so that no scrape finds the series
-/// missing.
+/// Each scrape asks the interpreter for a fresh text and takes what is there after a short wait: a
+/// busy interpreter makes the numbers older, not the scrape slower. At most one question is under way.
+/// The first text is read before the worker is ready, so that no scrape finds the series missing.
 /// </remarks>
 internal sealed class EngineMetricsText
 {
@@ -31,8 +30,8 @@ internal sealed class EngineMetricsText
         _labels = [.. labels];
     }
 
-    /// <summary>Waits for a first text, but not longer than a start may: scrapes after that wait for it as they do for later
-    /// ones.</summary>
+    /// <summary>Waits for a first text, but not longer than a start may:
+    /// scrapes after that wait for it as they do for later ones.</summary>
     public async Task ReadFirstAsync(CancellationToken cancellationToken) =>
         await Task.WhenAny(Refresh(), Task.Delay(FirstWaitLimit, cancellationToken)).ConfigureAwait(false);
 

@@ -3,8 +3,8 @@ using Prometheus;
 
 namespace Dynamo.Vllm.Worker.Hosting;
 
-/// <summary>The .NET half of the process: its memory (what the engine and Python hold is the rest of the resident set), and its
-/// output.</summary>
+/// <summary>The .NET half of the process: its memory (what the engine and
+/// Python hold is the rest of the resident set), and its output.</summary>
 internal static class HostMetrics
 {
     public static void AddTo(CollectorRegistry registry, StandardOutputs outputs, ConnectionCaps connections)

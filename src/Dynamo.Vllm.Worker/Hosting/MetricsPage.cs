@@ -5,8 +5,8 @@ using Prometheus;
 
 namespace Dynamo.Vllm.Worker.Hosting;
 
-/// <summary>The text of <c>/metrics</c>, from whatever parts are up. Never waits for the interpreter longer than <see
-/// cref="EngineMetricsText"/> does.</summary>
+/// <summary>The text of <c>/metrics</c>, from whatever parts are up. Never waits
+/// for the interpreter longer than <see cref="EngineMetricsText"/> does.</summary>
 internal sealed class MetricsPage
 {
     private readonly HealthState _health;

@@ -56,8 +56,8 @@ internal sealed partial class ModelCardSource
         return ModelCardFactory.Create(configuration, engine, files, topology, []);
     }
 
-    /// <summary>The cards of LoRA adapters: of the same files, but that the operator's chat template is not theirs, as in the
-    /// reference.</summary>
+    /// <summary>The cards of LoRA adapters: of the same files, but that the
+    /// operator's chat template is not theirs, as in the reference.</summary>
     public AdapterCards CreateAdapterCards(
         ResolvedConfiguration configuration,
         EngineDescription engine,

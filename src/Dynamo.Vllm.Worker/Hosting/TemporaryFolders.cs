@@ -7,8 +7,8 @@ internal static class TemporaryFolders
 {
     private static readonly string[] Variables = ["TMPDIR", "TEMP", "TMP"];
 
-    /// <summary>Creates one where Python, too, puts such files: in the first place that takes a file, so that a missing, full or read-only
-    /// TMPDIR is passed over.</summary>
+    /// <summary>Creates one where Python, too, puts such files: in the first place that
+    /// takes a file, so that a missing, full or read-only TMPDIR is passed over.</summary>
     /// <exception cref="ConfigurationException">None does.</exception>
     public static string Create(string prefix, IReadOnlyDictionary<string, string> environment)
     {

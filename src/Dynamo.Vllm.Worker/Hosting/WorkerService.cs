@@ -6,12 +6,11 @@ using Microsoft.Extensions.Hosting;
 
 namespace Dynamo.Vllm.Worker.Hosting;
 
-/// <summary>The worker's life as the host sees it: <see cref="StageSequence"/> up, and down for whatever reason (docs/operations.md, "Life
-/// of a worker").</summary>
+/// <summary>The worker's life as the host sees it: <see cref="StageSequence"/> up,
+/// and down for whatever reason (docs/operations.md, "Life of a worker").</summary>
 /// <remarks>
 /// A stop during the start ends it at once: nothing is registered any more, and the engine's processes are killed. A second signal changes
-/// nothing.
-/// The only hosted service, so that no order depends on registration.
+/// nothing. The only hosted service, so that no order depends on registration.
 /// </remarks>
 internal sealed partial class WorkerService : IHostedService
 {

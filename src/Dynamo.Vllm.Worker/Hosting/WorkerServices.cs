@@ -12,8 +12,8 @@ namespace Dynamo.Vllm.Worker.Hosting;
 /// <summary>The worker as services of a host.</summary>
 internal static class WorkerServices
 {
-    /// <summary>Adds everything that serves one engine to one Dynamo deployment. The order of the stages is the order of the worker's
-    /// life.</summary>
+    /// <summary>Adds everything that serves one engine to one Dynamo deployment.
+    /// The order of the stages is the order of the worker's life.</summary>
     /// <remarks>The host brings <see cref="StandardOutputs"/> and logging.</remarks>
     public static IServiceCollection AddDynamoWorker(this IServiceCollection services, WorkerSettings settings)
     {

@@ -5,8 +5,8 @@ using Microsoft.Extensions.Logging.Console;
 
 namespace Dynamo.Vllm.Worker.Logging;
 
-/// <summary>Log lines on stderr in one of the reference's two forms (behaviour.md, 11). Formatted by the caller, written by another
-/// thread: no log call waits.</summary>
+/// <summary>Log lines on stderr in one of the reference's two forms (behaviour.md, 11).
+/// Formatted by the caller, written by another thread: no log call waits.</summary>
 internal sealed partial class DynamoLoggerProvider : ILoggerProvider
 {
     private readonly ConcurrentDictionary<string, DynamoLogger> _loggers = new();

@@ -3,14 +3,14 @@ using System.Text;
 
 namespace Dynamo.Vllm.Worker.Logging;
 
-/// <summary>Text from outside in a readable log line: whatever it holds, it can be neither a line of its own nor a command to a
-/// terminal.</summary>
+/// <summary>Text from outside in a readable log line: whatever it holds, it
+/// can be neither a line of its own nor a command to a terminal.</summary>
 internal static class LogText
 {
     private const string Continuation = "\n    ";
 
-    /// <summary>Line breaks start a continuation line, which is indented as no log line is; other control characters are spelled
-    /// out.</summary>
+    /// <summary>Line breaks start a continuation line, which is indented as
+    /// no log line is; other control characters are spelled out.</summary>
     public static void AppendTo(StringBuilder line, ReadOnlySpan<char> text)
     {
         while (true)

@@ -4,8 +4,8 @@ using Dynamo.Vllm.Python;
 
 namespace Dynamo.Vllm.Worker.Logging;
 
-/// <summary>A pipe that is always read: who writes to it never waits longer than for this thread, and what is read goes to a writer that
-/// drops.</summary>
+/// <summary>A pipe that is always read: who writes to it never waits longer than
+/// for this thread, and what is read goes to a writer that drops.</summary>
 internal sealed class OutputPump
 {
     private const int ReadBytesMax = 64 * 1024;

@@ -1,9 +1,9 @@
 namespace Dynamo.Vllm.Worker.Logging;
 
-/// <summary>Text on its way to a reader that may be slow, stuck or gone: a bounded queue, and a thread of its own that alone waits for the
-/// reader.</summary>
-/// <remarks>Members are thread-safe and never wait, except <see cref="Flush"/>. A full queue drops what comes and counts its lines; the
-/// next text that fits says how many.</remarks>
+/// <summary>Text on its way to a reader that may be slow, stuck or gone: a bounded
+/// queue, and a thread of its own that alone waits for the reader.</summary>
+/// <remarks>Members are thread-safe and never wait, except <see cref="Flush"/>. A full queue
+/// drops what comes and counts its lines; the next text that fits says how many.</remarks>
 internal sealed class OutputWriter : IDisposable
 {
     /// <summary>Some 15,000 lines: more than a start writes at once while its reader is slow, less than anybody misses as memory.</summary>

@@ -5,8 +5,8 @@ using Microsoft.Extensions.Logging.Console;
 
 namespace Dynamo.Vllm.Worker.Logging;
 
-/// <summary>The reference's readable line: time in UTC with microseconds, level, target, message; an exception in the lines behind
-/// it.</summary>
+/// <summary>The reference's readable line: time in UTC with microseconds,
+/// level, target, message; an exception in the lines behind it.</summary>
 internal sealed class ReadableFormatter : ConsoleFormatter
 {
     /// <summary>The reference's time stamp, also in JSON lines.</summary>

@@ -4,12 +4,11 @@ using Dynamo.Vllm.Python;
 
 namespace Dynamo.Vllm.Worker.Logging;
 
-/// <summary>stdout and stderr of this process and of the engine's, so that a reader who stops reading stops none of them
-/// (docs/threading.md, "Output").</summary>
+/// <summary>stdout and stderr of this process and of the engine's, so that a reader
+/// who stops reading stops none of them (docs/threading.md, "Output").</summary>
 /// <remarks>
 /// Descriptor 1 and <see cref="ErrorDescriptor"/> become pipes that are always read. Descriptor 2 stays the real one, since the last words
-/// of a
-/// crash would be lost in a pipe whose reader dies with them; where the system allows it, writing to it fails instead of waiting.
+/// of a crash would be lost in a pipe whose reader dies with them; where the system allows it, writing to it fails instead of waiting.
 /// </remarks>
 internal sealed class StandardOutputs : IDisposable
 {

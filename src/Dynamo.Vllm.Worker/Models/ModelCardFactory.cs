@@ -34,8 +34,8 @@ internal static class ModelCardFactory
         };
     }
 
-    /// <summary>The card of an adapter: the base model's place and role, and of its settings what the reference gives to
-    /// adapters.</summary>
+    /// <summary>The card of an adapter: the base model's place and role,
+    /// and of its settings what the reference gives to adapters.</summary>
     /// <param name="configuration">Settings.</param>
     /// <param name="engine">The running engine.</param>
     /// <param name="files">Of the base model, without the operator's chat template.</param>

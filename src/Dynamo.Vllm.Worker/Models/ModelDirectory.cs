@@ -24,8 +24,8 @@ internal static class ModelDirectory
     /// <summary>No metadata is that large: it is weights with another ending, and hashing it would hold the start for minutes.</summary>
     private const long SiblingBytesMax = 1L << 30;
 
-    /// <summary>Says what is wrong before minutes are spent on an engine that could not be registered: all that the card needs is
-    /// read.</summary>
+    /// <summary>Says what is wrong before minutes are spent on an engine that
+    /// could not be registered: all that the card needs is read.</summary>
     /// <exception cref="ConfigurationException">It is no folder of a model, or a file of it cannot be used.</exception>
     public static void Require(string folder, string? customTemplate) => _ = Read(folder, customTemplate, withSiblings: false);
 

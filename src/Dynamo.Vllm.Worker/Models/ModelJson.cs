@@ -4,8 +4,8 @@ using Dynamo.Vllm.Worker.CommandLine;
 
 namespace Dynamo.Vllm.Worker.Models;
 
-/// <summary>JSON as Python writes and reads it: with <c>NaN</c>, <c>Infinity</c> and <c>-Infinity</c>, which models on the hub do
-/// contain.</summary>
+/// <summary>JSON as Python writes and reads it: with <c>NaN</c>, <c>Infinity</c>
+/// and <c>-Infinity</c>, which models on the hub do contain.</summary>
 internal static class ModelJson
 {
     private static readonly string[] NotNumbers = ["-Infinity", "Infinity", "NaN"];

@@ -6,8 +6,8 @@ using Dynamo.Vllm.Worker.Hosting;
 
 namespace Dynamo.Vllm.Worker.Stages;
 
-/// <summary>LoRA adapters can be managed: with <c>--enable-lora</c> by endpoints and control calls, with <c>DYN_LORA_ENABLED</c> over
-/// HTTP.</summary>
+/// <summary>LoRA adapters can be managed: with <c>--enable-lora</c> by endpoints
+/// and control calls, with <c>DYN_LORA_ENABLED</c> over HTTP.</summary>
 /// <remarks>Their cards go with the endpoints, in <see cref="RegistrationStage"/>; the engine forgets them with itself.</remarks>
 internal sealed class AdaptersStage : IStage
 {

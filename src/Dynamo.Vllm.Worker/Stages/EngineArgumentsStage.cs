@@ -9,8 +9,8 @@ using Dynamo.Vllm.Worker.Models;
 
 namespace Dynamo.Vllm.Worker.Stages;
 
-/// <summary>The interpreter runs, vLLM has read its options, and the configuration is complete: mistakes end here, before any other is
-/// waited for.</summary>
+/// <summary>The interpreter runs, vLLM has read its options, and the configuration
+/// is complete: mistakes end here, before any other is waited for.</summary>
 internal sealed partial class EngineArgumentsStage : IStage
 {
     private readonly WorkerSettings _settings;
@@ -84,9 +84,8 @@ internal sealed partial class EngineArgumentsStage : IStage
     }
 
     /// <summary>
-    /// The interpreter ends with the engine (<see cref="EngineStage"/>), or with the process where there was none; what vLLM may have
-    /// started
-    /// while it read its options, here.
+    /// The interpreter ends with the engine (<see cref="EngineStage"/>), or with the process
+    /// where there was none; what vLLM may have started while it read its options, here.
     /// </summary>
     public Task DownAsync(StopCause cause)
     {

@@ -102,8 +102,7 @@ internal sealed partial class EngineStage : IStage
         if (PythonEnvironment.NamedMetricsFolder(_settings) is null)
         {
             // Only now, when the metrics library is loaded: it then keeps this process's values in memory, with their _created series, as
-            // in the
-            // reference, while the engine's processes write theirs to files.
+            // in the reference, while the engine's processes write theirs to files.
             _metricsFolder = TemporaryFolders.Create("vllm_prometheus_", _settings.Environment);
             environment[PythonEnvironment.MetricsFolder] = _metricsFolder;
         }

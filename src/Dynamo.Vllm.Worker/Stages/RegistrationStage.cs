@@ -12,11 +12,11 @@ using Dynamo.Vllm.Worker.Models;
 
 namespace Dynamo.Vllm.Worker.Stages;
 
-/// <summary>Frontends and routers see the worker: first its model card, then its endpoints. Down, it is withdrawn, and what runs may
-/// finish.</summary>
+/// <summary>Frontends and routers see the worker: first its model card, then
+/// its endpoints. Down, it is withdrawn, and what runs may finish.</summary>
 /// <remarks>
-/// Down: 1. withdraw; 2. grace period, requests that still arrive are served; 3. close intake; 4. drain; 5. wait for hand-overs to be
-/// pulled;
+/// Down: 1. withdraw; 2. grace period, requests that still arrive are
+/// served; 3. close intake; 4. drain; 5. wait for hand-overs to be pulled;
 /// 6. abort the rest with an error that lets it migrate. After a fatal fault nothing can finish: 1, 3, then every request gets its error.
 /// </remarks>
 internal sealed partial class RegistrationStage : IStage
@@ -132,8 +132,8 @@ internal sealed partial class RegistrationStage : IStage
         }
     }
 
-    /// <param name="leaving">When the stop began: the grace counts from there, as the withdrawal may have waited for a store that is
-    /// away.</param>
+    /// <param name="leaving">When the stop began: the grace counts from there,
+    /// as the withdrawal may have waited for a store that is away.</param>
     private async Task DrainAsync(long leaving)
     {
         var grace = _settings.Runtime.Shutdown.GracePeriod - _time.GetElapsedTime(leaving);

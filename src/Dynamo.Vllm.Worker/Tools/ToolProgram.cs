@@ -2,8 +2,8 @@ using System.CommandLine;
 
 namespace Dynamo.Vllm.Worker.Tools;
 
-/// <summary>The tools beside the worker: <c>demo</c>, <c>call</c>, <c>doctor</c>. The worker's own options keep argparse's rules and are
-/// not here.</summary>
+/// <summary>The tools beside the worker: <c>demo</c>, <c>call</c>, <c>doctor</c>.
+/// The worker's own options keep argparse's rules and are not here.</summary>
 internal static class ToolProgram
 {
     private static readonly string[] Names = ["demo", "call", "doctor"];

@@ -5,8 +5,8 @@ using Dynamo.Vllm.Transports.Adapters;
 
 namespace Dynamo.Vllm.IntegrationTests.Adapters;
 
-/// <summary>Adapters from a folder, from a hub and from an object store, over real sockets. Texts are the official worker's where it has
-/// one.</summary>
+/// <summary>Adapters from a folder, from a hub and from an object store, over
+/// real sockets. Texts are the official worker's where it has one.</summary>
 public sealed class AdapterSourcesTests : IAsyncLifetime
 {
     private readonly TemporaryFolder _folder = new();

@@ -16,8 +16,8 @@ namespace Dynamo.Vllm.IntegrationTests.KvEvents;
 
 using Dynamo.Vllm.Testing;
 
-/// <summary>The official worker on the real engine, with a relay of ours as a second subscriber of that engine. Takes a minute: opt
-/// in.</summary>
+/// <summary>The official worker on the real engine, with a relay of ours as
+/// a second subscriber of that engine. Takes a minute: opt in.</summary>
 public sealed class RealEngineTests
 {
     [RealEngineFact]

@@ -9,8 +9,8 @@ using NATS.Client.Core;
 
 namespace Dynamo.Vllm.IntegrationTests.Nats;
 
-/// <summary>The NATS request plane when the network between worker and server misbehaves. The caller reaches the server
-/// undisturbed.</summary>
+/// <summary>The NATS request plane when the network between worker and
+/// server misbehaves. The caller reaches the server undisturbed.</summary>
 public sealed class NatsFaultTests : IAsyncLifetime
 {
     private const int Disconnected = 3503;

@@ -9,8 +9,8 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Dynamo.Vllm.IntegrationTests.Zmq;
 
-/// <summary>Both ends of ours, each against real libzmq, when the connection between them breaks anywhere in the handshake or after
-/// it.</summary>
+/// <summary>Both ends of ours, each against real libzmq, when the connection
+/// between them breaks anywhere in the handshake or after it.</summary>
 public sealed class ZmqFaultTests
 {
     private static readonly EventTopic Topic = new(
@@ -19,8 +19,8 @@ public sealed class ZmqFaultTests
         new PublisherId(0x0b381e5ca70c28)
     );
 
-    /// <summary>The greeting is 64 bytes, READY some 27; behind it is the subscription or the first message. A byte of the greeting may
-    /// also be wrong.</summary>
+    /// <summary>The greeting is 64 bytes, READY some 27; behind it is the subscription
+    /// or the first message. A byte of the greeting may also be wrong.</summary>
     private static readonly FaultPlan[] Plans =
     [
         .. new[] { 0, 1, 9, 10, 11, 12, 32, 63, 64, 65, 80, 91, 95, 120 }.Select(position => new FaultPlan

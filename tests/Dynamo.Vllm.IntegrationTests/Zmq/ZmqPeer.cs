@@ -60,8 +60,8 @@ internal sealed class ZmqPeer : IAsyncDisposable
         await _process.StandardInput.FlushAsync();
     }
 
-    /// <summary>Publishers do not tell when they have taken a subscription, so it is sent again until something arrives (against style
-    /// T2).</summary>
+    /// <summary>Publishers do not tell when they have taken a subscription, so
+    /// it is sent again until something arrives (against style T2).</summary>
     public static async Task ArrivesAsync(Task arrived, Func<Task> send, string circumstances)
     {
         using var limit = new CancellationTokenSource(ArrivalLimit);

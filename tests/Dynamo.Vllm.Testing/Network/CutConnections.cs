@@ -3,8 +3,8 @@ using Dynamo.Vllm.Transports.Tcp;
 
 namespace Dynamo.Vllm.Testing.Network;
 
-/// <summary>Plain connections of which some that we open end after some bytes: both ends see the end, nobody sees an error before
-/// it.</summary>
+/// <summary>Plain connections of which some that we open end after some
+/// bytes: both ends see the end, nobody sees an error before it.</summary>
 public sealed class CutConnections : IConnectionSecurity
 {
     private int _left;

@@ -1,7 +1,7 @@
 namespace Dynamo.Vllm.Core.Health.Stalls;
 
-/// <summary>Whether the engine stands still because a control call makes it: a sleep, a profile, new weights, an adapter.
-/// Thread-safe.</summary>
+/// <summary>Whether the engine stands still because a control call makes
+/// it: a sleep, a profile, new weights, an adapter. Thread-safe.</summary>
 public sealed class ExpectedSilence
 {
     private int _expected;

@@ -2,8 +2,8 @@ using Dynamo.Vllm.Core.Engines;
 
 namespace Dynamo.Vllm.Core.Health.Stalls;
 
-/// <summary>Asks the engine process, and the interpreter before it, whether they are there. At most one question each is open. One
-/// caller.</summary>
+/// <summary>Asks the engine process, and the interpreter before it, whether
+/// they are there. At most one question each is open. One caller.</summary>
 internal sealed class SignsOfLife(IEngine engine)
 {
     private Task? _engineAnswer;

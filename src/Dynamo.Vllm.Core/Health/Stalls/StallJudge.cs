@@ -2,17 +2,17 @@ using System.Globalization;
 
 namespace Dynamo.Vllm.Core.Health.Stalls;
 
-/// <summary>Decides from a row of observations how silent an engine is and what kind of silence it is. No clock, no I/O; one
-/// caller.</summary>
+/// <summary>Decides from a row of observations how silent an engine is and
+/// what kind of silence it is. No clock, no I/O; one caller.</summary>
 /// <remarks>
-/// Three sums grow while nothing is heard: the silence itself; the part of it in which the engine was frozen without a break; and the part
-/// in which it
-/// computed with no excuse. Each has limits of its own, the strictest one that is passed decides, and a sign of life clears all three.
+/// Three sums grow while nothing is heard: the silence itself; the part of it in which the engine
+/// was frozen without a break; and the part in which it computed with no excuse. Each has limits
+/// of its own, the strictest one that is passed decides, and a sign of life clears all three.
 /// </remarks>
 public sealed class StallJudge
 {
-    /// <summary>An engine process that waits for events uses less than a thousandth of a core; one that is starved still gets more than
-    /// this.</summary>
+    /// <summary>An engine process that waits for events uses less than a thousandth
+    /// of a core; one that is starved still gets more than this.</summary>
     private const double IdleShare = 0.005;
 
     /// <summary>Compilers that get less than this are not what the engine waits for.</summary>

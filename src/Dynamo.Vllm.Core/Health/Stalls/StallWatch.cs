@@ -8,13 +8,11 @@ namespace Dynamo.Vllm.Core.Health.Stalls;
 
 /// <summary>Notices an engine that hangs, and takes its callers away from it step by step (docs/reliability.md, "A hung engine").</summary>
 /// <remarks>
-/// 1. In each interval without a step the engine process itself is asked for a sign of life, by a call that it answers between two steps,
-/// also while it
-/// is idle, paused or asleep. 2. <see cref="StallJudge"/> weighs the silence. 3. Suspect: not ready, out of discovery, new requests are
-/// turned away.
+/// 1. In each interval without a step the engine process itself is asked for a sign of life, by a call
+/// that it answers between two steps, also while it is idle, paused or asleep. 2. <see cref="StallJudge"/>
+/// weighs the silence. 3. Suspect: not ready, out of discovery, new requests are turned away.
 /// 4. Released: running requests end with the error that lets the frontend continue them elsewhere. 5. Given up: <see cref="RunAsync"/>
-/// ends.
-/// A sign of life undoes 3 at any time before 5. One loop.
+/// ends. A sign of life undoes 3 at any time before 5. One loop.
 /// </remarks>
 public sealed partial class StallWatch
 {

@@ -237,8 +237,8 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
         );
     }
 
-    /// <summary>Lets time pass in steps, and the loops run on the pool after each. They give no sign when nothing happens (against style
-    /// T2).</summary>
+    /// <summary>Lets time pass in steps, and the loops run on the pool after
+    /// each. They give no sign when nothing happens (against style T2).</summary>
     private async Task PassAsync(int seconds)
     {
         for (var i = 0; i < seconds * 10; i++)

@@ -2,8 +2,8 @@ using System.Text.Json.Nodes;
 
 namespace Dynamo.Vllm.UnitTests.Worker.Hosting;
 
-/// <summary>Settings of the runtime as the build leaves them beside the worker: a property of the project wins over the template
-/// (docs/threading.md).</summary>
+/// <summary>Settings of the runtime as the build leaves them beside the worker: a
+/// property of the project wins over the template (docs/threading.md).</summary>
 public sealed class RuntimeSettingsTests
 {
     [Fact]

@@ -16,8 +16,8 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Dynamo.Vllm.UnitTests.Worker.Models;
 
-/// <summary>One card for each adapter, under keys and addresses that the official worker uses; and what it says of names that exclude each
-/// other.</summary>
+/// <summary>One card for each adapter, under keys and addresses that the official
+/// worker uses; and what it says of names that exclude each other.</summary>
 public sealed class AdapterCardsTests
 {
     private readonly RecordingDiscovery _store = new();
