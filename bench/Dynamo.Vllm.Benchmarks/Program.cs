@@ -1,4 +1,10 @@
 using BenchmarkDotNet.Running;
 using Dynamo.Vllm.Benchmarks;
 
+if (args is ["crossings"])
+{
+    await Crossings.MeasureAsync();
+    return;
+}
+
 BenchmarkSwitcher.FromAssembly(typeof(BlockConversionBenchmarks).Assembly).Run(args);

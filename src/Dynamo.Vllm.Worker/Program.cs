@@ -1,5 +1,5 @@
 using System.Collections;
-using Dynamo.Vllm.Python;
+using Dynamo.Vllm.Python.Platform;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.Tools;
 

@@ -48,9 +48,17 @@ internal static class Bootstrap
             signal.signal = guarded
 
 
+        def write_through():
+            '''Nothing flushes at the end, since finalization never runs. The host collects lines in any case.'''
+            for output in (sys.stdout, sys.stderr):
+                if hasattr(output, 'reconfigure'):
+                    output.reconfigure(write_through=True)
+
+
         def run(host):
             try:
                 keep_signals()
+                write_through()
                 sys.meta_path.insert(0, EmbeddedModules(host.modules))
                 __import__(host.entry)
                 sys.modules[host.entry].main(host)

@@ -1,7 +1,7 @@
 using System.Buffers;
 using System.Buffers.Binary;
 using System.Collections.Concurrent;
-using Dynamo.Vllm.Python.Native;
+using Dynamo.Vllm.Python.Platform;
 
 namespace Dynamo.Vllm.Python.Interpreter;
 

@@ -70,12 +70,7 @@ public sealed class PythonHost : IGuestPort, IDisposable
         string? failure;
         try
         {
-#if PYTHONNET
-            IPythonBinding binding = new Pythonnet.PythonnetBinding();
-#else
-            IPythonBinding binding = new Native.NativeBinding();
-#endif
-            failure = binding.Run(_installation, _program, this);
+            failure = EmbeddedPython.Run(_installation, _program, this);
         }
         catch (Exception exception)
         {

@@ -1,4 +1,4 @@
-using Dynamo.Vllm.Python.Native;
+using Dynamo.Vllm.Python.Platform;
 
 namespace Dynamo.Vllm.Python.Locating;
 

@@ -1,6 +1,4 @@
-using Dynamo.Vllm.Python.Native;
-
-namespace Dynamo.Vllm.Python;
+namespace Dynamo.Vllm.Python.Platform;
 
 /// <summary>How many descriptors this process may have open.</summary>
 public static class DescriptorLimit

@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace Dynamo.Vllm.Python;
+namespace Dynamo.Vllm.Python.Platform;
 
 /// <summary>The endpoints of .NET's diagnostic tools, which are files in the temporary folder.</summary>
 public static class DiagnosticFiles

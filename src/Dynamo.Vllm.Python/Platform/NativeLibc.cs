@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 
-namespace Dynamo.Vllm.Python.Native;
+namespace Dynamo.Vllm.Python.Platform;
 
 /// <summary>The few libc functions that .NET has no form of.</summary>
 internal static partial class NativeLibc

@@ -1,6 +1,4 @@
-using Dynamo.Vllm.Python.Native;
-
-namespace Dynamo.Vllm.Python;
+namespace Dynamo.Vllm.Python.Platform;
 
 /// <summary>Environment of this process as native code and children see it.</summary>
 /// <remarks>

@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 
-namespace Dynamo.Vllm.Python.Native;
+namespace Dynamo.Vllm.Python.Platform;
 
 /// <summary>Looks into a libpython without keeping it.</summary>
 internal static unsafe class SharedLibrary

@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
-using Dynamo.Vllm.Python.Native;
 
-namespace Dynamo.Vllm.Python;
+namespace Dynamo.Vllm.Python.Platform;
 
 /// <summary>What .NET has no form of for the signals that a process is born with.</summary>
 public static class Signals

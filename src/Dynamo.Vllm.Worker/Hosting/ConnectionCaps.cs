@@ -1,4 +1,4 @@
-using Dynamo.Vllm.Python;
+using Dynamo.Vllm.Python.Platform;
 using Dynamo.Vllm.Transports;
 
 namespace Dynamo.Vllm.Worker.Hosting;

@@ -1,4 +1,4 @@
-using Dynamo.Vllm.Python;
+using Dynamo.Vllm.Python.Platform;
 using Dynamo.Vllm.Worker.CommandLine;
 
 namespace Dynamo.Vllm.Worker.Hosting;

@@ -1,4 +1,4 @@
-using Dynamo.Vllm.Python;
+using Dynamo.Vllm.Python.Platform;
 using Dynamo.Vllm.Worker.CommandLine;
 using Dynamo.Vllm.Worker.Logging;
 using Microsoft.Extensions.Hosting;

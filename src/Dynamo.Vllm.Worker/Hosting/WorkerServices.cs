@@ -1,6 +1,6 @@
 using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Core.Lifecycle;
-using Dynamo.Vllm.Python;
+using Dynamo.Vllm.Python.Platform;
 using Dynamo.Vllm.Transports;
 using Dynamo.Vllm.Transports.SystemServer;
 using Dynamo.Vllm.Worker.Logging;

@@ -1,6 +1,6 @@
 using System.IO.Pipes;
 using System.Runtime.InteropServices;
-using Dynamo.Vllm.Python;
+using Dynamo.Vllm.Python.Platform;
 
 namespace Dynamo.Vllm.Worker.Logging;
 

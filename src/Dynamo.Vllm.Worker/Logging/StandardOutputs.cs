@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
-using Dynamo.Vllm.Python;
+using Dynamo.Vllm.Python.Platform;
 
 namespace Dynamo.Vllm.Worker.Logging;
 

@@ -1,15 +1,17 @@
 using System.Buffers;
 using System.Runtime.InteropServices;
-using Dynamo.Vllm.Python.Interpreter;
 using Dynamo.Vllm.Python.Locating;
-using Dynamo.Vllm.Python.Native;
+using Dynamo.Vllm.Python.Platform;
 using Python.Runtime;
 
-namespace Dynamo.Vllm.Python.Pythonnet;
+namespace Dynamo.Vllm.Python.Interpreter;
 
-/// <summary>CPython through pythonnet, kept as thin as the own binding: the same module with the same two functions.</summary>
-/// <remarks>Payloads cross as address and length, since pythonnet converts byte arrays element by element (python-host.md).</remarks>
-internal sealed class PythonnetBinding : IPythonBinding
+/// <summary>
+/// CPython by pythonnet. One module with two functions is the whole border: everything else is the guest's own Python
+/// (docs/decisions/0002-python-binding.md).
+/// </summary>
+/// <remarks>Payloads cross as address and length, since pythonnet converts byte arrays element by element.</remarks>
+internal static class EmbeddedPython
 {
     /// <summary>Wraps the delegates so that the guest sees <c>take() -> bytes</c> and <c>post(buffer)</c>.</summary>
     private const string Adapter = """
@@ -25,7 +27,12 @@ internal sealed class PythonnetBinding : IPythonBinding
             host.post = post
         """;
 
-    public string? Run(PythonInstallation installation, GuestProgram program, IGuestPort port)
+    /// <summary>Starts the interpreter on the calling thread, runs the guest
+    /// to its end and releases the interpreter lock for good.</summary>
+    /// <returns>Null if the guest returned, else its traceback.</returns>
+    /// <remarks>Called once per process, on the one Python thread. Never
+    /// finalizes: that hangs or crashes with loaded extension modules.</remarks>
+    public static string? Run(PythonInstallation installation, GuestProgram program, IGuestPort port)
     {
         // Loaded before pythonnet does, which would load it without its symbols visible to extension modules.
         if (NativeLibc.DlOpen(installation.LibraryPath, NativeLibc.RtldNow | NativeLibc.RtldGlobal) == 0)
@@ -42,6 +49,7 @@ internal sealed class PythonnetBinding : IPythonBinding
         }
         finally
         {
+            // Whatever the guest did, other threads of it may still want the lock, and nothing here will run Python again.
             PythonEngine.BeginAllowThreads();
         }
     }
