@@ -19,6 +19,9 @@ public sealed record HostOptions
     /// <summary><c>/live</c> answers like <c>/health</c>, as in the reference.</summary>
     public bool LiveIsReady { get; init; }
 
+    /// <summary>Where gRPC's health service listens; null: nowhere.</summary>
+    public int? GrpcPort { get; init; }
+
     /// <summary>When a silent engine is no longer trusted.</summary>
     public StallLimits Stalls { get; init; } = new();
 
@@ -39,6 +42,7 @@ public sealed record HostOptions
             },
             DrainTimeout = TimeSpan.FromSeconds(values.Float("drain_timeout")),
             LiveIsReady = values.Flag("live_is_ready"),
+            GrpcPort = (int?)values.OptionalInteger("grpc_port"),
             Stalls = ReadStallLimits(
                 TimeSpan.FromSeconds(values.Float("engine_frozen_timeout")),
                 TimeSpan.FromSeconds(values.Float("engine_busy_timeout")),

@@ -5,7 +5,7 @@ using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Health.Stalls;
 using Dynamo.Vllm.Core.Requests;
-using Dynamo.Vllm.Transports.SystemServer;
+using Dynamo.Vllm.Worker.StatusPort;
 
 namespace Dynamo.Vllm.Worker.Control;
 

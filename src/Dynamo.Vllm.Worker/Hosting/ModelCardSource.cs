@@ -3,10 +3,10 @@ using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Protocol.ModelCards;
-using Dynamo.Vllm.Transports.SystemServer;
 using Dynamo.Vllm.Worker.CommandLine;
 using Dynamo.Vllm.Worker.Models;
 using Dynamo.Vllm.Worker.Stages;
+using Dynamo.Vllm.Worker.StatusPort;
 
 namespace Dynamo.Vllm.Worker.Hosting;
 
@@ -14,7 +14,7 @@ namespace Dynamo.Vllm.Worker.Hosting;
 internal sealed partial class ModelCardSource
 {
     private readonly WorkerSettings _settings;
-    private readonly StatusServerStage _server;
+    private readonly StatusServer _server;
     private readonly HostedFiles _hosted;
     private readonly TimeProvider _time;
     private readonly ILogger<ModelCardSource> _logger;
@@ -22,7 +22,7 @@ internal sealed partial class ModelCardSource
 
     public ModelCardSource(
         WorkerSettings settings,
-        StatusServerStage server,
+        StatusServer server,
         HostedFiles hosted,
         TimeProvider time,
         ILogger<ModelCardSource> logger

@@ -1,6 +1,7 @@
 using Dynamo.Vllm.Python.Platform;
 using Dynamo.Vllm.Worker.CommandLine;
 using Dynamo.Vllm.Worker.Logging;
+using Dynamo.Vllm.Worker.StatusPort;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging.Console;
 
@@ -67,18 +68,21 @@ internal static class WorkerProgram
         var applied = RuntimeOptionsExport.Apply(environment, RuntimeOptionsExport.Changes(arguments.Runtime, environment));
         var settings = new WorkerSettings(arguments, applied, RuntimeEnvironment.Parse(applied), RuntimePlanes.From(arguments.Runtime));
         using var outputs = StandardOutputs.Redirect();
-        var builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
+        var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.Logging.ClearProviders();
         builder.Logging.SetMinimumLevel(LogLevel.Trace); // the provider filters, by target
         builder.Logging.AddProvider(CreateLogs(settings.Runtime.Logging, outputs));
         builder.Services.AddSystemd();
         builder.Services.AddSingleton(outputs);
-        builder.Services.AddDynamoWorker(settings);
+        builder.UseStatusServer().Services.AddDynamoWorker(settings);
         // Each stage has its own bound.
         builder.Services.Configure<Microsoft.Extensions.Hosting.HostOptions>(options => options.ShutdownTimeout = Timeout.InfiniteTimeSpan);
         builder.Services.Configure<ConsoleLifetimeOptions>(options => options.SuppressStatusMessages = true);
-        using var host = builder.Build();
-        return await RunAsync(host, outputs).ConfigureAwait(false);
+        var application = builder.Build().MapStatusEndpoints(StatusEndpointOptions.From(settings));
+        await using (application.ConfigureAwait(false))
+        {
+            return await RunAsync(application, outputs).ConfigureAwait(false);
+        }
     }
 
     private static DynamoLoggerProvider CreateLogs(LoggingEnvironment options, StandardOutputs outputs)

@@ -2,6 +2,7 @@ using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Worker.CommandLine;
 using Dynamo.Vllm.Worker.Stages;
+using Dynamo.Vllm.Worker.StatusPort;
 using Microsoft.Extensions.Hosting;
 
 namespace Dynamo.Vllm.Worker.Hosting;
@@ -10,9 +11,10 @@ namespace Dynamo.Vllm.Worker.Hosting;
 /// and down for whatever reason (docs/operations.md, "Life of a worker").</summary>
 /// <remarks>
 /// A stop during the start ends it at once: nothing is registered any more, and the engine's processes are killed. A second signal changes
-/// nothing. The only hosted service, so that no order depends on registration.
+/// nothing. The stages come up once the host's server listens, and are down before it stops listening, so that probes are answered all the
+/// while.
 /// </remarks>
-internal sealed partial class WorkerService : IHostedService
+internal sealed partial class WorkerService : IHostedLifecycleService
 {
     private readonly StageSequence _stages;
     private readonly EngineArgumentsStage _arguments;
@@ -42,13 +44,18 @@ internal sealed partial class WorkerService : IHostedService
     /// <summary>What the process ends with: 0 after a graceful stop, 1 when the engine had to be given up.</summary>
     public int ExitCode { get; private set; }
 
-    public async Task StartAsync(CancellationToken cancellationToken)
+    public Task StartingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public async Task StartedAsync(CancellationToken cancellationToken)
     {
         using var starting = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _lifetime.Stopping);
         try
         {
             await _stages.UpAsync(starting.Token).ConfigureAwait(false);
-            LogReady(_logger, _arguments.Configuration.ServedModelName, _health.Uptime.TotalSeconds, _stages.DownLimit.TotalSeconds);
+            var stopLimit = _stages.DownLimit + StatusServer.StopLimit;
+            LogReady(_logger, _arguments.Configuration.ServedModelName, _health.Uptime.TotalSeconds, stopLimit.TotalSeconds);
         }
         catch (OperationCanceledException) when (_lifetime.Stopping.IsCancellationRequested && _lifetime.Fatal is null)
         {
@@ -67,7 +74,7 @@ internal sealed partial class WorkerService : IHostedService
         }
     }
 
-    public Task StopAsync(CancellationToken cancellationToken)
+    public Task StoppingAsync(CancellationToken cancellationToken)
     {
         if (_lifetime.Fatal is not { } fatal)
         {
@@ -77,6 +84,10 @@ internal sealed partial class WorkerService : IHostedService
         ExitCode = ExitCodes.Failure;
         return StopAsync(new StopCause(StopKind.Fatal, fatal));
     }
+
+    public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public Task StoppedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
     private async Task StopAsync(StopCause cause)
     {

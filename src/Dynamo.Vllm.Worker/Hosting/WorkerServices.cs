@@ -1,10 +1,7 @@
-using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Core.Lifecycle;
-using Dynamo.Vllm.Python.Platform;
-using Dynamo.Vllm.Transports;
-using Dynamo.Vllm.Transports.SystemServer;
 using Dynamo.Vllm.Worker.Logging;
 using Dynamo.Vllm.Worker.Stages;
+using Dynamo.Vllm.Worker.StatusPort;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 
 namespace Dynamo.Vllm.Worker.Hosting;
@@ -19,9 +16,8 @@ internal static class WorkerServices
     {
         services.AddSingleton(settings);
         services.TryAddSingleton(TimeProvider.System);
-        services.AddStatus();
+        services.AddStatus(settings);
 
-        services.AddStage<StatusServerStage>();
         services.AddStage<EngineArgumentsStage>();
         services.AddStage<PlanesStage>();
         services.AddStage<EngineStage>();
@@ -31,6 +27,7 @@ internal static class WorkerServices
         services.AddStage<RegistrationStage>();
         services.AddStage<WatchStage>();
 
+        services.AddSingleton<ServedEndpoints>();
         services.AddSingleton<WorkerLifetime>();
         services.AddSingleton<StorePatience>();
         services.AddSingleton<StopSteps>();
@@ -39,40 +36,6 @@ internal static class WorkerServices
         services.AddSingleton<WorkerService>();
         services.AddHostedService(provider => provider.GetRequiredService<WorkerService>());
         return services;
-    }
-
-    /// <summary>What the status server shows; the stages fill it.</summary>
-    private static void AddStatus(this IServiceCollection services)
-    {
-        services.AddSingleton(provider =>
-        {
-            var runtime = provider.GetRequiredService<WorkerSettings>().Runtime;
-            var health = new HealthState(
-                runtime.Health.CanariesEnabled,
-                runtime.SystemServer.StartsReady,
-                provider.GetRequiredService<TimeProvider>()
-            );
-            health.Hold(true); // until the worker is registered
-            return health;
-        });
-        services.AddSingleton(provider =>
-            ConnectionCaps.For(
-                DescriptorLimit.Raise(),
-                provider.GetRequiredService<TimeProvider>(),
-                provider.GetRequiredService<ILogger<ConnectionCap>>()
-            )
-        );
-        services.AddSingleton(provider =>
-        {
-            var page = new MetricsPage(provider.GetRequiredService<HealthState>());
-            HostMetrics.AddTo(page.Worker, provider.GetRequiredService<StandardOutputs>(), provider.GetRequiredService<ConnectionCaps>());
-            return page;
-        });
-        services.AddSingleton<MetadataPage>();
-        services.AddSingleton<ServedEndpoints>();
-        services.AddSingleton<EngineRoutes>();
-        services.AddSingleton<HostedFiles>();
-        services.AddSingleton<AdapterRoutes>();
     }
 
     private static void AddStage<TStage>(this IServiceCollection services)

@@ -1,8 +1,8 @@
 using System.Net;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Protocol.ModelCards;
-using Dynamo.Vllm.Transports.SystemServer;
 using Dynamo.Vllm.Transports.Tcp;
+using Dynamo.Vllm.Worker.StatusPort;
 
 namespace Dynamo.Vllm.Worker.Models;
 

@@ -1,8 +1,8 @@
 using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Transports.Adapters;
-using Dynamo.Vllm.Transports.SystemServer;
 using Dynamo.Vllm.Worker.Hosting;
+using Dynamo.Vllm.Worker.StatusPort;
 
 namespace Dynamo.Vllm.Worker.Stages;
 

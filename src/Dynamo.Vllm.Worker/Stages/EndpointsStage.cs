@@ -9,6 +9,7 @@ using Dynamo.Vllm.Engine.Processes;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Worker.CommandLine;
 using Dynamo.Vllm.Worker.Hosting;
+using Dynamo.Vllm.Worker.StatusPort;
 
 namespace Dynamo.Vllm.Worker.Stages;
 

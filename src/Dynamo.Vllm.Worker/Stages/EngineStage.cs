@@ -6,6 +6,7 @@ using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Engine.Processes;
 using Dynamo.Vllm.Worker.CommandLine;
 using Dynamo.Vllm.Worker.Hosting;
+using Dynamo.Vllm.Worker.StatusPort;
 
 namespace Dynamo.Vllm.Worker.Stages;
 

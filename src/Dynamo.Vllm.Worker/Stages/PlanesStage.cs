@@ -5,6 +5,7 @@ using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Transports.Tcp;
 using Dynamo.Vllm.Worker.Hosting;
+using Dynamo.Vllm.Worker.StatusPort;
 
 namespace Dynamo.Vllm.Worker.Stages;
 

@@ -4,11 +4,11 @@ using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Protocol.ModelCards;
-using Dynamo.Vllm.Transports.SystemServer;
 using Dynamo.Vllm.Worker.CommandLine;
 using Dynamo.Vllm.Worker.Control;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.Models;
+using Dynamo.Vllm.Worker.StatusPort;
 
 namespace Dynamo.Vllm.Worker.Stages;
 

@@ -50,6 +50,16 @@ public static class HostOptionTable
             false,
             help: "Answer /live like /health, as the Python worker does: 503 until the worker is ready."
         ),
+        Option.NullableInteger(
+            "--grpc-port",
+            "DYN_VLLM_GRPC_PORT",
+            help: "Port for gRPC on the status server's host (DYN_SYSTEM_HOST): grpc.health.v1 and reflection. The empty service name "
+                + "answers like /health, 'live' like /live. If unset, gRPC is not served."
+        ) with
+        {
+            Minimum = 1,
+            Maximum = 65535,
+        },
         Option.Float(
             "--engine-frozen-timeout",
             "DYN_VLLM_ENGINE_FROZEN_TIMEOUT_SECS",

@@ -11,9 +11,9 @@ using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Protocol.Errors;
 using Dynamo.Vllm.Testing.Relay;
-using Dynamo.Vllm.Transports.SystemServer;
 using Dynamo.Vllm.UnitTests.Core;
 using Dynamo.Vllm.Worker.Control;
+using Dynamo.Vllm.Worker.StatusPort;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Dynamo.Vllm.UnitTests.Worker.Control;

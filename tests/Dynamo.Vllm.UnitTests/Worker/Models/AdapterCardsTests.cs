@@ -9,9 +9,9 @@ using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Protocol.ModelCards;
 using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Testing.Relay;
-using Dynamo.Vllm.Transports.SystemServer;
 using Dynamo.Vllm.UnitTests.Core;
 using Dynamo.Vllm.Worker.Models;
+using Dynamo.Vllm.Worker.StatusPort;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Dynamo.Vllm.UnitTests.Worker.Models;

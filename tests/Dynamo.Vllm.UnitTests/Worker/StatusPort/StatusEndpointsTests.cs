@@ -1,14 +1,15 @@
 using System.Text;
 using System.Text.Json.Nodes;
-using Dynamo.Vllm.Transports.SystemServer;
+using Dynamo.Vllm.Testing;
+using Dynamo.Vllm.Worker.StatusPort;
 
-namespace Dynamo.Vllm.IntegrationTests.SystemServer;
+namespace Dynamo.Vllm.UnitTests.Worker.StatusPort;
 
-/// <summary>Status codes and bodies of the official worker's status server, over HTTP.</summary>
-public sealed class SystemServerTests : StatusServerTests
+/// <summary>Status codes and bodies of the official worker's status server.</summary>
+public sealed class StatusEndpointsTests : StatusPortTests
 {
-    public SystemServerTests()
-        : base(Routes(), metrics: "# metrics\n") { }
+    public StatusEndpointsTests()
+        : base(Routes()) { }
 
     [Theory]
     [InlineData("POST", "/health")]
@@ -23,6 +24,39 @@ public sealed class SystemServerTests : StatusServerTests
         Assert.Equal(405, (int)response.StatusCode);
         Assert.Equal(["GET", "HEAD"], response.Content.Headers.Allow);
         Assert.Equal("", await response.Content.ReadAsStringAsync());
+    }
+
+    [Fact]
+    public async Task Probes_say_what_the_state_is()
+    {
+        Assert.Equal(200, await StatusAsync("/health"));
+        Assert.Equal(200, await StatusAsync("/live"));
+
+        Health.Suspicion = "the engine is stopped";
+        Assert.Equal(503, await StatusAsync("/health"));
+        Assert.Equal(200, await StatusAsync("/live"));
+
+        Health.Fault = "the engine has ended";
+        Assert.Equal(503, await StatusAsync("/live"));
+    }
+
+    [Fact]
+    public async Task A_hosted_file_is_sent_and_one_that_went_away_is_a_500()
+    {
+        using var folder = new TemporaryFolder();
+        var path = Path.Combine(folder.Path, "config.json");
+        await File.WriteAllTextAsync(path, "{}");
+        Files.Add("a/b/c/d/e/config.json", path);
+
+        Assert.Equal("{}", await Http.GetStringAsync("/v1/metadata/a/b/c/d/e/config.json"));
+        File.Delete(path);
+        Assert.Equal(500, await StatusAsync("/v1/metadata/a/b/c/d/e/config.json"));
+    }
+
+    private async Task<int> StatusAsync(string path)
+    {
+        using var response = await Http.GetAsync(path);
+        return (int)response.StatusCode;
     }
 
     [Theory]

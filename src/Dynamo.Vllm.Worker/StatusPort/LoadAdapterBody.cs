@@ -3,7 +3,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Microsoft.AspNetCore.Http;
 
-namespace Dynamo.Vllm.Transports.SystemServer;
+namespace Dynamo.Vllm.Worker.StatusPort;
 
 /// <summary>Reads <c>{"lora_name":text,"source":{"uri":text}}</c> with the reference's words for what is wrong, and where.</summary>
 /// <remarks>

@@ -1,7 +1,7 @@
 using System.Collections.Concurrent;
 using System.Text.Json.Nodes;
 
-namespace Dynamo.Vllm.Transports.SystemServer;
+namespace Dynamo.Vllm.Worker.StatusPort;
 
 /// <summary>Control calls under <c>/engine/{path}</c> (behaviour.md, 5). Thread-safe.</summary>
 public sealed class EngineRoutes

@@ -1,7 +1,7 @@
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Discovery;
 
-namespace Dynamo.Vllm.Worker.Hosting;
+namespace Dynamo.Vllm.Worker.StatusPort;
 
 /// <summary>What <c>/metadata</c> shows: this process's records, once it is in a store that has such a view.</summary>
 internal sealed class MetadataPage

@@ -1,7 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 
-namespace Dynamo.Vllm.Transports.SystemServer;
+namespace Dynamo.Vllm.Worker.StatusPort;
 
 /// <summary>The address that a server listens on when it is told a host.</summary>
 internal static class HostAddress
@@ -20,7 +20,7 @@ internal static class HostAddress
         try
         {
             var addresses = await Dns.GetHostAddressesAsync(host, cancellationToken).ConfigureAwait(false);
-            return Array.Find(addresses, IsOurs)
+            return Array.Find(addresses, address => WhyNotBound(new IPEndPoint(address, 0)) is null)
                 ?? throw new IOException($"none of its addresses ({string.Join(", ", addresses.AsEnumerable())}) is of this host");
         }
         catch (SocketException exception)
@@ -29,17 +29,18 @@ internal static class HostAddress
         }
     }
 
-    private static bool IsOurs(IPAddress address)
+    /// <returns>Null if the address can be bound now.</returns>
+    public static string? WhyNotBound(IPEndPoint address)
     {
         using var socket = new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
         try
         {
-            socket.Bind(new IPEndPoint(address, 0));
-            return true;
+            socket.Bind(address);
+            return null;
         }
-        catch (SocketException)
+        catch (SocketException exception)
         {
-            return false;
+            return exception.Message;
         }
     }
 }

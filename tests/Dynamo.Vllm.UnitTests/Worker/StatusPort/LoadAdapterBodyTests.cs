@@ -1,7 +1,7 @@
 using System.Text;
-using Dynamo.Vllm.Transports.SystemServer;
+using Dynamo.Vllm.Worker.StatusPort;
 
-namespace Dynamo.Vllm.UnitTests.Transports;
+namespace Dynamo.Vllm.UnitTests.Worker.StatusPort;
 
 public sealed class LoadAdapterBodyTests
 {

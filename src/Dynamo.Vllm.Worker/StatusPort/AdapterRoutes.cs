@@ -1,6 +1,6 @@
 using Dynamo.Vllm.Core.Adapters;
 
-namespace Dynamo.Vllm.Transports.SystemServer;
+namespace Dynamo.Vllm.Worker.StatusPort;
 
 /// <summary>What is behind <c>/v1/loras</c> (behaviour.md, 16). The routes are there before adapters can be managed, and say so.</summary>
 public sealed class AdapterRoutes

@@ -1,4 +1,4 @@
-namespace Dynamo.Vllm.Transports.SystemServer;
+namespace Dynamo.Vllm.Worker.StatusPort;
 
 /// <summary>A body that is not what a route takes.</summary>
 internal sealed class UnfitBodyException : Exception

@@ -1,6 +1,6 @@
 using System.Collections.Concurrent;
 
-namespace Dynamo.Vllm.Transports.SystemServer;
+namespace Dynamo.Vllm.Worker.StatusPort;
 
 /// <summary>Files that are served under <c>/v1/metadata/...</c>: exactly those that a card names, nothing by path.</summary>
 public sealed class HostedFiles
@@ -17,9 +17,6 @@ public sealed class HostedFiles
             _files.TryRemove(path, out _);
         }
     }
-
-    /// <summary>namespace/component/endpoint/model/suffix/file.</summary>
-    public static bool IsPath(string path) => path.Split('/') is { Length: >= 6 } parts && Array.TrueForAll(parts, part => part.Length > 0);
 
     public string? Find(string path) => _files.TryGetValue(path, out var file) ? file : null;
 }

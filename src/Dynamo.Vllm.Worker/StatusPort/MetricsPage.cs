@@ -1,9 +1,10 @@
 using System.Text;
 using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Core.Metrics;
+using Dynamo.Vllm.Worker.Hosting;
 using Prometheus;
 
-namespace Dynamo.Vllm.Worker.Hosting;
+namespace Dynamo.Vllm.Worker.StatusPort;
 
 /// <summary>The text of <c>/metrics</c>, from whatever parts are up. Never waits
 /// for the interpreter longer than <see cref="EngineMetricsText"/> does.</summary>

@@ -1,16 +1,16 @@
 using System.Text;
-using Dynamo.Vllm.Transports.SystemServer;
+using Dynamo.Vllm.Worker.StatusPort;
 
-namespace Dynamo.Vllm.IntegrationTests.SystemServer;
+namespace Dynamo.Vllm.UnitTests.Worker.StatusPort;
 
 /// <summary>What the official worker's <c>/v1/loras</c> answered to bodies of every kind, before it comes to adapters.</summary>
-public sealed class AdapterRouteTests : StatusServerTests
+public sealed class AdapterEndpointsTests : StatusPortTests
 {
     private const string Unfit = "Failed to deserialize the JSON body into the target type: ";
     private const string Accepted = "";
 
-    public AdapterRouteTests()
-        : base(new EngineRoutes(), new AdapterRoutes()) { }
+    public AdapterEndpointsTests()
+        : base(new EngineRoutes(), new StatusEndpointOptions { HasAdapters = true }) { }
 
     [Theory]
     [InlineData("", 400, "Failed to parse the request body as JSON: EOF while parsing a value at line 1 column 0")]

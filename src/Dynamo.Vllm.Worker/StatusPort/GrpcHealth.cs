@@ -1,0 +1,56 @@
+using Dynamo.Vllm.Core.Health;
+using Dynamo.Vllm.Worker.Hosting;
+using Microsoft.Extensions.Diagnostics.HealthChecks;
+
+namespace Dynamo.Vllm.Worker.StatusPort;
+
+/// <summary><c>grpc.health.v1</c> and reflection on <c>--grpc-port</c>, for probes and tools that speak gRPC.</summary>
+/// <remarks>The empty service name answers as the readiness path does, <c>live</c> as the liveness path does.</remarks>
+internal static class GrpcHealth
+{
+    private const string Ready = "ready";
+    private const string Live = "live";
+
+    /// <summary>How soon a caller that watches hears of a change. A check asks at once.</summary>
+    private static readonly TimeSpan WatchInterval = TimeSpan.FromSeconds(1);
+
+    public static IServiceCollection AddGrpcHealth(this IServiceCollection services)
+    {
+        services.AddGrpc();
+        services.AddGrpcReflection();
+        services
+            .AddGrpcHealthChecks(options =>
+            {
+                options.Services.Clear();
+                options.Services.Map("", check => check.Name == Ready);
+                options.Services.Map(Ready, check => check.Name == Ready);
+                options.Services.Map(Live, check => check.Name == Live);
+            })
+            .Add(CheckOf(Ready, (health, _) => health.IsReady))
+            .Add(CheckOf(Live, (health, isReady) => isReady ? health.IsReadyItself : health.IsLive));
+        services.Configure<HealthCheckPublisherOptions>(options =>
+        {
+            options.Delay = TimeSpan.Zero;
+            options.Period = WatchInterval;
+        });
+        return services;
+    }
+
+    public static void MapGrpcHealth(this IEndpointRouteBuilder routes)
+    {
+        routes.MapGrpcHealthChecksService();
+        routes.MapGrpcReflectionService();
+    }
+
+    private static HealthCheckRegistration CheckOf(string name, Func<HealthState, bool, bool> isOk) =>
+        new(
+            name,
+            provider =>
+            {
+                var liveIsReady = provider.GetRequiredService<WorkerSettings>().Arguments.Host.LiveIsReady;
+                return new HealthStateCheck(provider.GetRequiredService<HealthState>(), health => isOk(health, liveIsReady));
+            },
+            failureStatus: null,
+            tags: null
+        );
+}

@@ -1,0 +1,30 @@
+using Dynamo.Vllm.Worker.Hosting;
+
+namespace Dynamo.Vllm.Worker.StatusPort;
+
+/// <summary>What an operator can choose about the status port's routes.</summary>
+internal sealed record StatusEndpointOptions
+{
+    public string HealthPath { get; init; } = "/health";
+
+    public string LivePath { get; init; } = "/live";
+
+    /// <summary>The reference's meaning of <see cref="LivePath"/>: the same as <see cref="HealthPath"/>.</summary>
+    public bool LiveIsReady { get; init; }
+
+    /// <summary>LoRA adapters are managed here.</summary>
+    public bool HasAdapters { get; init; }
+
+    /// <summary>Where gRPC is served, and nothing else; null: nowhere.</summary>
+    public int? GrpcPort { get; init; }
+
+    public static StatusEndpointOptions From(WorkerSettings settings) =>
+        new()
+        {
+            HealthPath = settings.Runtime.SystemServer.HealthPath,
+            LivePath = settings.Runtime.SystemServer.LivePath,
+            LiveIsReady = settings.Arguments.Host.LiveIsReady,
+            HasAdapters = settings.Runtime.Lora.Enabled,
+            GrpcPort = settings.Arguments.Host.GrpcPort,
+        };
+}

@@ -1,0 +1,69 @@
+using Grpc.AspNetCore.Server;
+using Microsoft.Net.Http.Headers;
+
+namespace Dynamo.Vllm.Worker.StatusPort;
+
+/// <summary>Everything that the status port answers (runtime.md, 4).
+/// Lives on .NET alone: a busy interpreter cannot delay a probe.</summary>
+internal static class StatusEndpoints
+{
+    /// <summary>Methods of what can only be read.</summary>
+    public static readonly string[] Read = [HttpMethods.Get, HttpMethods.Head];
+
+    public static WebApplication MapStatusEndpoints(this WebApplication application, StatusEndpointOptions options)
+    {
+        application.Use(ConnectionSeats.UseAsync);
+        application.Use((context, next) => KeepPortsApart(context, next, options.GrpcPort));
+        application.Use(AnswerAsTheReferenceAsync);
+        application.MapProbes(options);
+        application.MapMetrics();
+        application.MapMetadata();
+        application.MapControl();
+        if (options.HasAdapters)
+        {
+            application.MapAdapters();
+        }
+
+        if (options.GrpcPort is not null)
+        {
+            application.MapGrpcHealth();
+        }
+
+        return application;
+    }
+
+    /// <summary>Whoever may reach the port of gRPC reaches no control call by it.</summary>
+    private static Task KeepPortsApart(HttpContext context, RequestDelegate next, int? grpcPort)
+    {
+        if (grpcPort is { } port && context.GetEndpoint() is { } endpoint)
+        {
+            var isGrpc = endpoint.Metadata.GetMetadata<GrpcMethodMetadata>() is not null;
+            if (isGrpc != (context.Connection.LocalPort == port))
+            {
+                context.SetEndpoint(null);
+            }
+        }
+
+        return next(context);
+    }
+
+    /// <summary>What is no route says so for every method, a slash at the end makes another path, and methods are listed without
+    /// spaces.</summary>
+    private static async Task AnswerAsTheReferenceAsync(HttpContext context, RequestDelegate next)
+    {
+        if (context.GetEndpoint() is not { } endpoint || (context.Request.Path.Value!.EndsWith('/') && !TakesTheRest(endpoint)))
+        {
+            await Reply.NoRouteAsync(context).ConfigureAwait(false);
+            return;
+        }
+
+        await next(context).ConfigureAwait(false);
+        if (context.Response is { StatusCode: StatusCodes.Status405MethodNotAllowed, HasStarted: false } response)
+        {
+            response.Headers[HeaderNames.Allow] = response.Headers.Allow.ToString().Replace(" ", "", StringComparison.Ordinal);
+        }
+    }
+
+    private static bool TakesTheRest(Endpoint endpoint) =>
+        endpoint is RouteEndpoint route && route.RoutePattern.Parameters.Any(parameter => parameter.IsCatchAll);
+}

@@ -1,0 +1,73 @@
+using Dynamo.Vllm.Core.Health;
+using Dynamo.Vllm.Python.Platform;
+using Dynamo.Vllm.Transports;
+using Dynamo.Vllm.Worker.Hosting;
+using Dynamo.Vllm.Worker.Logging;
+using Microsoft.AspNetCore.Hosting.Server;
+
+namespace Dynamo.Vllm.Worker.StatusPort;
+
+/// <summary>What the status port shows; the stages fill it.</summary>
+internal static class StatusServices
+{
+    /// <summary>A control call carries names and numbers, at most a list of tensors' names.</summary>
+    private const long BodyBytesMax = 16 << 20;
+
+    /// <summary>The state behind the endpoints.</summary>
+    /// <remarks>The host brings <see cref="WorkerSettings"/>, <see cref="StandardOutputs"/> and a clock.</remarks>
+    public static IServiceCollection AddStatus(this IServiceCollection services, WorkerSettings settings)
+    {
+        services.AddRouting();
+        services.AddSingleton(provider =>
+        {
+            var runtime = provider.GetRequiredService<WorkerSettings>().Runtime;
+            var health = new HealthState(
+                runtime.Health.CanariesEnabled,
+                runtime.SystemServer.StartsReady,
+                provider.GetRequiredService<TimeProvider>()
+            );
+            health.Hold(true); // until the worker is registered
+            return health;
+        });
+        services.AddSingleton(provider =>
+            ConnectionCaps.For(
+                DescriptorLimit.Raise(),
+                provider.GetRequiredService<TimeProvider>(),
+                provider.GetRequiredService<ILogger<ConnectionCap>>()
+            )
+        );
+        services.AddSingleton(provider =>
+        {
+            var page = new MetricsPage(provider.GetRequiredService<HealthState>());
+            HostMetrics.AddTo(page.Worker, provider.GetRequiredService<StandardOutputs>(), provider.GetRequiredService<ConnectionCaps>());
+            return page;
+        });
+        services.AddSingleton<MetadataPage>();
+        services.AddSingleton<EngineRoutes>();
+        services.AddSingleton<HostedFiles>();
+        services.AddSingleton<AdapterRoutes>();
+        return settings.Arguments.Host.GrpcPort is null ? services : services.AddGrpcHealth();
+    }
+
+    /// <summary>Kestrel as the host's server, behind <see cref="StatusServer"/>.</summary>
+    public static WebApplicationBuilder UseStatusServer(this WebApplicationBuilder builder)
+    {
+        builder
+            .WebHost.UseKestrelCore()
+            .ConfigureKestrel(kestrel =>
+            {
+                kestrel.AddServerHeader = false;
+                kestrel.Limits.MaxRequestBodySize = BodyBytesMax;
+            });
+        var kestrel = builder.Services.Last(service => service.ServiceType == typeof(IServer));
+        builder.Services.Remove(kestrel);
+        builder.Services.AddSingleton(provider =>
+            ActivatorUtilities.CreateInstance<StatusServer>(
+                provider,
+                (IServer)ActivatorUtilities.CreateInstance(provider, kestrel.ImplementationType!)
+            )
+        );
+        builder.Services.AddSingleton<IServer>(provider => provider.GetRequiredService<StatusServer>());
+        return builder;
+    }
+}
