@@ -143,11 +143,11 @@ public sealed partial class VllmEngine
         using var document = JsonDocument.Parse(record.Json);
         if (record.Ok)
         {
-            call.TrySetResult(document.RootElement.Clone());
+            call.Answer.TrySetResult(document.RootElement.Clone());
             return;
         }
 
-        call.TrySetException(FailureMapping.ToException(document.RootElement));
+        call.Answer.TrySetException(FailureMapping.ToException(document.RootElement));
         if (FailureMapping.IsEngineDeath(document.RootElement))
         {
             Die("EngineCore has died: " + document.RootElement.GetProperty("message").GetString());

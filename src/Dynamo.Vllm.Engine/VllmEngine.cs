@@ -26,7 +26,7 @@ public sealed partial class VllmEngine : IEngine
     private readonly ILogger<VllmEngine> _logger;
     private readonly ILoggerFactory _loggers;
     private readonly ConcurrentDictionary<ulong, EngineStream> _streams = new();
-    private readonly ConcurrentDictionary<ulong, TaskCompletionSource<JsonElement>> _calls = new();
+    private readonly ConcurrentDictionary<ulong, PendingCall> _calls = new();
     private readonly TokenTexts _texts = new();
 
     // The delivery loop goes on.
@@ -172,18 +172,22 @@ public sealed partial class VllmEngine : IEngine
     private async Task<JsonElement> AskAsync(GuestOperation operation, JsonObject? body, CancellationToken cancellationToken)
     {
         var id = Interlocked.Increment(ref _nextId);
-        // The delivery loop goes on.
-        var completion = new TaskCompletionSource<JsonElement>(TaskCreationOptions.RunContinuationsAsynchronously);
-        _calls[id] = completion;
+        var call = new PendingCall(NeedsEngine: operation == GuestOperation.Call);
+        _calls[id] = call;
         try
         {
+            if (call.NeedsEngine && _died.Task is { IsCompleted: true } died)
+            {
+                throw EngineDead(await died.ConfigureAwait(false));
+            }
+
             var json = body is null ? [] : JsonSerializer.SerializeToUtf8Bytes(body, JsonNodeContext.Default.JsonObject);
             if (!Post(operation, id, json, default, isUrgent: true))
             {
-                throw new EngineCallException("engine_dead", "EngineDeadError", "the interpreter has ended");
+                throw EngineDead("the interpreter has ended");
             }
 
-            return await completion.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
+            return await call.Answer.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
         }
         finally
         {
@@ -223,8 +227,23 @@ public sealed partial class VllmEngine : IEngine
         if (_died.TrySetResult(reason))
         {
             FailAll(DynamoError.EngineShutdown(reason));
+            FailCalls(call => call.NeedsEngine, EngineDead(reason));
         }
     }
+
+    private void FailCalls(Predicate<PendingCall> which, EngineCallException failure)
+    {
+        foreach (var (id, call) in _calls)
+        {
+            if (which(call) && _calls.TryRemove(id, out _))
+            {
+                call.Answer.TrySetException(failure);
+            }
+        }
+    }
+
+    private static EngineCallException EngineDead(string reason, string? traceback = null) =>
+        new("engine_dead", "EngineDeadError", reason, traceback);
 
     private async Task WatchGuestAsync()
     {
@@ -236,12 +255,13 @@ public sealed partial class VllmEngine : IEngine
         }
 
         Die(reason);
-        foreach (var (id, call) in _calls)
-        {
-            if (_calls.TryRemove(id, out _))
-            {
-                call.TrySetException(new EngineCallException("engine_dead", "EngineDeadError", reason, failure));
-            }
-        }
+        FailCalls(_ => true, EngineDead(reason, failure));
+    }
+
+    /// <param name="NeedsEngine">No answer can come once the engine is gone; what the guest does by itself still gets one.</param>
+    private sealed record PendingCall(bool NeedsEngine)
+    {
+        // The delivery loop goes on.
+        public TaskCompletionSource<JsonElement> Answer { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
     }
 }

@@ -65,6 +65,19 @@ public sealed class HungEngineTests : SimulatedWorkerTests
     }
 
     [Fact]
+    public async Task A_control_call_to_an_engine_that_is_given_up_gets_the_reason()
+    {
+        await using var worker = await StartAsync(["--engine-stall-timeout", "3"]);
+        worker.Process.Signal("STOP", worker.FindEngineCore());
+        // Expected silence, too, is silence: what the engine owes to a control call does not blind the watch for good.
+        using var response = await worker.Http.PostAsync("/engine/flush_cache", null);
+        var answer = JsonNode.Parse(await response.Content.ReadAsStringAsync())!;
+        Assert.Equal("error", (string?)answer["status"]);
+        Assert.Contains("the engine is stopped and has been silent", (string?)answer["message"], StringComparison.Ordinal);
+        Assert.Equal(1, await worker.Process.ExitCodeAsync(Limit));
+    }
+
+    [Fact]
     public async Task A_stop_during_a_freeze_leads_the_callers_away_and_ends_with_0()
     {
         await using var worker = await StartAsync(["--simulated-step-time-ms", "20"]);
