@@ -12,9 +12,6 @@ public sealed partial class VllmEngine
     // Delivery loop only.
     private readonly List<EngineStream> _woken = [];
 
-    /// <summary>Tokens that the engine has generated since the start.</summary>
-    public long GeneratedTokens => Interlocked.Read(ref _generatedTokens);
-
     private async Task DeliverAsync()
     {
         var batches = _host.Batches;
@@ -78,8 +75,7 @@ public sealed partial class VllmEngine
                 Volatile.Write(ref _steps, _steps + 1);
                 break;
             case GuestRecordKind.Stats:
-                var (load, _, generated) = reader.ReadStats();
-                Interlocked.Add(ref _generatedTokens, (long)generated);
+                var (load, _, _) = reader.ReadStats();
                 Volatile.Write(ref _steps, _steps + 1);
                 LoadChanged?.Invoke(load);
                 break;

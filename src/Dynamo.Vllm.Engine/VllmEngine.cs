@@ -36,7 +36,6 @@ public sealed partial class VllmEngine : IEngine
     private ulong _nextId;
     private long _steps;
     private volatile bool _isStopping;
-    private long _generatedTokens;
 
     public VllmEngine(PythonInstallation python, VllmEngineOptions options, TimeProvider time, ILoggerFactory loggers)
     {

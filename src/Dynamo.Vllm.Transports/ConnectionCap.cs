@@ -88,7 +88,7 @@ public sealed partial class ConnectionCap
     }
 
     [LoggerMessage(
-        EventId = 3301,
+        EventId = 3310,
         Level = LogLevel.Warning,
         Message = "More than {Max} connections to the {Name}: the one that was silent for longest was closed ({Closed} so far). A "
             + "higher limit of open files (ulimit -n) allows more"

@@ -118,6 +118,7 @@ public sealed class ReferenceAnswersTests
                 "config.engine_drive",
                 "config.engine_frozen_timeout",
                 "config.engine_stall_timeout",
+                "config.grpc_port",
                 "config.live_is_ready",
                 "config.python",
                 "config.simulated_engine",

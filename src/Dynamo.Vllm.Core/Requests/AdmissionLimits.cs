@@ -1,9 +1,4 @@
 namespace Dynamo.Vllm.Core.Requests;
 
 /// <summary>How many requests run and how many may wait (runtime.md, 3.2). One more is refused as overload.</summary>
-public sealed record AdmissionLimits(int Running = 10_000, int Queued = 40_000)
-{
-    /// <summary>The limits that follow from the operator's request limit.</summary>
-    public static AdmissionLimits FromRequestLimit(int requestLimit, int queueLimit) =>
-        new(Math.Max(requestLimit, 1), Math.Max(queueLimit - 1, 1));
-}
+public sealed record AdmissionLimits(int Running = 10_000, int Queued = 40_000);

@@ -49,9 +49,6 @@ public sealed record RuntimeEnvironment
     /// <summary>Events go through brokers that discovery knows.</summary>
     public required bool EventBrokerEnabled { get; init; }
 
-    /// <summary>Token ids leave in one packed blob. Incoming requests may use either form regardless.</summary>
-    public required bool TokenIdsAsBytes { get; init; }
-
     /// <summary><c>device_type</c> of the instance record.</summary>
     public required string DeviceType { get; init; }
 
@@ -81,7 +78,6 @@ public sealed record RuntimeEnvironment
             EventPlaneHost = reader.Text("DYN_EVENT_PLANE_HOST"),
             EventBrokerUrl = reader.Text("DYN_ZMQ_BROKER_URL"),
             EventBrokerEnabled = reader.Flag("DYN_ZMQ_BROKER_ENABLED"),
-            TokenIdsAsBytes = reader.Flag("DYN_TOKEN_IDS_AS_BYTES"),
             DeviceType = ReadDeviceType(reader),
             SelfHostMetadata = reader.Flag("DYN_SELF_HOST_METADATA", defaultValue: true),
             Warnings = reader.Warnings,

@@ -95,6 +95,11 @@ internal sealed partial class EngineArgumentsStage : IStage
 
     private void Check(ResolvedConfiguration configuration)
     {
+        foreach (var note in configuration.Notes)
+        {
+            LogNote(_logger, note);
+        }
+
         foreach (var warning in configuration.Warnings.Concat(_settings.Runtime.Warnings))
         {
             LogWarning(_logger, warning);
@@ -121,6 +126,9 @@ internal sealed partial class EngineArgumentsStage : IStage
 
     [LoggerMessage(EventId = 5005, Level = LogLevel.Warning, Message = "{Warning}")]
     private static partial void LogWarning(ILogger logger, string warning);
+
+    [LoggerMessage(EventId = 5023, Level = LogLevel.Information, Message = "{Note}")]
+    private static partial void LogNote(ILogger logger, string note);
 
     [LoggerMessage(
         EventId = 5015,
