@@ -1,0 +1,96 @@
+using System.Globalization;
+using System.Text;
+using System.Text.RegularExpressions;
+using Dynamo.Vllm.Testing;
+
+namespace Dynamo.Vllm.PythonTests;
+
+/// <summary>docs/metrics.md says what a worker's own scrape says: every family, its type, its labels and its help.</summary>
+public sealed partial class MetricsPageTests : SimulatedWorkerTests
+{
+    /// <summary>Set, it writes the page instead of comparing.</summary>
+    private const string WriteVariable = "WRITE_DOCS";
+
+    private const string Begin = "<!-- metrics: written by MetricsPageTests, WRITE_DOCS=1 -->\n";
+
+    private static readonly string PagePath = Path.Combine(SimulatedPaths.Root, "docs", "metrics.md");
+
+    [Fact]
+    public async Task The_page_lists_every_metric_of_ours_as_a_scrape_shows_it()
+    {
+        var families = new SortedDictionary<string, Family>(StringComparer.Ordinal);
+        await using (var worker = await StartAsync())
+        {
+            await using var client = await ConnectAsync();
+            await using var call = await client.CallAsync(Body(1, 5), default);
+            await CountAsync(call);
+            Add(families, await worker.Http.GetStringAsync("/metrics"));
+        }
+
+        const string transfer = """{"kv_connector":"NixlConnector","kv_role":"kv_both"}""";
+        await using (var worker = await StartAsync(["--disaggregation-mode", "prefill", "--kv-transfer-config", transfer]))
+        {
+            Add(families, await worker.Http.GetStringAsync("/metrics"));
+        }
+
+        var page = await File.ReadAllTextAsync(PagePath);
+        var start = page.IndexOf(Begin, StringComparison.Ordinal) + Begin.Length;
+        Assert.True(start >= Begin.Length, "the page has no place for the metrics");
+        foreach (Match row in Listed().Matches(page[start..]))
+        {
+            // Which labels a series has shows only once it has data.
+            families
+                .GetValueOrDefault(row.Groups[1].Value)
+                ?.Labels.UnionWith(Code().Matches(row.Groups[2].Value).Select(label => label.Groups[1].Value));
+        }
+
+        var text =
+            Begin
+            + "\n| Metric | Type | Labels | |\n|---|---|---|---|\n"
+            + string.Concat(families.Select(family => family.Value.Row(family.Key)));
+        if (Environment.GetEnvironmentVariable(WriteVariable) is { Length: > 0 })
+        {
+            await File.WriteAllTextAsync(PagePath, page[..(start - Begin.Length)] + text);
+            return;
+        }
+
+        Assert.EndsWith(text, page, StringComparison.Ordinal);
+    }
+
+    private static void Add(SortedDictionary<string, Family> families, string scrape)
+    {
+        foreach (Match match in Header().Matches(scrape))
+        {
+            var name = match.Groups[1].Value;
+            families.TryAdd(name, new Family(match.Groups[2].Value, match.Groups[3].Value));
+            var samples = Regex.Matches(scrape, $@"^{name}(?:_bucket|_sum|_count)?{{([^}}]*)}}", RegexOptions.Multiline);
+            families[name]
+                .Labels.UnionWith(
+                    samples.SelectMany(sample => Label().Matches(sample.Groups[1].Value)).Select(label => label.Groups[1].Value)
+                );
+        }
+    }
+
+    [GeneratedRegex(@"^# HELP (dynamo_\w+) (.*)\n# TYPE \w+ (\w+)$", RegexOptions.Multiline)]
+    private static partial Regex Header();
+
+    [GeneratedRegex(@"(\w+)=""")]
+    private static partial Regex Label();
+
+    [GeneratedRegex(@"^\| `(\w+)` \| \w+ \| ([^|]*) \|", RegexOptions.Multiline)]
+    private static partial Regex Listed();
+
+    [GeneratedRegex(@"`(\w+)`")]
+    private static partial Regex Code();
+
+    private sealed record Family(string Help, string Type)
+    {
+        public SortedSet<string> Labels { get; } = new(StringComparer.Ordinal);
+
+        public string Row(string name) =>
+            string.Create(
+                CultureInfo.InvariantCulture,
+                $"| `{name}` | {Type} | {string.Join(", ", Labels.Where(label => label != "le").Select(label => $"`{label}`"))} | {Help} |\n"
+            );
+    }
+}
