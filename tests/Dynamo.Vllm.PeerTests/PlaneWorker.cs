@@ -66,7 +66,7 @@ internal sealed class PlaneWorker : IEndpointHandler, IAsyncDisposable
         );
         var plane = createPlane(dispatcher);
         return new PlaneWorker(
-            new WorkerRegistration(discovery, plane, "cpu", PayloadCodec.MessagePack, log.For<WorkerRegistration>()),
+            new WorkerRegistration(discovery, plane, "cpu", PayloadCodec.MessagePack, TimeProvider.System, log.For<WorkerRegistration>()),
             plane,
             metrics
         );

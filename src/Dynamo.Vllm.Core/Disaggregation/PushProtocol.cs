@@ -8,16 +8,19 @@ internal sealed class PushProtocol : IKvConnectorProtocol
 {
     private readonly string _bootstrapAddress;
     private readonly string? _engineId;
+    private readonly IIdSource _ids;
 
     /// <param name="bootstrapAddress"><c>http://host:port</c> of the engine's bootstrap server.</param>
     /// <param name="engineId">Engine id of the connector that moves the blocks.</param>
-    public PushProtocol(string bootstrapAddress, string? engineId)
+    /// <param name="ids">Of transfers.</param>
+    public PushProtocol(string bootstrapAddress, string? engineId, IIdSource ids)
     {
         _bootstrapAddress = bootstrapAddress;
         _engineId = engineId;
+        _ids = ids;
     }
 
-    public IKvHandOver Begin() => new HandOver(this, Guid.NewGuid().ToString());
+    public IKvHandOver Begin() => new HandOver(this, _ids.Next());
 
     private sealed class HandOver : IKvHandOver
     {

@@ -22,6 +22,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     private readonly IRequestPlane _requests;
     private readonly string _deviceType;
     private readonly PayloadCodec _codec;
+    private readonly TimeProvider _time;
     private readonly ILogger<WorkerRegistration> _logger;
     private readonly SemaphoreSlim _turn = new(1, 1);
     private readonly CancellationTokenSource _leaving = new();
@@ -40,6 +41,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         IRequestPlane requests,
         string deviceType,
         PayloadCodec codec,
+        TimeProvider time,
         ILogger<WorkerRegistration> logger,
         InstanceId joined = default
     )
@@ -49,6 +51,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         _requests = requests;
         _deviceType = deviceType;
         _codec = codec;
+        _time = time;
         _logger = logger;
         _discovery.IdentityChanged += OnIdentityChanged;
     }
@@ -353,8 +356,8 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         {
             try
             {
-                using var limit = CancellationTokenSource.CreateLinkedTokenSource(_leaving.Token);
-                limit.CancelAfter(BindTimeLimit);
+                using var late = new CancellationTokenSource(BindTimeLimit, _time);
+                using var limit = CancellationTokenSource.CreateLinkedTokenSource(_leaving.Token, late.Token);
                 await BindAsync(entry, limit.Token).ConfigureAwait(false);
                 return;
             }
@@ -362,7 +365,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
             {
                 // Loop supervision (style E3): whatever a request plane throws, giving up would leave the worker invisible for good.
                 LogCannotMove(_logger, instance.Hex, exception);
-                await Task.Delay(BindRetryWait, _leaving.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                await Task.Delay(BindRetryWait, _time, _leaving.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }
     }

@@ -21,6 +21,7 @@ public sealed partial class Canary
     private readonly TimeSpan _timeLimit;
     private readonly HealthState _health;
     private readonly TimeProvider _time;
+    private readonly IIdSource _ids;
     private readonly ILogger<Canary> _logger;
     private long _lastActivity;
 
@@ -32,6 +33,7 @@ public sealed partial class Canary
         TimeSpan timeLimit,
         HealthState health,
         TimeProvider time,
+        IIdSource ids,
         ILogger<Canary> logger
     )
     {
@@ -42,6 +44,7 @@ public sealed partial class Canary
         _timeLimit = timeLimit;
         _health = health;
         _time = time;
+        _ids = ids;
         _logger = logger;
         _lastActivity = time.GetTimestamp();
     }
@@ -83,7 +86,7 @@ public sealed partial class Canary
 
     private async Task ProbeAsync(CancellationToken cancellationToken)
     {
-        var context = new RequestContext(Guid.NewGuid().ToString(), PayloadCodec.Json, _payloadJson, new Dictionary<string, string>());
+        var context = new RequestContext(_ids.Next(), PayloadCodec.Json, _payloadJson, new Dictionary<string, string>());
         var first = new FirstItem();
         var steps = _engine.Steps;
         var run = RunHandlerAsync(context, first);

@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Core;
 using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Worker.Logging;
 using Dynamo.Vllm.Worker.Stages;
@@ -16,6 +17,7 @@ internal static class WorkerServices
     {
         services.AddSingleton(settings);
         services.TryAddSingleton(TimeProvider.System);
+        services.TryAddSingleton<IIdSource, RandomIds>();
         services.AddStatus(settings);
 
         services.AddStage<EngineArgumentsStage>();

@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Core;
 using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Disaggregation;
 using Dynamo.Vllm.Core.Generate;
@@ -29,6 +30,7 @@ internal sealed class EndpointsStage : IStage
     private readonly MetricsPage _metrics;
     private readonly HealthState _health;
     private readonly TimeProvider _time;
+    private readonly IIdSource _ids;
     private readonly ILoggerFactory _loggers;
     private readonly LoopSupervisor _loops;
 
@@ -42,6 +44,7 @@ internal sealed class EndpointsStage : IStage
         HealthState health,
         WorkerLifetime lifetime,
         TimeProvider time,
+        IIdSource ids,
         ILoggerFactory loggers
     )
     {
@@ -53,6 +56,7 @@ internal sealed class EndpointsStage : IStage
         _metrics = metrics;
         _health = health;
         _time = time;
+        _ids = ids;
         _loggers = loggers;
         _loops = new LoopSupervisor(lifetime.Fail, time, loggers.CreateLogger<LoopSupervisor>());
     }
@@ -119,7 +123,7 @@ internal sealed class EndpointsStage : IStage
         var engine = _arguments.Engine;
         HandOvers = new HandOverLedger(engine.Description.KvLease, _time, _metrics.Worker, engine.Description.DataParallelSize);
         engine.LoadChanged += HandOvers.Observe;
-        return new PrefillHandler(engine, options, Adapters, KvConnectorProtocols.Resolve(engine.Description), HandOvers);
+        return new PrefillHandler(engine, options, Adapters, KvConnectorProtocols.Resolve(engine.Description, _ids), HandOvers);
     }
 
     private StallWatch CreateStallWatch(ResolvedConfiguration configuration)

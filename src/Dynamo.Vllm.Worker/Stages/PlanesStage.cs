@@ -88,6 +88,7 @@ internal sealed partial class PlanesStage : IStage
             _requests,
             runtime.DeviceType,
             runtime.RequestPlaneCodec,
+            _time,
             _loggers.CreateLogger<WorkerRegistration>(),
             instance
         );

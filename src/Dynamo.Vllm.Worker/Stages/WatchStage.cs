@@ -23,6 +23,7 @@ internal sealed partial class WatchStage : IStage
     private readonly EndpointsStage _roles;
     private readonly HealthState _health;
     private readonly TimeProvider _time;
+    private readonly IIdSource _ids;
     private readonly ILoggerFactory _loggers;
     private readonly ILogger<WatchStage> _logger;
     private readonly LoopSupervisor _loops;
@@ -34,6 +35,7 @@ internal sealed partial class WatchStage : IStage
         HealthState health,
         WorkerLifetime lifetime,
         TimeProvider time,
+        IIdSource ids,
         ILoggerFactory loggers
     )
     {
@@ -42,6 +44,7 @@ internal sealed partial class WatchStage : IStage
         _roles = roles;
         _health = health;
         _time = time;
+        _ids = ids;
         _loggers = loggers;
         _logger = loggers.CreateLogger<WatchStage>();
         _loops = new LoopSupervisor(lifetime.Fail, time, loggers.CreateLogger<LoopSupervisor>());
@@ -91,6 +94,7 @@ internal sealed partial class WatchStage : IStage
             _settings.Runtime.Health.CanaryTimeout,
             _health,
             _time,
+            _ids,
             _loggers.CreateLogger<Canary>()
         );
 

@@ -143,6 +143,7 @@ public sealed class EtcdDiscoveryTests
             new RequestPlaneFake(),
             "cuda",
             PayloadCodec.MessagePack,
+            TimeProvider.System,
             _log.For<WorkerRegistration>()
         );
         await registration.JoinAsync(default);
@@ -249,6 +250,7 @@ public sealed class EtcdDiscoveryTests
             new RequestPlaneFake(),
             "cuda",
             PayloadCodec.MessagePack,
+            TimeProvider.System,
             _log.For<WorkerRegistration>()
         );
         await registration.JoinAsync(default);
@@ -296,6 +298,7 @@ public sealed class EtcdDiscoveryTests
             new RequestPlaneFake(),
             "cuda",
             PayloadCodec.MessagePack,
+            TimeProvider.System,
             _log.For<WorkerRegistration>()
         );
         await registration.JoinAsync(default);

@@ -37,6 +37,7 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
             _requests,
             "cpu",
             PayloadCodec.MessagePack,
+            TimeProvider.System,
             NullLogger<WorkerRegistration>.Instance
         );
 

@@ -34,6 +34,7 @@ public sealed class RealEngineTests
             new RequestPlaneFake(),
             "cpu",
             PayloadCodec.MessagePack,
+            TimeProvider.System,
             NullLogger<WorkerRegistration>.Instance
         );
         await registration.JoinAsync(CancellationToken.None);

@@ -70,6 +70,7 @@ internal sealed class RoutedWorker : IEndpointHandler, IAsyncDisposable
             _requests,
             "cpu",
             PayloadCodec.MessagePack,
+            TimeProvider.System,
             NullLogger<WorkerRegistration>.Instance
         );
         var generate = new EndpointId("dynamo", "backend", "generate");

@@ -3,6 +3,7 @@ using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Protocol.Errors;
+using Dynamo.Vllm.Testing;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Dynamo.Vllm.UnitTests.Core;
@@ -26,7 +27,17 @@ public sealed class CanaryTests : IAsyncLifetime
         _health = new HealthState(canaryEnabled: true, startsReady: false, _time);
         _generate = Endpoints.Create(_handler);
         _health.AddEndpoint("generate", hasPayload: true);
-        _canary = new Canary(_engine, _generate, "{}"u8.ToArray(), Idle, Limit, _health, _time, NullLogger<Canary>.Instance);
+        _canary = new Canary(
+            _engine,
+            _generate,
+            "{}"u8.ToArray(),
+            Idle,
+            Limit,
+            _health,
+            _time,
+            new CountedIds(),
+            NullLogger<Canary>.Instance
+        );
     }
 
     public Task InitializeAsync()

@@ -7,6 +7,7 @@ using Dynamo.Vllm.Core.Generate;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Errors;
+using Dynamo.Vllm.Testing;
 using Microsoft.Extensions.Time.Testing;
 using Prometheus;
 
@@ -216,7 +217,7 @@ public sealed class GenerateHandlerTests
         Assert.Equal("backend.invalid_argument", failure.Error.Reason);
         Assert.Empty(_engine.Streams);
         var prefill = Start(
-            new PrefillHandler(_engine, Options, null, KvConnectorProtocols.Resolve(_engine.Description), null),
+            new PrefillHandler(_engine, Options, null, KvConnectorProtocols.Resolve(_engine.Description, new CountedIds()), null),
             bypassed,
             out _
         );
@@ -312,7 +313,13 @@ public sealed class GenerateHandlerTests
     public async Task Prefill_runs_one_token_and_hands_over_without_index_and_finish_reason()
     {
         var ledger = new HandOverLedger(TimeSpan.FromSeconds(30), new FakeTimeProvider(), Metrics.NewCustomRegistry());
-        var handler = new PrefillHandler(_engine, Options, null, KvConnectorProtocols.Resolve(_engine.Description), ledger);
+        var handler = new PrefillHandler(
+            _engine,
+            Options,
+            null,
+            KvConnectorProtocols.Resolve(_engine.Description, new CountedIds()),
+            ledger
+        );
         var run = Start(handler, """{"token_ids":[1,2,3],"stop_conditions":{"max_tokens":50,"min_tokens":9}}""", out _);
         _engine
             .Streams[0]
@@ -341,7 +348,13 @@ public sealed class GenerateHandlerTests
     public async Task A_probe_of_a_prefill_worker_hands_nothing_over()
     {
         var ledger = new HandOverLedger(TimeSpan.FromSeconds(30), new FakeTimeProvider(), Metrics.NewCustomRegistry());
-        var handler = new PrefillHandler(_engine, Options, null, KvConnectorProtocols.Resolve(_engine.Description), ledger);
+        var handler = new PrefillHandler(
+            _engine,
+            Options,
+            null,
+            KvConnectorProtocols.Resolve(_engine.Description, new CountedIds()),
+            ledger
+        );
         var run = Start(handler, """{"token_ids":[1],"_HEALTH_CHECK":true}""", out _);
         _engine.Streams[0].Push([7], FinishReason.Length, isLast: true, more: output => output.KvTransferParamsJson = "{}"u8.ToArray());
         await run;
@@ -391,7 +404,7 @@ public sealed class GenerateHandlerTests
     public async Task Prefill_makes_one_choice_whatever_the_client_wants()
     {
         var run = Start(
-            new PrefillHandler(_engine, Options, null, KvConnectorProtocols.Resolve(_engine.Description), null),
+            new PrefillHandler(_engine, Options, null, KvConnectorProtocols.Resolve(_engine.Description, new CountedIds()), null),
             """{"token_ids":[1,2,3],"sampling_options":{"n":3}}""",
             out _
         );
@@ -405,7 +418,13 @@ public sealed class GenerateHandlerTests
     public async Task Blocks_that_a_caller_left_behind_are_counted_and_aborted_ones_are_not()
     {
         var ledger = new HandOverLedger(TimeSpan.FromSeconds(30), new FakeTimeProvider(), Metrics.NewCustomRegistry());
-        var handler = new PrefillHandler(_engine, Options, null, KvConnectorProtocols.Resolve(_engine.Description), ledger);
+        var handler = new PrefillHandler(
+            _engine,
+            Options,
+            null,
+            KvConnectorProtocols.Resolve(_engine.Description, new CountedIds()),
+            ledger
+        );
         var aborted = Start(handler, Request, out var first);
         first.Cancel(CancellationCause.Disconnect); // the abort wins
         await aborted;
@@ -436,7 +455,11 @@ public sealed class GenerateHandlerTests
     public async Task A_failed_prefill_hands_nothing_over()
     {
         var engine = _engine.Description with { KvConnector = "LMCacheMPConnector" };
-        var run = Start(new PrefillHandler(_engine, Options, null, KvConnectorProtocols.Resolve(engine), null), Request, out _);
+        var run = Start(
+            new PrefillHandler(_engine, Options, null, KvConnectorProtocols.Resolve(engine, new CountedIds()), null),
+            Request,
+            out _
+        );
         _engine.Streams[0].Push([], FinishReason.Error, isLast: true);
         await Assert.ThrowsAsync<RequestFailedException>(() => run);
         Assert.Empty(_responses.Items);
@@ -459,7 +482,7 @@ public sealed class GenerateHandlerTests
         };
         Assert.Contains(
             expected,
-            Encoding.UTF8.GetString(KvConnectorProtocols.Resolve(engine).Begin().EngineParamsJson.Span),
+            Encoding.UTF8.GetString(KvConnectorProtocols.Resolve(engine, new CountedIds()).Begin().EngineParamsJson.Span),
             StringComparison.Ordinal
         );
     }
@@ -479,7 +502,7 @@ public sealed class GenerateHandlerTests
             KvConnector = connector,
             KvConnectorExtraConfig = extra is null ? null : JsonNode.Parse(extra)!.AsObject(),
         };
-        var failure = Assert.Throws<RequestFailedException>(() => KvConnectorProtocols.Resolve(engine).Begin());
+        var failure = Assert.Throws<RequestFailedException>(() => KvConnectorProtocols.Resolve(engine, new CountedIds()).Begin());
         Assert.Contains(message, failure.Error.Message, StringComparison.Ordinal);
     }
 

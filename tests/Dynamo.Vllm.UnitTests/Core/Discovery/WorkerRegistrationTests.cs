@@ -22,6 +22,7 @@ public sealed class WorkerRegistrationTests
             new RequestPlaneFake(),
             "cpu",
             PayloadCodec.MessagePack,
+            TimeProvider.System,
             NullLogger<WorkerRegistration>.Instance,
             new InstanceId(1)
         );

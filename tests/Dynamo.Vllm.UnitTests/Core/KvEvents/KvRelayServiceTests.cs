@@ -33,6 +33,7 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
             new RequestPlaneFake(),
             "cpu",
             PayloadCodec.MessagePack,
+            TimeProvider.System,
             NullLogger<WorkerRegistration>.Instance
         );
 

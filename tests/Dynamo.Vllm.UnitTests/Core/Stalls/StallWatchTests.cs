@@ -37,6 +37,7 @@ public sealed class StallWatchTests : IAsyncLifetime
             new RequestPlaneFake(),
             "cpu",
             PayloadCodec.MessagePack,
+            TimeProvider.System,
             NullLogger<WorkerRegistration>.Instance,
             new InstanceId(1)
         );

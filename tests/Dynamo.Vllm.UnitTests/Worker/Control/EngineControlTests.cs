@@ -32,6 +32,7 @@ public sealed class EngineControlTests
             new RequestPlaneFake(),
             "cpu",
             PayloadCodec.MessagePack,
+            TimeProvider.System,
             NullLogger<WorkerRegistration>.Instance,
             new InstanceId(1)
         );

@@ -33,6 +33,7 @@ public sealed class AdapterCardsTests
             new RequestPlaneFake(),
             "cpu",
             PayloadCodec.MessagePack,
+            TimeProvider.System,
             NullLogger<WorkerRegistration>.Instance,
             new InstanceId(0x5ffe40e078698382)
         );
