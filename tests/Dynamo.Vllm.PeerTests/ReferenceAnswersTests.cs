@@ -122,6 +122,7 @@ public sealed class ReferenceAnswersTests
                 "config.live_is_ready",
                 "config.python",
                 "config.simulated_engine",
+                "config.termination_grace_period",
             ],
             Except(ours, official)
         );

@@ -56,7 +56,8 @@ public sealed partial class CompatibilityTests
     }
 
     private static bool IsProgram(string name) =>
-        name.StartsWith("bench/", StringComparison.Ordinal) && File.Exists(Path.Combine(SimulatedPaths.Root, name, "Program.cs"));
+        (name.StartsWith("bench/", StringComparison.Ordinal) && File.Exists(Path.Combine(SimulatedPaths.Root, name, "Program.cs")))
+        || (name.StartsWith("tests/operations/", StringComparison.Ordinal) && File.Exists(Path.Combine(SimulatedPaths.Root, name)));
 
     /// <summary>Cells of the table whose heading has this word.</summary>
     private static IEnumerable<string[]> Rows(string heading) =>

@@ -35,8 +35,7 @@ public sealed partial class KubernetesDiscovery
                 $"{resource}: the API server does not accept the token (401); it has expired, or belongs to another cluster "
                     + "or a deleted service account",
             HttpOperationException { Response.StatusCode: HttpStatusCode.Forbidden } refused =>
-                $"{resource}: forbidden ({MessageOf(refused)}); bind the service account to a role with "
-                    + $"get, list, watch, create, patch and delete on {kind}",
+                $"{resource}: forbidden ({MessageOf(refused)}); bind the service account to a role with {RightsFor(what)}",
             HttpOperationException { Response.StatusCode: HttpStatusCode.NotFound } refused =>
                 $"{resource}: not found ({MessageOf(refused)}); install the custom resource definition "
                     + $"{kind}/{WorkerMetadata.Version}, and check POD_NAMESPACE",
@@ -44,6 +43,17 @@ public sealed partial class KubernetesDiscovery
             OperationCanceledException => $"{resource}: no answer within {_options.CallTimeLimit.TotalSeconds:0.#} s",
             HttpRequestException { InnerException: { } inner } => $"{resource}: {inner.Message}",
             _ => $"{resource}: {exception.Message}",
+        };
+    }
+
+    private string RightsFor(string what)
+    {
+        const string kind = $"{WorkerMetadata.Plural}.{WorkerMetadata.Group}";
+        return what switch
+        {
+            Deleting => $"delete on {kind}",
+            Listing => $"list on {kind} and on " + (Pod.IsContainerMode ? "pods" : "endpointslices.discovery.k8s.io"),
+            _ => $"create and patch on {kind}",
         };
     }
 

@@ -15,7 +15,7 @@ public sealed partial class KubernetesDiscovery
     {
         IReadOnlyList<JsonObject> found = [];
         await RetryAsync(
-                "list",
+                Listing,
                 async token => found = await ListOnceAsync(bucket, keyPrefix, token).ConfigureAwait(false),
                 cancellationToken
             )

@@ -20,6 +20,13 @@ public sealed partial class KubernetesDiscovery : IDiscovery
 {
     private const string FieldManager = "dynamo-worker";
 
+    /// <summary>What a call is for, as its failure says it.</summary>
+    private const string Applying = "apply";
+
+    private const string Listing = "list";
+
+    private const string Deleting = "delete the former";
+
     private readonly KubernetesOptions _options;
     private readonly TimeProvider _time;
     private readonly ILogger<KubernetesDiscovery> _logger;
@@ -59,9 +66,12 @@ public sealed partial class KubernetesDiscovery : IDiscovery
         if (Pod.IsContainerMode)
         {
             // A container that restarts in its pod finds the resource of its former life, which would still be believed.
-            await RetryAsync("delete the former", DeleteAsync, cancellationToken).ConfigureAwait(false);
+            await RetryAsync(Deleting, DeleteAsync, cancellationToken).ConfigureAwait(false);
         }
 
+        // Tried without effect: a model may load for minutes before the first record, and a right that is missing is told now.
+        await RetryAsync(Applying, token => ApplyAsync(WorkerMetadata.Empty, token, isTrial: true), cancellationToken)
+            .ConfigureAwait(false);
         var instance = WorkerMetadata.InstanceOf(Pod.ResourceName);
         LogJoined(_logger, Pod.ResourceName, Pod.Namespace, Client.BaseUri, instance.Hex);
         return instance;
@@ -88,7 +98,7 @@ public sealed partial class KubernetesDiscovery : IDiscovery
         }
         catch (Exception exception) when (IsApiFailure(exception, cancellationToken))
         {
-            LogCannotLeave(_logger, Pod.ResourceName, Explain("apply", exception));
+            LogCannotLeave(_logger, Pod.ResourceName, Explain(Applying, exception));
         }
     }
 
@@ -104,7 +114,7 @@ public sealed partial class KubernetesDiscovery : IDiscovery
         try
         {
             var next = change(_applied);
-            await RetryAsync("apply", token => ApplyAsync(next, token), cancellationToken).ConfigureAwait(false);
+            await RetryAsync(Applying, token => ApplyAsync(next, token), cancellationToken).ConfigureAwait(false);
             _applied = next; // only now: a change that failed was never made
         }
         finally
@@ -113,7 +123,10 @@ public sealed partial class KubernetesDiscovery : IDiscovery
         }
     }
 
-    private Task ApplyAsync(WorkerMetadata metadata, CancellationToken cancellationToken)
+    /// <param name="metadata">All records.</param>
+    /// <param name="cancellationToken">Of the caller.</param>
+    /// <param name="isTrial">The server checks rights and content, and keeps nothing.</param>
+    private Task ApplyAsync(WorkerMetadata metadata, CancellationToken cancellationToken, bool isTrial = false)
     {
         var body = metadata.ToResource(Pod.ResourceName, Pod.PodName, Pod.PodUid);
         // Forced: the resource is ours alone, whoever touched it by hand.
@@ -124,6 +137,7 @@ public sealed partial class KubernetesDiscovery : IDiscovery
             Pod.Namespace,
             WorkerMetadata.Plural,
             Pod.ResourceName,
+            dryRun: isTrial ? "All" : null,
             fieldManager: FieldManager,
             force: true,
             cancellationToken: cancellationToken

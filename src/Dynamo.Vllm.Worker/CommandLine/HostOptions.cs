@@ -16,6 +16,9 @@ public sealed record HostOptions
     /// <summary>How long requests already accepted may keep generating once intake is closed.</summary>
     public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(30);
 
+    /// <summary>How long whoever stops this process waits before it kills it; null where it did not say.</summary>
+    public TimeSpan? TerminationGracePeriod { get; init; }
+
     /// <summary><c>/live</c> answers like <c>/health</c>, as in the reference.</summary>
     public bool LiveIsReady { get; init; }
 
@@ -41,6 +44,7 @@ public sealed record HostOptions
                 ),
             },
             DrainTimeout = TimeSpan.FromSeconds(values.Float("drain_timeout")),
+            TerminationGracePeriod = values.OptionalFloat("termination_grace_period") is { } granted ? TimeSpan.FromSeconds(granted) : null,
             LiveIsReady = values.Flag("live_is_ready"),
             GrpcPort = (int?)values.OptionalInteger("grpc_port"),
             Stalls = ReadStallLimits(

@@ -17,6 +17,7 @@ namespace Dynamo.Vllm.Worker.Hosting;
 internal sealed partial class WorkerService : IHostedLifecycleService
 {
     private readonly StageSequence _stages;
+    private readonly StopAllowance _allowance;
     private readonly EngineArgumentsStage _arguments;
     private readonly ServedEndpoints _endpoints;
     private readonly HealthState _health;
@@ -26,6 +27,7 @@ internal sealed partial class WorkerService : IHostedLifecycleService
 
     public WorkerService(
         StageSequence stages,
+        StopAllowance allowance,
         EngineArgumentsStage arguments,
         ServedEndpoints endpoints,
         HealthState health,
@@ -34,6 +36,7 @@ internal sealed partial class WorkerService : IHostedLifecycleService
     )
     {
         _stages = stages;
+        _allowance = allowance;
         _arguments = arguments;
         _endpoints = endpoints;
         _health = health;
@@ -50,6 +53,7 @@ internal sealed partial class WorkerService : IHostedLifecycleService
 
     public async Task StartedAsync(CancellationToken cancellationToken)
     {
+        _allowance.Check();
         using var starting = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _lifetime.Stopping);
         try
         {

@@ -35,6 +35,7 @@ internal static class WorkerServices
         services.AddSingleton<StopSteps>();
         services.AddSingleton<ModelCardSource>();
         services.AddSingleton<StageSequence>();
+        services.AddSingleton<StopAllowance>();
         services.AddSingleton<WorkerService>();
         services.AddHostedService(provider => provider.GetRequiredService<WorkerService>());
         return services;

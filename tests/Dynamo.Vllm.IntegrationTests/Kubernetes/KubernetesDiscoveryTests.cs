@@ -78,19 +78,33 @@ public sealed partial class KubernetesDiscoveryTests : IClassFixture<KubernetesD
     public async Task Missing_rights_are_named_in_one_line()
     {
         await using var discovery = await CreateAsync("worker-2");
-        await _server.RevokeWorkerRoleAsync();
         var instance = await discovery.JoinAsync(default);
+        await _server.RevokeWorkerRoleAsync();
         var exception = await Assert.ThrowsAsync<IOException>(() => UntilForbiddenAsync(discovery, Endpoint(instance)));
         Assert.Matches(
             "^kubernetes discovery cannot apply dynamoworkermetadatas.nvidia.com 'worker-2' in namespace 'default': forbidden .*bind "
-                + "the service account to a role with [^\n]*$",
+                + "the service account to a role with create and patch on dynamoworkermetadatas.nvidia.com$",
             exception.Message
         );
+
+        // A start hears it before its model loads.
+        var pod = new PodIdentity("worker-6", "uid", "default", null, false);
+        await using var late = Create(pod, await _server.CreateWorkerConfigurationAsync(isBound: false));
+        var atStart = await Assert.ThrowsAsync<IOException>(() => late.JoinAsync(default));
+        Assert.Equal(exception.Message.Replace("worker-2", "worker-6", StringComparison.Ordinal), atStart.Message);
 
         // With the rights given it works, without a restart.
         await _server.CreateWorkerConfigurationAsync();
         await UntilAllowedAsync(discovery, Endpoint(instance));
         Assert.NotNull(await _server.ReadResourceAsync("worker-2"));
+    }
+
+    [PeerFact]
+    public async Task Joining_leaves_no_resource()
+    {
+        await using var discovery = await CreateAsync("worker-7");
+        await discovery.JoinAsync(default);
+        Assert.Null(await _server.ReadResourceAsync("worker-7"));
     }
 
     [PeerFact]
@@ -101,8 +115,7 @@ public sealed partial class KubernetesDiscoveryTests : IClassFixture<KubernetesD
         using var folder = new TemporaryFolder();
         var wrong = folder.Write("kubeconfig", (await File.ReadAllTextAsync(path)).Replace(token, "expired", StringComparison.Ordinal));
         await using var discovery = Create(new PodIdentity("worker-3", "uid", "default", null, false), wrong);
-        var instance = await discovery.JoinAsync(default);
-        var exception = await Assert.ThrowsAsync<IOException>(() => discovery.RegisterAsync(Endpoint(instance), default));
+        var exception = await Assert.ThrowsAsync<IOException>(() => discovery.JoinAsync(default));
         Assert.Contains("does not accept the token (401)", exception.Message, StringComparison.Ordinal);
     }
 

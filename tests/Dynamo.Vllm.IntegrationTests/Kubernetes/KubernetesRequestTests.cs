@@ -32,6 +32,9 @@ public sealed class KubernetesRequestTests : IDisposable
         Assert.Equal(15, captured.Length);
         await using var discovery = Create();
         Assert.Equal(1186445869714687UL, (await discovery.JoinAsync(default)).Value);
+        var trial = await _server.Requests.ReadAsync(); // of our own: the server keeps nothing of it
+        Assert.Equal("All", (string?)trial["query"]!["dryRun"]);
+        Assert.False(_server.Requests.TryRead(out _));
         var previous = new Dictionary<string, DiscoveryRecord>();
         foreach (var expected in captured)
         {

@@ -49,7 +49,9 @@ public sealed class KubernetesServer : IAsyncDisposable
         (await RunAsync("pod", name, isReady ? "ready" : "notready")).Trim();
 
     /// <summary>A configuration file of a user who may do what a worker needs.</summary>
-    public async Task<string> CreateWorkerConfigurationAsync() => (await RunAsync("role", "worker")).Trim();
+    /// <param name="isBound">False: whoever was given no rights keeps none.</param>
+    public async Task<string> CreateWorkerConfigurationAsync(bool isBound = true) =>
+        isBound ? (await RunAsync("role", "worker")).Trim() : Path.Combine(_folder.Path, "worker.kubeconfig");
 
     /// <summary>Takes that user's rights away.</summary>
     public Task RevokeWorkerRoleAsync() => CallAsync(HttpMethod.Delete, "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/worker");

@@ -44,6 +44,16 @@ public static class HostOptionTable
             Minimum = 0,
             Maximum = SecondsMax,
         },
+        Option.NullableFloat(
+            "--termination-grace-period",
+            "DYN_VLLM_TERMINATION_GRACE_PERIOD_SECS",
+            help: "Seconds that whoever stops this process waits before it kills it: terminationGracePeriodSeconds of the pod, "
+                + "TimeoutStopSec of systemd. Changes nothing; where a stop may take longer, one warning says so at the start."
+        ) with
+        {
+            Minimum = 0,
+            Maximum = SecondsMax,
+        },
         Option.Boolean(
             "--live-is-ready",
             "DYN_VLLM_LIVE_IS_READY",

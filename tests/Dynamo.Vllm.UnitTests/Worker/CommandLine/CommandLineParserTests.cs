@@ -160,6 +160,8 @@ public sealed class CommandLineParserTests
                 "stock",
                 "--drain-timeout",
                 "2.5",
+                "--termination-grace-period",
+                "90",
                 "--live-is-ready",
                 "--engine-stall-timeout",
                 "0",
@@ -175,6 +177,7 @@ public sealed class CommandLineParserTests
         Assert.True(given.SimulatedEngine);
         Assert.Equal(EngineDrive.Stock, given.EngineDrive);
         Assert.Equal(TimeSpan.FromSeconds(2.5), given.DrainTimeout);
+        Assert.Equal(TimeSpan.FromSeconds(90), given.TerminationGracePeriod);
         Assert.True(given.LiveIsReady);
         Assert.True(given.Stalls.IsOff);
         Assert.Equal((5.0, 10.0), (given.Stalls.FrozenSuspect.TotalSeconds, given.Stalls.FrozenRelease.TotalSeconds));

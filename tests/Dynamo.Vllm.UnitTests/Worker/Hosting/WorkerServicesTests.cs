@@ -1,7 +1,6 @@
 using System.Text.RegularExpressions;
 using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Testing;
-using Dynamo.Vllm.Worker.CommandLine;
 using Dynamo.Vllm.Worker.Hosting;
 using Microsoft.Extensions.DependencyInjection;
 
@@ -15,7 +14,7 @@ public sealed partial class WorkerServicesTests
     public void The_design_names_every_stage_in_its_order()
     {
         var stages = new ServiceCollection()
-            .AddDynamoWorker(Settings())
+            .AddDynamoWorker(StageSample.Settings(new Dictionary<string, string>(), "--model", "m"))
             .Select(service => service.ImplementationType)
             .OfType<Type>()
             .Where(type => type.IsAssignableTo(typeof(IStage)))
@@ -45,13 +44,6 @@ public sealed partial class WorkerServicesTests
         var place = path.StartsWith("python/", StringComparison.Ordinal) ? path : Path.Combine("src", $"Dynamo.Vllm.{path}");
         var full = Path.Combine(SimulatedPaths.Root, place);
         return full.EndsWith('/') ? Directory.Exists(full) : File.Exists(full);
-    }
-
-    private static WorkerSettings Settings()
-    {
-        var environment = new Dictionary<string, string>();
-        var arguments = CommandLineParser.Parse(["--model", "m"], environment).Arguments!;
-        return new WorkerSettings(arguments, environment, RuntimeEnvironment.Parse(environment), RuntimePlanes.From(arguments.Runtime));
     }
 
     [GeneratedRegex(@"^\| `(\w+Stage)` \|", RegexOptions.Multiline)]
