@@ -1,4 +1,5 @@
 using Dynamo.Vllm.Core.Lifecycle;
+using Dynamo.Vllm.Worker.StatusPort;
 
 namespace Dynamo.Vllm.Worker.Hosting;
 
@@ -20,12 +21,15 @@ internal sealed partial class StopAllowance
         _logger = logger;
     }
 
+    /// <summary>The longest that a stop takes: stages, then the server that answers probes meanwhile.</summary>
+    public TimeSpan Needed => _stages.DownLimit + StatusServer.StopLimit;
+
     /// <summary>One warning where less is granted than a stop may take; nothing where nobody said what is granted.</summary>
     public void Check()
     {
-        if (_granted is { } granted && granted < _stages.DownLimit)
+        if (_granted is { } granted && granted < Needed)
         {
-            LogTooShort(_logger, granted.TotalSeconds, _stages.DownLimit.TotalSeconds);
+            LogTooShort(_logger, granted.TotalSeconds, Needed.TotalSeconds);
         }
     }
 

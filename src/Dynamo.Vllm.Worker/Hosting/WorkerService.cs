@@ -2,7 +2,6 @@ using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Worker.CommandLine;
 using Dynamo.Vllm.Worker.Stages;
-using Dynamo.Vllm.Worker.StatusPort;
 using Microsoft.Extensions.Hosting;
 
 namespace Dynamo.Vllm.Worker.Hosting;
@@ -58,8 +57,7 @@ internal sealed partial class WorkerService : IHostedLifecycleService
         try
         {
             await _stages.UpAsync(starting.Token).ConfigureAwait(false);
-            var stopLimit = _stages.DownLimit + StatusServer.StopLimit;
-            LogReady(_logger, _arguments.Configuration.ServedModelName, _health.Uptime.TotalSeconds, stopLimit.TotalSeconds);
+            LogReady(_logger, _arguments.Configuration.ServedModelName, _health.Uptime.TotalSeconds, _allowance.Needed.TotalSeconds);
         }
         catch (OperationCanceledException) when (_lifetime.Stopping.IsCancellationRequested && _lifetime.Fatal is null)
         {

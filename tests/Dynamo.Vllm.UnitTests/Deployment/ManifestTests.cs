@@ -1,7 +1,7 @@
 using System.Text.RegularExpressions;
-using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.UnitTests.Worker.Hosting;
+using Dynamo.Vllm.Worker.Hosting;
 using Microsoft.Extensions.DependencyInjection;
 using YamlDotNet.RepresentationModel;
 
@@ -47,7 +47,7 @@ public sealed partial class ManifestTests
 
             var settings = StageSample.Settings(environment, [.. Words(container, "args")]);
             using var host = StageSample.Host(settings);
-            var needed = host.Services.GetRequiredService<StageSequence>().DownLimit;
+            var needed = host.Services.GetRequiredService<StopAllowance>().Needed;
             Assert.True(granted >= needed.TotalSeconds, $"{file}: {granted} s are granted and {needed.TotalSeconds} s are needed");
             Assert.Equal(granted, settings.Arguments.Host.TerminationGracePeriod!.Value.TotalSeconds);
         }

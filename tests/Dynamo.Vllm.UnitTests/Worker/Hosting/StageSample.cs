@@ -2,6 +2,8 @@ using System.Runtime.CompilerServices;
 using Dynamo.Vllm.Worker.CommandLine;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.Logging;
+using Dynamo.Vllm.Worker.StatusPort;
+using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 
@@ -20,9 +22,9 @@ internal static class StageSample
     {
         // A real one would take over the descriptors of the test runner; this one is handed on and never used.
         var outputs = (StandardOutputs)RuntimeHelpers.GetUninitializedObject(typeof(StandardOutputs));
-        var builder = Microsoft.Extensions.Hosting.Host.CreateEmptyApplicationBuilder(null);
+        var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.Services.AddSingleton(outputs);
-        builder.Services.AddDynamoWorker(settings);
+        builder.UseStatusServer().Services.AddDynamoWorker(settings);
         return builder.Build();
     }
 }

@@ -44,8 +44,8 @@ public sealed class StopAllowanceTests
     {
         var settings = StageSample.Settings(new Dictionary<string, string>(), ["--model", "m", .. arguments]);
         using var host = StageSample.Host(settings);
-        var stages = host.Services.GetRequiredService<StageSequence>();
-        new StopAllowance(settings, stages, _log.For<StopAllowance>()).Check();
-        return stages.DownLimit;
+        var allowance = new StopAllowance(settings, host.Services.GetRequiredService<StageSequence>(), _log.For<StopAllowance>());
+        allowance.Check();
+        return allowance.Needed;
     }
 }
