@@ -27,6 +27,25 @@ public sealed class OddEnvironmentTests : SimulatedWorkerTests, IDisposable
         Assert.True(await worker.MetricAsync("vllm:num_requests_running") >= 0);
     }
 
+    /// <summary>As in most containers. Torch reads sources of its own as text, and in ASCII it cannot be imported.</summary>
+    [Fact]
+    public async Task Python_reads_text_as_utf8_where_no_locale_is_set()
+    {
+        var seen = Path.Combine(_folder.Path, "encoding");
+        _folder.Write(
+            "sitecustomize.py",
+            $"""
+            import locale, os
+            if os.readlink("/proc/self/exe").endswith("dotnet"):
+                open("{seen}", "w").write(locale.getpreferredencoding(False))
+            """
+        );
+        string[] launcher = ["env", "-u", "LANG", "-u", "LC_ALL", "-u", "LC_CTYPE", "-u", "PYTHONUTF8", $"PYTHONPATH={_folder.Path}"];
+        await using var worker = WorkerProcess.StartSimulated(Store, launcher: launcher);
+        await ServesAsync(worker);
+        Assert.Equal("utf-8", await File.ReadAllTextAsync(seen), ignoreCase: true);
+    }
+
     [Fact]
     public async Task A_model_folder_with_what_people_leave_in_it_is_served()
     {

@@ -35,11 +35,13 @@ internal static class EmbeddedPython
     public static string? Run(PythonInstallation installation, GuestProgram program, IGuestPort port)
     {
         // Loaded before pythonnet does, which would load it without its symbols visible to extension modules.
-        if (NativeLibc.DlOpen(installation.LibraryPath, NativeLibc.RtldNow | NativeLibc.RtldGlobal) == 0)
+        var library = NativeLibc.DlOpen(installation.LibraryPath, NativeLibc.RtldNow | NativeLibc.RtldGlobal);
+        if (library == 0)
         {
             throw new InvalidOperationException($"{installation.LibraryPath} cannot be loaded: {NativeLibc.LastDlError()}");
         }
 
+        PreInitialization.Apply(library);
         Runtime.PythonDLL = installation.LibraryPath;
         PythonEngine.ProgramName = installation.Executable;
         PythonEngine.Initialize(setSysArgv: false, initSigs: false);
