@@ -12,4 +12,7 @@ public enum HiddenReasons
 
     /// <summary>The engine does not answer (docs/reliability.md, "A hung engine").</summary>
     EngineSuspect = 2,
+
+    /// <summary>The operator wants the running requests finished before more come (docs/operations.md, "systemd").</summary>
+    Reloading = 4,
 }

@@ -110,6 +110,19 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     /// Only for records that are put here: it is called in turn.</summary>
     public JsonObject EndpointValue(ServedEndpoint endpoint) => RecordOf(Find(endpoint)!).Value;
 
+    /// <summary>Where a served endpoint takes requests under the current identity, or null where it does not.</summary>
+    public async Task<TransportAddress?> AddressOfAsync(ServedEndpoint endpoint)
+    {
+        TransportAddress? address = null;
+        await InTurnAsync(() =>
+            {
+                address = Find(endpoint)?.Address;
+                return Task.CompletedTask;
+            })
+            .ConfigureAwait(false);
+        return address;
+    }
+
     /// <summary>Makes the endpoint invisible until the reason is taken back; requests
     /// that still arrive are served. No effect once the worker leaves.</summary>
     public Task HideAsync(ServedEndpoint endpoint, HiddenReasons reason, CancellationToken cancellationToken) =>

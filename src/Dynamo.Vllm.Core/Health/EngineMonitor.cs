@@ -1,4 +1,5 @@
 using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Core.Lifecycle;
 using Microsoft.Extensions.Logging;
 
 namespace Dynamo.Vllm.Core.Health;
@@ -7,6 +8,9 @@ namespace Dynamo.Vllm.Core.Health;
 /// What this check does not see is <see cref="Stalls.StallWatch"/>'s.</summary>
 public sealed partial class EngineMonitor
 {
+    /// <summary>What a round may take over its own limits: timers and continuations of a machine that is short of cores.</summary>
+    private static readonly TimeSpan PulseTolerance = TimeSpan.FromSeconds(10);
+
     private readonly IEngine _engine;
     private readonly EngineMonitorOptions _options;
     private readonly HealthState _health;
@@ -24,12 +28,13 @@ public sealed partial class EngineMonitor
 
     /// <summary>Runs until cancelled or until the engine must be given up.</summary>
     /// <returns>Why the process has to end, or null when cancelled.</returns>
-    public async Task<string?> RunAsync(CancellationToken cancellationToken)
+    public async Task<string?> RunAsync(LoopPulse pulse, CancellationToken cancellationToken)
     {
         try
         {
             while (!cancellationToken.IsCancellationRequested)
             {
+                Beat(pulse);
                 if (await CheckAsync(cancellationToken).ConfigureAwait(false) is { } fatal)
                 {
                     _health.Fault = fatal;
@@ -46,6 +51,14 @@ public sealed partial class EngineMonitor
         }
 
         return null;
+    }
+
+    private void Beat(LoopPulse pulse)
+    {
+        if (_options.CheckTimeout > TimeSpan.Zero)
+        {
+            pulse.Beat(_options.CheckTimeout + _options.Interval + PulseTolerance);
+        }
     }
 
     private async Task<string?> CheckAsync(CancellationToken cancellationToken)

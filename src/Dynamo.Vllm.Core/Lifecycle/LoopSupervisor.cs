@@ -10,6 +10,7 @@ public sealed partial class LoopSupervisor : IDisposable
     private static readonly TimeSpan RestartWaitMax = TimeSpan.FromSeconds(30);
 
     private readonly Action<string> _fatal;
+    private readonly LoopPulses _pulses;
     private readonly TimeProvider _time;
     private readonly ILogger<LoopSupervisor> _logger;
     private readonly CancellationTokenSource _stop = new();
@@ -17,27 +18,44 @@ public sealed partial class LoopSupervisor : IDisposable
     private readonly List<Task> _loops = [];
 
     /// <param name="fatal">Told why the worker cannot go on.</param>
+    /// <param name="pulses">Where loops are seen that stand still.</param>
     /// <param name="time">Clock.</param>
     /// <param name="logger">Log.</param>
-    public LoopSupervisor(Action<string> fatal, TimeProvider time, ILogger<LoopSupervisor> logger)
+    public LoopSupervisor(Action<string> fatal, LoopPulses pulses, TimeProvider time, ILogger<LoopSupervisor> logger)
     {
         _fatal = fatal;
+        _pulses = pulses;
         _time = time;
         _logger = logger;
     }
 
     /// <summary>Starts a loop that watches something: the reason it returns, if any, ends the worker.</summary>
-    public void Watch(string name, LoopRule rule, Func<CancellationToken, Task<string?>> loop)
+    /// <param name="name">For the log, and for those who see it stand still.</param>
+    /// <param name="rule">What its failure means.</param>
+    /// <param name="loop">Keeps its pulse; at its end that rests.</param>
+    public void Watch(string name, LoopRule rule, Func<LoopPulse, CancellationToken, Task<string?>> loop)
     {
-        lock (_lock)
-        {
-            _loops.Add(Task.Run(() => RunAsync(name, rule, loop)));
-        }
+        var pulse = _pulses.Add(name);
+        Run(
+            name,
+            rule,
+            async token =>
+            {
+                try
+                {
+                    return await loop(pulse, token).ConfigureAwait(false);
+                }
+                finally
+                {
+                    pulse.Rest();
+                }
+            }
+        );
     }
 
     /// <summary>Starts a loop.</summary>
     public void Start(string name, LoopRule rule, Func<CancellationToken, Task> loop) =>
-        Watch(
+        Run(
             name,
             rule,
             async token =>
@@ -62,6 +80,14 @@ public sealed partial class LoopSupervisor : IDisposable
     }
 
     public void Dispose() => _stop.Dispose();
+
+    private void Run(string name, LoopRule rule, Func<CancellationToken, Task<string?>> loop)
+    {
+        lock (_lock)
+        {
+            _loops.Add(Task.Run(() => RunAsync(name, rule, loop)));
+        }
+    }
 
     private async Task RunAsync(string name, LoopRule rule, Func<CancellationToken, Task<string?>> loop)
     {

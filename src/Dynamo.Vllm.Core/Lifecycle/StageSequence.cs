@@ -13,13 +13,14 @@ public sealed partial class StageSequence
     /// <summary>The longest that a timer takes is 2^32 - 2 ms; an operator may ask for more.</summary>
     private static readonly TimeSpan TimerMax = TimeSpan.FromDays(49);
 
-    private readonly IReadOnlyList<IStage> _stages;
+    private readonly List<IStage> _stages;
     private readonly TimeProvider _time;
     private readonly ILogger<StageSequence> _logger;
     private readonly Lock _lock = new();
     private readonly Stack<IStage> _begun = [];
     private Task _up = Task.CompletedTask;
     private Task? _down;
+    private volatile StagePosition? _position;
 
     public StageSequence(IEnumerable<IStage> stages, TimeProvider time, ILogger<StageSequence> logger)
     {
@@ -27,6 +28,12 @@ public sealed partial class StageSequence
         _time = time;
         _logger = logger;
     }
+
+    /// <summary>After each change of <see cref="Position"/>, on the thread that goes on with it: must not wait.</summary>
+    public event Action? Moved;
+
+    /// <summary>Null before the start.</summary>
+    public StagePosition? Position => _position;
 
     /// <summary>The longest that a stop takes.</summary>
     public TimeSpan DownLimit => _stages.Aggregate(TimeSpan.Zero, (sum, stage) => sum + stage.DownLimit);
@@ -58,10 +65,13 @@ public sealed partial class StageSequence
         {
             cancellationToken.ThrowIfCancellationRequested();
             _begun.Push(stage);
+            MoveTo(StagePhase.Starting, stage);
             var started = _time.GetTimestamp();
             await stage.UpAsync(cancellationToken).ConfigureAwait(false);
             LogUp(_logger, stage.Name, _time.GetElapsedTime(started).TotalSeconds);
         }
+
+        MoveTo(StagePhase.Up, null);
     }
 
     private async Task TakeDownAsync(Task up, StopCause cause)
@@ -70,6 +80,7 @@ public sealed partial class StageSequence
         foreach (var stage in _begun)
         {
             var started = _time.GetTimestamp();
+            MoveTo(StagePhase.Stopping, stage);
             try
             {
                 var down = stage.DownAsync(cause);
@@ -88,6 +99,14 @@ public sealed partial class StageSequence
                 LogFailed(_logger, stage.Name, exception);
             }
         }
+
+        MoveTo(StagePhase.Down, null);
+    }
+
+    private void MoveTo(StagePhase phase, IStage? stage)
+    {
+        _position = new StagePosition(phase, stage, stage is null ? 0 : _stages.IndexOf(stage) + 1, _stages.Count);
+        Moved?.Invoke();
     }
 
     private static TimeSpan LimitOf(IStage stage) => stage.DownLimit < TimerMax - Tolerance ? stage.DownLimit + Tolerance : TimerMax;

@@ -52,6 +52,41 @@ internal static class ProcessTable
         }
     }
 
+    /// <summary>Threads of the process that carry the name.</summary>
+    public static IReadOnlyList<ProcessEntry> ThreadsNamed(int id, string name)
+    {
+        try
+        {
+            return
+            [
+                .. Directory
+                    .EnumerateDirectories($"/proc/{id}/task")
+                    .Select(thread => TryRead($"{thread}/stat", id))
+                    .OfType<ProcessEntry>()
+                    .Where(thread => thread.Name == name),
+            ];
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return []; // it has ended
+        }
+    }
+
+    /// <summary>What the process had fetched from storage; 0 where the kernel does not say.</summary>
+    public static long BytesRead(int id)
+    {
+        const string field = "read_bytes: ";
+        try
+        {
+            var line = File.ReadLines($"/proc/{id}/io").FirstOrDefault(line => line.StartsWith(field, StringComparison.Ordinal));
+            return line is null ? 0 : long.Parse(line.AsSpan(field.Length), CultureInfo.InvariantCulture);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return 0;
+        }
+    }
+
     private static ProcessEntry? TryRead(string path, int id)
     {
         try

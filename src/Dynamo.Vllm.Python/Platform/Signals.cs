@@ -10,6 +10,10 @@ public static class Signals
     private const int Interrupt = 2;
     private const int Terminate = 15;
 
+    /// <summary>SIGRTMIN+5 of glibc. .NET itself uses SIGRTMIN; SIGHUP and SIGUSR1 and 2 mean to this worker what they mean to the
+    /// reference.</summary>
+    private const int RealTimeReload = 34 + 5;
+
     /// <summary>Room for <c>struct sigaction</c> of any architecture; the handler is its first member.</summary>
     private const int ActionBytes = 512;
 
@@ -43,6 +47,17 @@ public static class Signals
                     hangup();
                 }
             );
+
+    /// <summary>Calls back on each SIGRTMIN+5, which then does not end the process.</summary>
+    public static IDisposable OnReload(Action reload) =>
+        PosixSignalRegistration.Create(
+            (PosixSignal)RealTimeReload,
+            context =>
+            {
+                context.Cancel = true;
+                reload();
+            }
+        );
 
     private static bool IsIgnored(int signal)
     {

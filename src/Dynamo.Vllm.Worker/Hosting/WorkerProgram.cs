@@ -1,5 +1,6 @@
 using Dynamo.Vllm.Python.Platform;
 using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Control;
 using Dynamo.Vllm.Worker.Logging;
 using Dynamo.Vllm.Worker.StatusPort;
 using Microsoft.Extensions.Hosting;
@@ -72,7 +73,6 @@ internal static class WorkerProgram
         builder.Logging.ClearProviders();
         builder.Logging.SetMinimumLevel(LogLevel.Trace); // the provider filters, by target
         builder.Logging.AddProvider(CreateLogs(settings.Runtime.Logging, outputs));
-        builder.Services.AddSystemd();
         builder.Services.AddSingleton(outputs);
         builder.UseStatusServer().Services.AddDynamoWorker(settings);
         // Each stage has its own bound.
@@ -99,6 +99,7 @@ internal static class WorkerProgram
     {
         // A terminal that closes: the reference ends at once and loses what runs.
         using var hangup = Signals.OnHangup(host.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication);
+        using var reload = Signals.OnReload(host.Services.GetRequiredService<Reload>().Ask);
         try
         {
             await host.StartAsync().ConfigureAwait(false);

@@ -1,6 +1,8 @@
 using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Control;
+using Dynamo.Vllm.Worker.ServiceManager;
 using Dynamo.Vllm.Worker.Stages;
 using Microsoft.Extensions.Hosting;
 
@@ -21,6 +23,7 @@ internal sealed partial class WorkerService : IHostedLifecycleService
     private readonly ServedEndpoints _endpoints;
     private readonly HealthState _health;
     private readonly WorkerLifetime _lifetime;
+    private readonly ServiceReport _report;
     private readonly ILogger<WorkerService> _logger;
     private int _isStopped;
 
@@ -31,6 +34,8 @@ internal sealed partial class WorkerService : IHostedLifecycleService
         ServedEndpoints endpoints,
         HealthState health,
         WorkerLifetime lifetime,
+        Reload reload,
+        ServiceReport report,
         ILogger<WorkerService> logger
     )
     {
@@ -40,6 +45,8 @@ internal sealed partial class WorkerService : IHostedLifecycleService
         _endpoints = endpoints;
         _health = health;
         _lifetime = lifetime;
+        _report = report;
+        reload.Changed += report.Reloading;
         _logger = logger;
     }
 
@@ -54,10 +61,13 @@ internal sealed partial class WorkerService : IHostedLifecycleService
     {
         _allowance.Check();
         using var starting = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _lifetime.Stopping);
+        _report.Begin();
+        _ = _lifetime.Stopping.Register(_report.Stopping); // for the life of the process
         try
         {
             await _stages.UpAsync(starting.Token).ConfigureAwait(false);
             LogReady(_logger, _arguments.Configuration.ServedModelName, _health.Uptime.TotalSeconds, _allowance.Needed.TotalSeconds);
+            _report.Ready();
         }
         catch (OperationCanceledException) when (_lifetime.Stopping.IsCancellationRequested && _lifetime.Fatal is null)
         {
@@ -70,6 +80,7 @@ internal sealed partial class WorkerService : IHostedLifecycleService
             var fatal = _lifetime.Fatal;
             var failure = fatal is null ? StartFailure.Of(exception) : new WorkerExitException(ExitCodes.Failure, fatal, exception);
             ExitCode = failure.ExitCode;
+            _report.Failed(failure.Message);
             var cause = fatal is null ? new StopCause(StopKind.StartFailed, "the start failed") : new StopCause(StopKind.Fatal, fatal);
             await StopAsync(cause).ConfigureAwait(false);
             throw failure;
@@ -98,6 +109,7 @@ internal sealed partial class WorkerService : IHostedLifecycleService
         {
             _endpoints.LogBooks();
             LogStopped(_logger, ExitCode);
+            await _report.EndAsync().ConfigureAwait(false);
         }
     }
 

@@ -1,6 +1,8 @@
 using Dynamo.Vllm.Core;
 using Dynamo.Vllm.Core.Lifecycle;
+using Dynamo.Vllm.Worker.Control;
 using Dynamo.Vllm.Worker.Logging;
+using Dynamo.Vllm.Worker.ServiceManager;
 using Dynamo.Vllm.Worker.Stages;
 using Dynamo.Vllm.Worker.StatusPort;
 using Microsoft.Extensions.DependencyInjection.Extensions;
@@ -31,6 +33,9 @@ internal static class WorkerServices
 
         services.AddSingleton<ServedEndpoints>();
         services.AddSingleton<WorkerLifetime>();
+        services.AddSingleton<LoopPulses>();
+        services.AddSingleton<Reload>();
+        services.AddServiceManager();
         services.AddSingleton<StorePatience>();
         services.AddSingleton<StopSteps>();
         services.AddSingleton<ModelCardSource>();

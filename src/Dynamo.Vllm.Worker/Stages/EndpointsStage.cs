@@ -43,6 +43,7 @@ internal sealed class EndpointsStage : IStage
         MetricsPage metrics,
         HealthState health,
         WorkerLifetime lifetime,
+        LoopPulses pulses,
         TimeProvider time,
         IIdSource ids,
         ILoggerFactory loggers
@@ -58,7 +59,7 @@ internal sealed class EndpointsStage : IStage
         _time = time;
         _ids = ids;
         _loggers = loggers;
-        _loops = new LoopSupervisor(lifetime.Fail, time, loggers.CreateLogger<LoopSupervisor>());
+        _loops = new LoopSupervisor(lifetime.Fail, pulses, time, loggers.CreateLogger<LoopSupervisor>());
     }
 
     public string Name => "endpoints";

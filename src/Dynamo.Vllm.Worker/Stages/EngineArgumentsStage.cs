@@ -39,6 +39,9 @@ internal sealed partial class EngineArgumentsStage : IStage
 
     public ResolvedConfiguration Configuration => _configuration!;
 
+    /// <summary>False once the options say that some of the engine's processes run elsewhere.</summary>
+    public bool IsEngineOnThisHost => _configuration?.Engine.IsOnThisHost ?? true;
+
     public async Task UpAsync(CancellationToken cancellationToken)
     {
         PythonEnvironment.Prepare(_settings);

@@ -77,7 +77,11 @@ internal sealed partial class RegistrationStage : IStage
 
     public TimeSpan DownLimit => StorePatience.Limit + _settings.Runtime.Shutdown.GracePeriod + (2 * DrainLimit) + AbortLimit;
 
-    private TimeSpan DrainLimit =>
+    /// <summary>Where requests are taken, for operators.</summary>
+    public string Place { get; private set; } = "";
+
+    /// <summary>How long running requests may go on once nobody is to send more.</summary>
+    public TimeSpan DrainLimit =>
         _settings.Arguments.Host.DrainTimeout < _settings.Runtime.Shutdown.DrainTimeout
             ? _settings.Arguments.Host.DrainTimeout
             : _settings.Runtime.Shutdown.DrainTimeout;
@@ -110,6 +114,7 @@ internal sealed partial class RegistrationStage : IStage
             _health.AddEndpoint(endpoint.Id.Name, hasPayload: endpoint == _roles.Generate);
         }
 
+        Place = await DescribePlaceAsync().ConfigureAwait(false);
         _health.Hold(false);
     }
 
@@ -165,6 +170,13 @@ internal sealed partial class RegistrationStage : IStage
     {
         using var limit = new CancellationTokenSource(DrainLimit, _time);
         await handOvers.WhenEmptyAsync(limit.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    }
+
+    /// <summary>The endpoint and its address, without the path that each request names.</summary>
+    private async Task<string> DescribePlaceAsync()
+    {
+        var address = await _planes.Registration.AddressOfAsync(_roles.Generate).ConfigureAwait(false);
+        return address is null ? _roles.Generate.Id.ToString() : $"{_roles.Generate.Id} at {address.Kind} {address.Value.Split('/')[0]}";
     }
 
     private Task PutCardAsync(ModelCard card, CancellationToken cancellationToken)

@@ -4,12 +4,14 @@ using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core;
 using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Core.Lifecycle;
+using Dynamo.Vllm.Worker.Control;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.Models;
 
 namespace Dynamo.Vllm.Worker.Stages;
 
-/// <summary>Engine monitor, canary and statistics. Last up and first down: a probe must not meet an engine that is going down.</summary>
+/// <summary>Engine monitor, canary, reload and statistics. Last up and first down: a probe must not meet an engine that goes
+/// down.</summary>
 internal sealed partial class WatchStage : IStage
 {
     /// <summary>A probe under way ends by its token.</summary>
@@ -22,6 +24,7 @@ internal sealed partial class WatchStage : IStage
     private readonly EngineArgumentsStage _arguments;
     private readonly EndpointsStage _roles;
     private readonly HealthState _health;
+    private readonly Reload _reload;
     private readonly TimeProvider _time;
     private readonly IIdSource _ids;
     private readonly ILoggerFactory _loggers;
@@ -33,7 +36,9 @@ internal sealed partial class WatchStage : IStage
         EngineArgumentsStage arguments,
         EndpointsStage roles,
         HealthState health,
+        Reload reload,
         WorkerLifetime lifetime,
+        LoopPulses pulses,
         TimeProvider time,
         IIdSource ids,
         ILoggerFactory loggers
@@ -43,11 +48,12 @@ internal sealed partial class WatchStage : IStage
         _arguments = arguments;
         _roles = roles;
         _health = health;
+        _reload = reload;
         _time = time;
         _ids = ids;
         _loggers = loggers;
         _logger = loggers.CreateLogger<WatchStage>();
-        _loops = new LoopSupervisor(lifetime.Fail, time, loggers.CreateLogger<LoopSupervisor>());
+        _loops = new LoopSupervisor(lifetime.Fail, pulses, time, loggers.CreateLogger<LoopSupervisor>());
     }
 
     public string Name => "watch";
@@ -75,6 +81,7 @@ internal sealed partial class WatchStage : IStage
             _loops.Start("canary", LoopRule.Restart, CreateCanary(payload).RunAsync);
         }
 
+        _loops.Start("reload", LoopRule.Restart, _reload.RunAsync);
         if (StatisticsInterval() is { } interval)
         {
             _loops.Start("statistics", LoopRule.Restart, token => LogStatisticsAsync(interval, token));

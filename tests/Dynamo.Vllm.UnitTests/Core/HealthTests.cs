@@ -1,5 +1,6 @@
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Health;
+using Dynamo.Vllm.Core.Lifecycle;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Dynamo.Vllm.UnitTests.Core;
@@ -69,7 +70,7 @@ public sealed class HealthTests
             _time,
             NullLogger<EngineMonitor>.Instance
         );
-        var run = monitor.RunAsync(default);
+        var run = monitor.RunAsync(new LoopPulse("engine monitor", TimeProvider.System), default);
         engine.Die("core died");
         Assert.Equal("core died", await run);
     }
@@ -85,6 +86,10 @@ public sealed class HealthTests
             _time,
             NullLogger<EngineMonitor>.Instance
         );
-        Assert.Contains("EngineDeadError", await monitor.RunAsync(default), StringComparison.Ordinal);
+        Assert.Contains(
+            "EngineDeadError",
+            await monitor.RunAsync(new LoopPulse("engine monitor", TimeProvider.System), default),
+            StringComparison.Ordinal
+        );
     }
 }

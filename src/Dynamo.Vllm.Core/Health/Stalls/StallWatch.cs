@@ -1,5 +1,6 @@
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Errors;
 using Microsoft.Extensions.Logging;
@@ -18,6 +19,9 @@ public sealed partial class StallWatch
 {
     /// <summary>The store may hang as well; what it did not hear is told to it at the next change.</summary>
     private static readonly TimeSpan DiscoveryTimeLimit = TimeSpan.FromSeconds(5);
+
+    /// <summary>A look takes milliseconds and comes once an interval; the rest is for a machine that is short of cores.</summary>
+    private static readonly TimeSpan PulseTolerance = TimeSpan.FromSeconds(10);
 
     private readonly IEngine _engine;
     private readonly IEngineActivitySource _activity;
@@ -66,7 +70,7 @@ public sealed partial class StallWatch
 
     /// <summary>Runs until cancelled or until the engine must be given up.</summary>
     /// <returns>Why the process has to end, or null when cancelled.</returns>
-    public async Task<string?> RunAsync(CancellationToken cancellationToken)
+    public async Task<string?> RunAsync(LoopPulse pulse, CancellationToken cancellationToken)
     {
         if (_limits.IsOff)
         {
@@ -77,10 +81,12 @@ public sealed partial class StallWatch
         var answers = new SignsOfLife(_engine);
         var last = _time.GetTimestamp();
         using var timer = new PeriodicTimer(_limits.Interval, _time);
+        pulse.Beat(_limits.Interval + PulseTolerance);
         try
         {
             while (await timer.WaitForNextTickAsync(cancellationToken).ConfigureAwait(false))
             {
+                pulse.Beat(_limits.Interval + PulseTolerance);
                 var now = _time.GetTimestamp();
                 var hasStepped = _engine.Steps != steps;
                 steps = _engine.Steps;

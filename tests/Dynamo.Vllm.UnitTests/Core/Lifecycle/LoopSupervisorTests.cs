@@ -9,10 +9,14 @@ public sealed class LoopSupervisorTests : IDisposable
 
     private readonly TaskCompletionSource<string> _fatal = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly SignallingTime _time = new();
+    private readonly LoopPulses _pulses;
     private readonly LoopSupervisor _loops;
 
-    public LoopSupervisorTests() =>
-        _loops = new LoopSupervisor(reason => _fatal.TrySetResult(reason), _time, NullLogger<LoopSupervisor>.Instance);
+    public LoopSupervisorTests()
+    {
+        _pulses = new LoopPulses(_time);
+        _loops = new LoopSupervisor(reason => _fatal.TrySetResult(reason), _pulses, _time, NullLogger<LoopSupervisor>.Instance);
+    }
 
     public void Dispose() => _loops.Dispose();
 
@@ -51,7 +55,7 @@ public sealed class LoopSupervisorTests : IDisposable
     [Fact]
     public async Task A_loop_that_must_not_fail_ends_the_worker_by_its_name()
     {
-        _loops.Watch("engine monitor", LoopRule.Fatal, _ => throw new InvalidDataException("bad"));
+        _loops.Watch("engine monitor", LoopRule.Fatal, (_, _) => throw new InvalidDataException("bad"));
 
         Assert.Equal("engine monitor failed: InvalidDataException: bad", await _fatal.Task.WaitAsync(Limit));
     }
@@ -59,7 +63,7 @@ public sealed class LoopSupervisorTests : IDisposable
     [Fact]
     public async Task What_a_loop_finds_ends_the_worker()
     {
-        _loops.Watch("stall watch", LoopRule.Fatal, _ => Task.FromResult<string?>("the engine hangs"));
+        _loops.Watch("stall watch", LoopRule.Fatal, (_, _) => Task.FromResult<string?>("the engine hangs"));
 
         Assert.Equal("the engine hangs", await _fatal.Task.WaitAsync(Limit));
     }
@@ -106,5 +110,32 @@ public sealed class LoopSupervisorTests : IDisposable
         _time.Advance(TimeSpan.FromSeconds(2));
 
         await Assert.ThrowsAsync<TimeoutException>(() => stop.WaitAsync(Limit));
+    }
+
+    [Fact]
+    public async Task A_watching_loop_that_misses_its_time_is_named_until_it_ends()
+    {
+        var beaten = new TaskCompletionSource();
+        var end = new TaskCompletionSource<string?>();
+        _loops.Watch(
+            "stall watch",
+            LoopRule.Fatal,
+            async (pulse, _) =>
+            {
+                pulse.Beat(TimeSpan.FromSeconds(11));
+                beaten.SetResult();
+                return await end.Task;
+            }
+        );
+        await beaten.Task.WaitAsync(Limit);
+
+        _time.Advance(TimeSpan.FromSeconds(11));
+        Assert.Null(_pulses.Late);
+        _time.Advance(TimeSpan.FromSeconds(1));
+        Assert.Equal("stall watch", _pulses.Late);
+
+        end.SetResult(null);
+        await _loops.StopAsync(Limit);
+        Assert.Null(_pulses.Late);
     }
 }

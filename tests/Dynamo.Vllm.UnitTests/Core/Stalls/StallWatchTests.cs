@@ -2,6 +2,7 @@ using System.Text.Json;
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Core.Health.Stalls;
+using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol;
@@ -24,6 +25,7 @@ public sealed class StallWatchTests : IAsyncLifetime
     private readonly WorkerRegistration _registration;
     private readonly ServedEndpoint _generate;
     private readonly ExpectedSilence _silence = new();
+    private readonly LoopPulse _pulse;
     private readonly StallWatch _watch;
     private readonly SemaphoreSlim _lookedAt = new(0);
     private Task<JsonElement>? _engineAnswer;
@@ -31,6 +33,7 @@ public sealed class StallWatchTests : IAsyncLifetime
 
     public StallWatchTests()
     {
+        _pulse = new LoopPulse("stall watch", _time);
         _health = new HealthState(canaryEnabled: false, startsReady: true, _time);
         _registration = new WorkerRegistration(
             _store,
@@ -73,7 +76,7 @@ public sealed class StallWatchTests : IAsyncLifetime
     public async Task A_frozen_engine_loses_its_callers_step_by_step_and_in_the_end_the_process()
     {
         (_engineAnswer, _activity.IsStopped) = (new TaskCompletionSource<JsonElement>().Task, true);
-        _run = _watch.RunAsync(default);
+        _run = _watch.RunAsync(_pulse, default);
         await PassAsync(3);
         Assert.True(_health.IsReady);
         await PassAsync(2);
@@ -96,7 +99,7 @@ public sealed class StallWatchTests : IAsyncLifetime
         _engineAnswer = answer.Task;
         _activity.IsStopped = true;
         using var stop = new CancellationTokenSource();
-        _run = _watch.RunAsync(stop.Token);
+        _run = _watch.RunAsync(_pulse, stop.Token);
         await PassAsync(60);
         Assert.False(_health.IsReady);
         await Task.Run(() => answer.SetResult(default)); // its continuations run within, since no context of the test is there
@@ -113,17 +116,30 @@ public sealed class StallWatchTests : IAsyncLifetime
     {
         // Idle, paused, asleep, or waiting for blocks of a prefill worker.
         _activity.IsStopped = false;
-        _run = _watch.RunAsync(default);
+        _run = _watch.RunAsync(_pulse, default);
         await PassAsync(300);
         Assert.True(_health.IsReady);
         Assert.Null(_engine.Released);
     }
 
     [Fact]
+    public async Task It_is_heard_of_while_it_looks_and_late_when_it_stands_still()
+    {
+        _run = _watch.RunAsync(_pulse, default);
+        await PassAsync(300);
+        Assert.False(_pulse.IsLate);
+        _activity.Reading = () => throw new InvalidDataException("no more looks");
+        _time.Advance(TimeSpan.FromSeconds(1));
+        await Assert.ThrowsAsync<InvalidDataException>(() => _run.WaitAsync(Limit));
+        _time.Advance(TimeSpan.FromSeconds(12));
+        Assert.True(_pulse.IsLate);
+    }
+
+    [Fact]
     public async Task What_a_control_call_takes_is_not_held_against_the_engine()
     {
         (_engineAnswer, _activity.IsRunnable) = (new TaskCompletionSource<JsonElement>().Task, true);
-        _run = _watch.RunAsync(default);
+        _run = _watch.RunAsync(_pulse, default);
         using (_silence.Expect())
         {
             await PassAsync(50);
@@ -139,7 +155,7 @@ public sealed class StallWatchTests : IAsyncLifetime
     {
         _store.BeforeRemoval = token => Task.Delay(Timeout.Infinite, token);
         (_engineAnswer, _activity.IsStopped) = (new TaskCompletionSource<JsonElement>().Task, true);
-        _run = _watch.RunAsync(default);
+        _run = _watch.RunAsync(_pulse, default);
         await PassAsync(10);
         Assert.NotNull(_engine.Released);
     }
@@ -160,6 +176,13 @@ public sealed class StallWatchTests : IAsyncLifetime
 
         public bool IsRunnable { get; set; }
 
-        public EngineActivity? Read() => new(IsStopped, IsRunnable, TimeSpan.Zero, TimeSpan.Zero, IsGpuBusy: null);
+        /// <summary>Called at each look.</summary>
+        public Action? Reading { get; set; }
+
+        public EngineActivity? Read()
+        {
+            Reading?.Invoke();
+            return new EngineActivity(IsStopped, IsRunnable, TimeSpan.Zero, TimeSpan.Zero, IsGpuBusy: null);
+        }
     }
 }
