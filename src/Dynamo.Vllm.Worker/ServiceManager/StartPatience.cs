@@ -5,8 +5,9 @@ namespace Dynamo.Vllm.Worker.ServiceManager;
 
 /// <summary>How long the service manager is to wait for the start: on and on while a model loads, but not for one that hangs.</summary>
 /// <remarks>
-/// A stage that begins is waited for <see cref="StageLimit"/>. While Python works, which alone has no limit of its own, it goes on for
-/// as long as its threads and processes use CPU or read: looked at in windows, as what polls uses a little for ever. One caller.
+/// In small pieces, since what was granted once is never made shorter. A stage is waited for up to <see cref="StageLimit"/>. One that waits
+/// for Python, which alone has no limit of its own, for as long as Python's threads and processes use CPU or read: looked at in windows,
+/// as what polls uses a little for ever. One caller.
 /// </remarks>
 internal sealed class StartPatience
 {
@@ -15,6 +16,9 @@ internal sealed class StartPatience
 
     /// <summary>What Dynamo's operator gives a start. Workers that spin while they wait for each other look busy for ever.</summary>
     public static readonly TimeSpan Limit = TimeSpan.FromHours(2);
+
+    /// <summary>At a time; asked for again every second.</summary>
+    public static readonly TimeSpan Piece = TimeSpan.FromSeconds(15);
 
     public static readonly TimeSpan Window = TimeSpan.FromSeconds(10);
 
@@ -30,6 +34,7 @@ internal sealed class StartPatience
     private readonly long _started;
     private IStage? _stage;
     private LoadWork? _before;
+    private long _stageStart;
     private long _windowStart;
 
     /// <param name="work">What has been done so far; null where that cannot be said, since engine processes are on other hosts.</param>
@@ -55,11 +60,17 @@ internal sealed class StartPatience
 
         if (stage != _stage)
         {
-            (_stage, _before, _windowStart) = (stage, _work(), _time.GetTimestamp());
-            return isPython ? _silenceMax ?? StageLimit : StageLimit;
+            (_stage, _before, _stageStart) = (stage, _work(), _time.GetTimestamp());
+            _windowStart = _stageStart;
+            return isPython ? _silenceMax ?? StageLimit : Piece;
         }
 
-        return isPython && HasWorked() ? _silenceMax ?? StageLimit : null;
+        if (!isPython)
+        {
+            return _time.GetElapsedTime(_stageStart) < StageLimit ? Piece : null;
+        }
+
+        return HasWorked() ? _silenceMax ?? StageLimit : null;
     }
 
     private bool HasWorked()

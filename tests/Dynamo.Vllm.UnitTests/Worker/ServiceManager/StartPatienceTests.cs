@@ -14,12 +14,16 @@ public sealed class StartPatienceTests
     private LoadWork? _work = new LoadWork(TimeSpan.FromSeconds(10), 1_000_000);
 
     [Fact]
-    public void A_stage_that_begins_is_waited_for_once()
+    public void A_stage_is_waited_for_in_pieces_up_to_its_limit()
     {
         var patience = Create();
         var planes = new StageFake("planes", []);
-        Assert.Equal(StartPatience.StageLimit, patience.Grant(planes, isPython: false));
-        _time.Advance(TimeSpan.FromSeconds(60));
+        for (var time = TimeSpan.Zero; time < StartPatience.StageLimit; time += StartPatience.Window)
+        {
+            Assert.Equal(StartPatience.Piece, patience.Grant(planes, isPython: false));
+            _time.Advance(StartPatience.Window);
+        }
+
         Assert.Null(patience.Grant(planes, isPython: false));
         Assert.Equal(Silence, patience.Grant(_engine, isPython: true));
     }
