@@ -139,7 +139,7 @@ internal sealed partial class NotifyQueue : ISystemdNotifier, IDisposable
     }
 
     [LoggerMessage(
-        EventId = 5101,
+        EventId = 5114,
         Level = LogLevel.Warning,
         Message = "The service manager cannot be told how this worker does ({Problem}); it works without"
     )]
