@@ -13,6 +13,9 @@ namespace Dynamo.Vllm.Python.Interpreter;
 /// <remarks>Payloads cross as address and length, since pythonnet converts byte arrays element by element.</remarks>
 internal static class EmbeddedPython
 {
+    /// <summary>The oldest Python 3 that pythonnet 3.2 knows.</summary>
+    public const int MinorMin = 11;
+
     /// <summary>Wraps the delegates so that the guest sees <c>take() -> bytes</c> and <c>post(buffer)</c>.</summary>
     private const string Adapter = """
         import ctypes

@@ -70,7 +70,10 @@ public sealed class PythonHost : IGuestPort, IDisposable
         string? failure;
         try
         {
-            failure = EmbeddedPython.Run(_installation, _program, this);
+            failure =
+                _installation.Minor < EmbeddedPython.MinorMin
+                    ? Native.NativeBinding.Run(_installation, _program, this)
+                    : EmbeddedPython.Run(_installation, _program, this);
         }
         catch (Exception exception)
         {
