@@ -35,6 +35,7 @@ public abstract class GenerateHandler : IEndpointHandler
     public async Task HandleAsync(RequestContext context, IResponseWriter responses)
     {
         var request = PreprocessedRequestParser.Parse(context.Body.Span, context.Codec);
+        context.ReleaseBody();
         Refuse(request);
         RequestLimits.Check(request, Engine.Description);
         RefuseSchema(request);

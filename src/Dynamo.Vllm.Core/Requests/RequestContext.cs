@@ -6,22 +6,35 @@ namespace Dynamo.Vllm.Core.Requests;
 public sealed class RequestContext
 {
     private readonly CancellationTokenSource _cancellation = new();
+    private Action? _releaseBody;
     private int _cause;
 
-    public RequestContext(string id, PayloadCodec codec, ReadOnlyMemory<byte> body, IReadOnlyDictionary<string, string> headers)
+    /// <param name="id">Of the caller.</param>
+    /// <param name="codec">Of body and answers.</param>
+    /// <param name="body">Encoded request.</param>
+    /// <param name="headers">Transport headers.</param>
+    /// <param name="releaseBody">Called once, when nobody needs <paramref name="body"/> any more.</param>
+    public RequestContext(
+        string id,
+        PayloadCodec codec,
+        ReadOnlyMemory<byte> body,
+        IReadOnlyDictionary<string, string> headers,
+        Action? releaseBody = null
+    )
     {
         Id = id;
         Codec = codec;
         Body = body;
         Headers = headers;
+        _releaseBody = releaseBody;
     }
 
     public string Id { get; }
 
     public PayloadCodec Codec { get; }
 
-    /// <summary>Encoded request. Valid until the handler has returned.</summary>
-    public ReadOnlyMemory<byte> Body { get; }
+    /// <summary>Encoded request. Valid until <see cref="ReleaseBody"/>, at the latest until the handler has returned.</summary>
+    public ReadOnlyMemory<byte> Body { get; private set; }
 
     /// <summary>Transport headers, such as the trace context.</summary>
     public IReadOnlyDictionary<string, string> Headers { get; }
@@ -33,6 +46,16 @@ public sealed class RequestContext
 
     /// <summary>The caller is gone or wants nothing more: nothing further is sent to it.</summary>
     public bool IsCallerGone => Cause is CancellationCause.Kill or CancellationCause.Stop or CancellationCause.Disconnect;
+
+    /// <summary>The handler has decoded the body: its memory, which may be a long prompt's, is not kept while tokens are made.</summary>
+    public void ReleaseBody()
+    {
+        if (Interlocked.Exchange(ref _releaseBody, null) is { } release)
+        {
+            Body = default;
+            release();
+        }
+    }
 
     /// <summary>Cancels; the first cause stays, except that a caller who leaves during shutdown counts as gone.</summary>
     public void Cancel(CancellationCause cause)

@@ -126,7 +126,6 @@ public sealed partial class RequestDispatcher
         }
         finally
         {
-            work.Release?.Invoke();
             work.Endpoint.Ledger.End(end);
             _metrics.PoolActive.Dec();
             _metrics.EngineRequests.Dec();
@@ -154,7 +153,7 @@ public sealed partial class RequestDispatcher
     {
         var metrics = work.Endpoint.Metrics;
         var envelope = work.Envelope;
-        var context = new RequestContext(envelope.Id, envelope.Codec, work.Body, ReadHeaders(work.HeadersJson));
+        var context = new RequestContext(envelope.Id, envelope.Codec, work.Body, ReadHeaders(work.HeadersJson), work.Release);
         ObserveTransit(context);
         work.Endpoint.Enter(context);
         metrics.InFlight.Inc();
@@ -165,6 +164,7 @@ public sealed partial class RequestDispatcher
         }
         finally
         {
+            context.ReleaseBody();
             metrics.InFlight.Dec();
             metrics.Duration.Observe(_time.GetElapsedTime(started).TotalSeconds);
             work.Endpoint.Leave(context);

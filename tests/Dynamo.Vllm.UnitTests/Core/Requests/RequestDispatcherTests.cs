@@ -44,6 +44,33 @@ public sealed class RequestDispatcherTests
     }
 
     [Fact]
+    public async Task The_memory_of_a_body_is_given_back_once_when_it_was_decoded_or_else_at_the_end()
+    {
+        var dispatcher = Create(new AdmissionLimits());
+        var released = 0;
+        var decoded = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        _handler.Answer = async (context, _) =>
+        {
+            Assert.Equal("{}"u8.ToArray(), context.Body.ToArray());
+            context.ReleaseBody();
+            decoded.SetResult();
+            await Task.Delay(Timeout.Infinite, context.Cancelled);
+        };
+        Assert.Null(Send(dispatcher, "decodes", () => released++));
+        await decoded.Task.WaitAsync(Limit);
+        Assert.Equal(1, released);
+
+        _endpoint.CancelAll(CancellationCause.Shutdown);
+        await _endpoint.Ledger.WhenIdle().WaitAsync(Limit);
+        Assert.Equal(1, released);
+
+        _handler.Answer = (_, _) => Task.CompletedTask;
+        Assert.Null(Send(dispatcher, "does not look", () => released++));
+        await _endpoint.Ledger.WhenIdle().WaitAsync(Limit);
+        Assert.Equal(2, released);
+    }
+
+    [Fact]
     public async Task Every_way_a_request_can_end_is_in_the_books_and_they_balance()
     {
         var dispatcher = Create(new AdmissionLimits());
@@ -149,18 +176,18 @@ public sealed class RequestDispatcherTests
         return dispatcher;
     }
 
-    private static string? Send(RequestDispatcher dispatcher, string id)
+    private static string? Send(RequestDispatcher dispatcher, string id, Action? release = null)
     {
         var info = $$"""{\"address\":\"127.0.0.1:1\",\"subject\":\"s\",\"context\":\"{{id}}\",\"stream_type\":\"response\"}""";
         var header = $$$"""{"id":"{{{id}}}","connection_info":{"transport":"tcp_server","info":"{{{info}}}"}}""";
-        return SendHeader(dispatcher, header);
+        return SendHeader(dispatcher, header, release);
     }
 
-    private static string? SendHeader(RequestDispatcher dispatcher, string header)
+    private static string? SendHeader(RequestDispatcher dispatcher, string header, Action? release = null)
     {
         var payload = new ArrayBufferWriter<byte>();
         TwoPartMessage.Write(payload, Encoding.UTF8.GetBytes(header), "{}"u8);
-        return dispatcher.Accept("route", default, payload.WrittenMemory, release: null);
+        return dispatcher.Accept("route", default, payload.WrittenMemory, release);
     }
 
     /// <summary>Waits until its request is cancelled, as one that the engine works on does.</summary>
