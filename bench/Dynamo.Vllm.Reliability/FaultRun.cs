@@ -57,8 +57,7 @@ internal sealed class FaultRun
         string.Create(
             CultureInfo.InvariantCulture,
             $"| {_fault} | {_stack} | {Sent} | {Count(ClientOutcome.Correct)} | {Count(ClientOutcome.Different)} | "
-                + $"{Count(ClientOutcome.TypedError)} "
-                + $"| {Count(ClientOutcome.Broken)} | {Count(ClientOutcome.Hung)} | "
+                + $"{Count(ClientOutcome.TypedError)} | {Count(ClientOutcome.Broken)} | {Count(ClientOutcome.Hung)} | "
                 + $"{(_untilNotReady is { } time ? $"{time.TotalSeconds:0.0} s" : "-")} |"
         );
 

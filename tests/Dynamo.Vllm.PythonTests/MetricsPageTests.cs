@@ -8,12 +8,7 @@ namespace Dynamo.Vllm.PythonTests;
 /// <summary>docs/metrics.md says what a worker's own scrape says: every family, its type, its labels and its help.</summary>
 public sealed partial class MetricsPageTests : SimulatedWorkerTests
 {
-    /// <summary>Set, it writes the page instead of comparing.</summary>
-    private const string WriteVariable = "WRITE_DOCS";
-
-    private const string Begin = "<!-- metrics: written by MetricsPageTests, WRITE_DOCS=1 -->\n";
-
-    private static readonly string PagePath = Path.Combine(SimulatedPaths.Root, "docs", "metrics.md");
+    private readonly WrittenPage _page = new("metrics.md", "<!-- metrics: written by MetricsPageTests, WRITE_DOCS=1 -->\n");
 
     [Fact]
     public async Task The_page_lists_every_metric_of_ours_as_a_scrape_shows_it()
@@ -33,28 +28,16 @@ public sealed partial class MetricsPageTests : SimulatedWorkerTests
             Add(families, await worker.Http.GetStringAsync("/metrics"));
         }
 
-        var page = await File.ReadAllTextAsync(PagePath);
-        var start = page.IndexOf(Begin, StringComparison.Ordinal) + Begin.Length;
-        Assert.True(start >= Begin.Length, "the page has no place for the metrics");
-        foreach (Match row in Listed().Matches(page[start..]))
+        foreach (Match row in Listed().Matches(_page.Written))
         {
             // Which labels a series has shows only once it has data.
-            families
-                .GetValueOrDefault(row.Groups[1].Value)
-                ?.Labels.UnionWith(Code().Matches(row.Groups[2].Value).Select(label => label.Groups[1].Value));
+            var labels = Code().Matches(row.Groups[2].Value).Select(label => label.Groups[1].Value);
+            families.GetValueOrDefault(row.Groups[1].Value)?.Labels.UnionWith(labels);
         }
 
         var text =
-            Begin
-            + "\n| Metric | Type | Labels | |\n|---|---|---|---|\n"
-            + string.Concat(families.Select(family => family.Value.Row(family.Key)));
-        if (Environment.GetEnvironmentVariable(WriteVariable) is { Length: > 0 })
-        {
-            await File.WriteAllTextAsync(PagePath, page[..(start - Begin.Length)] + text);
-            return;
-        }
-
-        Assert.EndsWith(text, page, StringComparison.Ordinal);
+            "\n| Metric | Type | Labels | |\n|---|---|---|---|\n" + string.Concat(families.Select(family => family.Value.Row(family.Key)));
+        Assert.Equal(text, _page.Update(text));
     }
 
     private static void Add(SortedDictionary<string, Family> families, string scrape)

@@ -20,7 +20,7 @@ public sealed partial class AdapterLifecycle
     [LoggerMessage(
         EventId = 2705,
         Level = LogLevel.Warning,
-        Message = "Cannot publish the card of LoRA adapter {Name}; " + "it is taken out of the engine again"
+        Message = "Cannot publish the card of LoRA adapter {Name}; it is taken out of the engine again"
     )]
     private static partial void LogCannotPublish(ILogger logger, string name, Exception exception);
 
@@ -33,7 +33,7 @@ public sealed partial class AdapterLifecycle
     [LoggerMessage(
         EventId = 2708,
         Level = LogLevel.Error,
-        Message = "LoRA adapter {Name} cannot be brought back after a failed swap " + "and is given up: {Problem}"
+        Message = "LoRA adapter {Name} cannot be brought back after a failed swap and is given up: {Problem}"
     )]
     private static partial void LogCannotRestore(ILogger logger, string name, string problem);
 }

@@ -25,8 +25,7 @@ public sealed partial class AdapterLifecycle
             {
                 return AdapterReply.Failed(
                     $"Failed to remove existing LoRA '{name}' before hot-swap: Cannot hot-swap LoRA '{name}' while generation is "
-                        + $"paused with "
-                        + "active requests; resume generation or abort the requests first",
+                        + $"paused with active requests; resume generation or abort the requests first",
                     name
                 );
             }

@@ -48,10 +48,8 @@ internal static class RequestLimits
             DynamoError.Http(
                 400,
                 $"This model's maximum context length is {tokensMax} tokens. However, you requested 0 output tokens and your prompt "
-                    + $"contains "
-                    + $"{counted}{tokens} input tokens, for a total of {counted}{tokens} tokens. Please reduce the length of the "
-                    + $"input prompt or the "
-                    + $"number of requested output tokens. (parameter=input_tokens, value={tokens})"
+                    + $"contains {counted}{tokens} input tokens, for a total of {counted}{tokens} tokens. Please reduce the length of the "
+                    + $"input prompt or the number of requested output tokens. (parameter=input_tokens, value={tokens})"
             )
         );
     }

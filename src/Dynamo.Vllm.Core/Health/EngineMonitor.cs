@@ -8,9 +8,6 @@ namespace Dynamo.Vllm.Core.Health;
 /// What this check does not see is <see cref="Stalls.StallWatch"/>'s.</summary>
 public sealed partial class EngineMonitor
 {
-    /// <summary>What a round may take over its own limits: timers and continuations of a machine that is short of cores.</summary>
-    private static readonly TimeSpan PulseTolerance = TimeSpan.FromSeconds(10);
-
     private readonly IEngine _engine;
     private readonly EngineMonitorOptions _options;
     private readonly HealthState _health;
@@ -57,7 +54,7 @@ public sealed partial class EngineMonitor
     {
         if (_options.CheckTimeout > TimeSpan.Zero)
         {
-            pulse.Beat(_options.CheckTimeout + _options.Interval + PulseTolerance);
+            pulse.Beat(_options.CheckTimeout + _options.Interval + LoopPulse.Tolerance);
         }
     }
 

@@ -110,7 +110,7 @@ public sealed class HealthState
     }
 
     /// <summary>Serves, and nothing keeps callers from it.</summary>
-    public bool IsReady => IsReadyItself && _hindrances.TrueForAll(hindrance => hindrance() is null);
+    public bool IsReady => IsReadyItself && Hindrance is null;
 
     /// <summary>What outside of this process keeps callers from it, or null.</summary>
     public string? Hindrance => _hindrances.Select(hindrance => hindrance()).FirstOrDefault(problem => problem is not null);

@@ -1,11 +1,12 @@
-using System.Diagnostics;
-
 namespace Dynamo.Vllm.Core.Lifecycle;
 
 /// <summary>By when a loop will be heard of again, so that one that stands still is seen from outside.</summary>
 /// <remarks>The loop writes, anybody reads. Without a promise it is never late: it waits for something that has no limit.</remarks>
 public sealed class LoopPulse
 {
+    /// <summary>What a round may take over its own limits: timers and continuations of a machine that is short of cores.</summary>
+    public static readonly TimeSpan Tolerance = TimeSpan.FromSeconds(10);
+
     private const long Never = long.MaxValue;
 
     private readonly TimeProvider _time;

@@ -135,7 +135,7 @@ public sealed partial class NatsLink : IAsyncDisposable
             if (inner is NatsServerException { IsAuthError: true } refused)
             {
                 throw new InvalidOperationException(
-                    $"NATS at {_options.Server} refused the login by {_options.Login.Kind} ({refused.Error}); " + "check NATS_AUTH_*",
+                    $"NATS at {_options.Server} refused the login by {_options.Login.Kind} ({refused.Error}); check NATS_AUTH_*",
                     exception
                 );
             }
@@ -143,7 +143,7 @@ public sealed partial class NatsLink : IAsyncDisposable
             if (inner is System.Security.Authentication.AuthenticationException)
             {
                 throw new InvalidOperationException(
-                    $"TLS to NATS at {_options.Server} failed ({inner.Message}); " + "check NATS_TLS_CA_CERT_PATH and NATS_TLS_CLIENT_*",
+                    $"TLS to NATS at {_options.Server} failed ({inner.Message}); check NATS_TLS_CA_CERT_PATH and NATS_TLS_CLIENT_*",
                     exception
                 );
             }

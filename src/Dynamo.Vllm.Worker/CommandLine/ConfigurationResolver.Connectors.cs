@@ -51,8 +51,7 @@ public sealed partial class ConfigurationResolver
         Refuse(
             words.Count > 0 && words.All(IsNoConnector),
             flagGone
-                + "'--connector none' is no longer needed \u2014 the default is already no connector. "
-                + "Simply remove the --connector flag."
+                + "'--connector none' is no longer needed \u2014 the default is already no connector. Simply remove the --connector flag."
         );
         Refuse(words.Count > 0, $"{flagGone}{useInstead}\n  Equivalent: --kv-transfer-config '{EquivalentTransfer(words, draft.Mode)}'");
 

@@ -147,7 +147,7 @@ internal sealed partial class EngineStage : IStage
     [LoggerMessage(
         EventId = 5006,
         Level = LogLevel.Information,
-        Message = "Engine for {Model} is up: vLLM {EngineVersion}, context {MaxModelLength}, " + "{Blocks} KV blocks of {BlockSize} tokens"
+        Message = "Engine for {Model} is up: vLLM {EngineVersion}, context {MaxModelLength}, {Blocks} KV blocks of {BlockSize} tokens"
     )]
     private static partial void LogEngine(
         ILogger logger,

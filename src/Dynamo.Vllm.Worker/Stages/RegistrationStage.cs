@@ -194,7 +194,7 @@ internal sealed partial class RegistrationStage : IStage
     [LoggerMessage(
         EventId = 5007,
         Level = LogLevel.Information,
-        Message = "Model card of {Endpoint} has checksum {Checksum}; " + "workers share traffic only if theirs are equal"
+        Message = "Model card of {Endpoint} has checksum {Checksum}; workers share traffic only if theirs are equal"
     )]
     private static partial void LogCard(ILogger logger, string endpoint, string checksum);
 
@@ -214,7 +214,7 @@ internal sealed partial class RegistrationStage : IStage
     [LoggerMessage(
         EventId = 5019,
         Level = LogLevel.Information,
-        Message = "Waiting until decode workers have pulled the blocks of {Pending} hand-overs, " + "for {Seconds} s at most"
+        Message = "Waiting until decode workers have pulled the blocks of {Pending} hand-overs, for {Seconds} s at most"
     )]
     private static partial void LogHandOvers(ILogger logger, int pending, double seconds);
 }

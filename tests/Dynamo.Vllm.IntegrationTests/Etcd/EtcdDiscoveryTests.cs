@@ -138,14 +138,7 @@ public sealed class EtcdDiscoveryTests
     {
         await using var etcd = await EtcdServer.StartAsync();
         var discovery = Create(etcd.Url, lifetime: 2);
-        await using var registration = new WorkerRegistration(
-            discovery,
-            new RequestPlaneFake(),
-            "cuda",
-            PayloadCodec.MessagePack,
-            TimeProvider.System,
-            _log.For<WorkerRegistration>()
-        );
+        await using var registration = Register(discovery);
         await registration.JoinAsync(default);
         var before = registration.Instance;
         await registration.PutAsync(
@@ -245,14 +238,7 @@ public sealed class EtcdDiscoveryTests
     {
         await using var etcd = await EtcdServer.StartAsync();
         var discovery = Create(etcd.Url, lifetime: 2);
-        await using var registration = new WorkerRegistration(
-            discovery,
-            new RequestPlaneFake(),
-            "cuda",
-            PayloadCodec.MessagePack,
-            TimeProvider.System,
-            _log.For<WorkerRegistration>()
-        );
+        await using var registration = Register(discovery);
         await registration.JoinAsync(default);
         await registration.ServeAsync(ServedEndpoints.Create(Generate), default);
         var overdue = _log.Next(Overdue, Soon);
@@ -293,14 +279,7 @@ public sealed class EtcdDiscoveryTests
     {
         await using var etcd = await EtcdServer.StartAsync();
         var discovery = Create(etcd.Url, lifetime: lifetime);
-        await using var registration = new WorkerRegistration(
-            discovery,
-            new RequestPlaneFake(),
-            "cuda",
-            PayloadCodec.MessagePack,
-            TimeProvider.System,
-            _log.For<WorkerRegistration>()
-        );
+        await using var registration = Register(discovery);
         await registration.JoinAsync(default);
         await registration.ServeAsync(ServedEndpoints.Create(Generate), default);
         Assert.Null(discovery.Hindrance);
@@ -438,6 +417,9 @@ public sealed class EtcdDiscoveryTests
 
     private static DiscoveryRecord Endpoint(InstanceId instance) =>
         DiscoveryRecord.Endpoint(Generate, instance, TransportAddress.Nats(instance, Generate), "cuda", PayloadCodec.MessagePack);
+
+    private WorkerRegistration Register(EtcdDiscovery discovery) =>
+        new(discovery, new RequestPlaneFake(), "cuda", PayloadCodec.MessagePack, TimeProvider.System, _log.For<WorkerRegistration>());
 
     private EtcdDiscovery Create(string url, string? other = null, int lifetime = 30) =>
         Create(

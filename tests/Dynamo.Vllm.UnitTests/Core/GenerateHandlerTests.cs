@@ -249,8 +249,7 @@ public sealed class GenerateHandlerTests
             $"This model's maximum context length is 100 tokens. However, you requested 0 output tokens and your prompt contains "
                 + $"{counted} input tokens, "
                 + $"for a total of {counted} tokens. Please reduce the length of the input prompt or the number of requested output "
-                + $"tokens. "
-                + $"(parameter=input_tokens, value={tokens})",
+                + $"tokens. (parameter=input_tokens, value={tokens})",
             JsonNode.Parse(failure.Error.Message)!["message"]!.GetValue<string>()
         );
     }

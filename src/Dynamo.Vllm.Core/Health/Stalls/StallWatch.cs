@@ -20,9 +20,6 @@ public sealed partial class StallWatch
     /// <summary>The store may hang as well; what it did not hear is told to it at the next change.</summary>
     private static readonly TimeSpan DiscoveryTimeLimit = TimeSpan.FromSeconds(5);
 
-    /// <summary>A look takes milliseconds and comes once an interval; the rest is for a machine that is short of cores.</summary>
-    private static readonly TimeSpan PulseTolerance = TimeSpan.FromSeconds(10);
-
     private readonly IEngine _engine;
     private readonly IEngineActivitySource _activity;
     private readonly ExpectedSilence _silence;
@@ -81,12 +78,12 @@ public sealed partial class StallWatch
         var answers = new SignsOfLife(_engine);
         var last = _time.GetTimestamp();
         using var timer = new PeriodicTimer(_limits.Interval, _time);
-        pulse.Beat(_limits.Interval + PulseTolerance);
+        pulse.Beat(_limits.Interval + LoopPulse.Tolerance);
         try
         {
             while (await timer.WaitForNextTickAsync(cancellationToken).ConfigureAwait(false))
             {
-                pulse.Beat(_limits.Interval + PulseTolerance);
+                pulse.Beat(_limits.Interval + LoopPulse.Tolerance);
                 var now = _time.GetTimestamp();
                 var hasStepped = _engine.Steps != steps;
                 steps = _engine.Steps;

@@ -30,9 +30,7 @@ public static class HostOptionTable
             help: "How requests and outputs pass vLLM: 'raw' takes the tokens of each engine step in one batch, bypasses vLLM's "
                 + "output objects "
                 + "where a request wants nothing but tokens, and prepares a request as vLLM prepared the last one with the same "
-                + "parameters; "
-                + "'collector' bypasses nothing; 'stock' iterates vLLM's own generator per request, "
-                + "as the Python worker does."
+                + "parameters; 'collector' bypasses nothing; 'stock' iterates vLLM's own generator per request, as the Python worker does."
         ),
         Option.Float(
             "--drain-timeout",
@@ -75,8 +73,7 @@ public static class HostOptionTable
             "DYN_VLLM_ENGINE_FROZEN_TIMEOUT_SECS",
             4.0,
             help: "Seconds of silence after which an engine whose processes are stopped, or use neither CPU nor GPU, is taken out of "
-                + "routing. "
-                + "After twice as long its running requests end with the error that lets the frontend continue them elsewhere."
+                + "routing. After twice as long its running requests end with the error that lets the frontend continue them elsewhere."
         ) with
         {
             Minimum = 1,
@@ -87,8 +84,7 @@ public static class HostOptionTable
             "DYN_VLLM_ENGINE_BUSY_TIMEOUT_SECS",
             9.0,
             help: "The same for an engine that computes and says nothing; raised to four times its slowest recent step. Its running "
-                + "requests "
-                + "end after about three times as long."
+                + "requests end after about three times as long."
         ) with
         {
             Minimum = 1,
@@ -99,8 +95,7 @@ public static class HostOptionTable
             "DYN_VLLM_ENGINE_STALL_TIMEOUT_SECS",
             60.0,
             help: "Seconds of silence after which an engine is taken out of routing even if it compiles or serves a control call. "
-                + "After twice as "
-                + "long the process ends, whatever the engine does. 0 = no stall is looked for."
+                + "After twice as long the process ends, whatever the engine does. 0 = no stall is looked for."
         ) with
         {
             Minimum = 0,

@@ -62,8 +62,7 @@ public static class RouterOptionTable
             replacement: "the load-only policy and router tracking settings in --router-policy-config",
             help: "KV Router: Enable the load-aware routing preset. On the frontend, this implies --router-mode kv. This preset sets "
                 + "overlap_score_credit=0, disables KV events and KV-reuse assumptions, enables active-block and prefill-token load "
-                + "tracking, and disables remote/shared cache indexers. The builtin policy does not request cache inputs in this "
-                + "mode."
+                + "tracking, and disables remote/shared cache indexers. The builtin policy does not request cache inputs in this mode."
         ),
         Option.Float(
             "--router-kv-overlap-score-credit",
@@ -215,8 +214,7 @@ public static class RouterOptionTable
             "--router-ttl-secs",
             "DYN_ROUTER_TTL_SECS",
             120.0,
-            help: "KV Router: Time-to-live in seconds for blocks when KV events are disabled. Only used when --no-router-kv-events "
-                + "is set."
+            help: "KV Router: Time-to-live in seconds for blocks when KV events are disabled. Only used when --no-router-kv-events is set."
         ),
         Option.Text(
             "--router-approximate-cache-policy",
@@ -293,8 +291,7 @@ public static class RouterOptionTable
             choices: ["fcfs", "wspt"],
             replacement: "policy_classes[].queue_policy in --router-policy-config",
             help: "KV Router: Scheduling policy for the router queue. 'fcfs' (default): first-come first-served with priority bumps "
-                + "\u2014 optimizes tail TTFT. 'wspt': weighted shortest processing time (Smith's rule) \u2014 optimizes average "
-                + "TTFT."
+                + "\u2014 optimizes tail TTFT. 'wspt': weighted shortest processing time (Smith's rule) \u2014 optimizes average TTFT."
         ),
         Option.Boolean(
             "--use-remote-indexer",

@@ -9,37 +9,23 @@ namespace Dynamo.Vllm.UnitTests.Worker.CommandLine;
 /// <summary>docs/configuration.md says what the option tables say, and names every variable that is read beside them.</summary>
 public sealed class ConfigurationPageTests
 {
-    /// <summary>Set, it writes the page instead of comparing.</summary>
-    private const string WriteVariable = "WRITE_DOCS";
-
-    private const string Begin = "<!-- options: written by ConfigurationPageTests, WRITE_DOCS=1 -->\n";
-
-    private static readonly string PagePath = Path.Combine(SimulatedPaths.Root, "docs", "configuration.md");
+    private readonly WrittenPage _page = new("configuration.md", "<!-- options: written by ConfigurationPageTests, WRITE_DOCS=1 -->\n");
 
     [Fact]
     public void The_page_lists_every_option_with_its_default_and_limits()
     {
-        var page = File.ReadAllText(PagePath);
-        var start = page.IndexOf(Begin, StringComparison.Ordinal) + Begin.Length;
-        Assert.True(start >= Begin.Length, "the page has no place for the options");
-        if (Environment.GetEnvironmentVariable(WriteVariable) is { Length: > 0 })
-        {
-            File.WriteAllText(PagePath, page[..start] + Options());
-            return;
-        }
-
-        Assert.Equal(Options(), page[start..]);
+        var options = Options();
+        Assert.Equal(options, _page.Update(options));
     }
 
     [Fact]
     public void The_page_names_every_variable_that_the_runtime_reads()
     {
-        var page = File.ReadAllText(PagePath);
         var environment = new RecordingEnvironment();
         RuntimeEnvironment.Parse(environment);
 
         Assert.True(environment.Read.Count > 60, $"{environment.Read.Count} variables");
-        Assert.Empty(environment.Read.Where(variable => !page.Contains($"`{variable}`", StringComparison.Ordinal)).Order());
+        Assert.Empty(environment.Read.Where(variable => !_page.Text.Contains($"`{variable}`", StringComparison.Ordinal)).Order());
     }
 
     private static string Options()

@@ -211,8 +211,7 @@ public sealed class ConfigurationResolverTests
         );
         Assert.Equal(
             "embedding worker port reservations overlap: DYN_SYSTEM_PORT reserves 9089-9090, while NIXL_TELEMETRY_PROMETHEUS_PORT "
-                + "reserves 9090. "
-                + "Configure non-overlapping ports.",
+                + "reserves 9090. Configure non-overlapping ports.",
             error.Message
         );
     }

@@ -150,7 +150,6 @@ public sealed class AdapterEndpointsTests : StatusPortTests
 
     private static string NotAvailable(string operation, string? name) =>
         $"{{\"status\":\"error\",\"message\":\"LoRA management not available: no '{operation}' handler is registered (neither a local "
-        + $"LoRA endpoint nor an engine update). "
-        + $"This worker either has LoRA disabled or its backend does not support LoRA "
+        + $"LoRA endpoint nor an engine update). This worker either has LoRA disabled or its backend does not support LoRA "
         + $"management.\"{(name is null ? "" : $",\"lora_name\":\"{name}\"")}}}";
 }
