@@ -106,8 +106,10 @@ internal static class WorkerProgram
             await host.WaitForShutdownAsync().ConfigureAwait(false);
             return host.Services.GetRequiredService<WorkerService>().ExitCode;
         }
-        catch (WorkerExitException exit)
+        catch (Exception exception)
         {
+            // Boundary mapping (style E3): also what the host's own server throws ends in one line and a code.
+            var exit = StartFailure.Of(exception);
             if (exit.ExitCode != ExitCodes.Success)
             {
                 outputs.WriteError(exit.IsPlainText ? exit.Message + "\n" : $"{ProgramIdentity.Name}: error: {exit.Message}\n");

@@ -70,8 +70,9 @@ internal sealed partial class StatusServer : IServer
 
             await _kestrel.StartAsync(application, cancellationToken).ConfigureAwait(false);
         }
-        catch (IOException exception)
+        catch (Exception exception) when (exception is IOException or SocketException)
         {
+            // Kestrel has the first for a port in use, and hands on the second: a foreign address, a port below 1024 without the right.
             LogCannotListen(_logger, _options.Host, _options.Port, exception.Message.TrimEnd('.'));
             return;
         }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Dynamo.Vllm.Worker.CommandLine.Options;
 
 namespace Dynamo.Vllm.Worker.CommandLine.Parsing;
@@ -172,17 +173,23 @@ internal sealed partial class ArgumentParser
 
     private static void CheckRange(OptionDefinition option, string name, object? value, Func<string, Exception> failure)
     {
+        double? given = value switch
+        {
+            double real => real,
+            long whole => whole,
+            _ => null,
+        };
         if (
-            option.Minimum is { } minimum
+            given is { } number
+            && option.Minimum is { } minimum
             && option.Maximum is { } maximum
-            && value is double number
             && !(number >= minimum && number <= maximum)
         )
         {
-            throw failure(
-                $"{name}: must be between {PythonText.Float(minimum)} and {PythonText.Float(maximum)}, got {PythonText.Float(number)}"
-            );
+            throw failure($"{name}: must be between {Show(minimum)} and {Show(maximum)}, got {Show(number)}");
         }
+
+        string Show(double limit) => value is long ? limit.ToString("0", CultureInfo.InvariantCulture) : PythonText.Float(limit);
     }
 
     private static void Store(Run run, OptionDefinition option, string flag, object? value)

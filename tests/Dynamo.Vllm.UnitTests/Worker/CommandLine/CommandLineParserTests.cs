@@ -185,6 +185,19 @@ public sealed class CommandLineParserTests
     }
 
     [Theory]
+    [InlineData("0")]
+    [InlineData("-1")]
+    [InlineData("65536")]
+    public void An_own_port_is_one(string port)
+    {
+        Assert.Throws<UsageException>(() => CommandLineSample.Parse($"--grpc-port={port}"));
+        var error = Assert.Throws<ConfigurationException>(() =>
+            CommandLineSample.Parse(CommandLineSample.Environment("DYN_VLLM_GRPC_PORT", port))
+        );
+        Assert.Equal($"DYN_VLLM_GRPC_PORT: must be between 1 and 65535, got {port}", error.Message);
+    }
+
+    [Theory]
     [InlineData("-1")]
     [InlineData("nan")]
     [InlineData("1e9")]
