@@ -2,7 +2,8 @@ using System.Globalization;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Python.Locating;
-using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Configuration;
+using Dynamo.Vllm.Worker.Configuration.Dump;
 
 namespace Dynamo.Vllm.Worker.Hosting;
 
@@ -10,7 +11,7 @@ namespace Dynamo.Vllm.Worker.Hosting;
 internal static class ConfigurationDumpSource
 {
     public static async Task<string> RenderAsync(
-        ResolvedConfiguration configuration,
+        WorkerConfiguration configuration,
         IReadOnlyDictionary<string, string> environment,
         PythonInstallation python,
         IEngine engine,

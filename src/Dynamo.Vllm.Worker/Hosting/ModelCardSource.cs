@@ -3,7 +3,7 @@ using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Protocol.ModelCards;
-using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Configuration;
 using Dynamo.Vllm.Worker.Models;
 using Dynamo.Vllm.Worker.Stages;
 using Dynamo.Vllm.Worker.StatusPort;
@@ -36,7 +36,7 @@ internal sealed partial class ModelCardSource
     }
 
     public async Task<ModelCard> CreateAsync(
-        ResolvedConfiguration configuration,
+        WorkerConfiguration configuration,
         EngineDescription engine,
         CancellationToken cancellationToken
     )
@@ -59,7 +59,7 @@ internal sealed partial class ModelCardSource
     /// <summary>The cards of LoRA adapters: of the same files, but that the
     /// operator's chat template is not theirs, as in the reference.</summary>
     public AdapterCards CreateAdapterCards(
-        ResolvedConfiguration configuration,
+        WorkerConfiguration configuration,
         EngineDescription engine,
         WorkerRegistration registration,
         ServedEndpoint generate
@@ -94,7 +94,7 @@ internal sealed partial class ModelCardSource
         };
 
     /// <summary>Each file is hashed, so the model's own ones once for all cards.</summary>
-    private ModelFiles Read(ResolvedConfiguration configuration, EngineDescription engine, string? customTemplate, bool withSiblings)
+    private ModelFiles Read(WorkerConfiguration configuration, EngineDescription engine, string? customTemplate, bool withSiblings)
     {
         var folder = ModelCardFactory.SourcePath(configuration, engine);
         return customTemplate is null
@@ -102,7 +102,7 @@ internal sealed partial class ModelCardSource
             : ModelDirectory.Read(folder, customTemplate, withSiblings);
     }
 
-    private MetadataHost? CreateHost(ResolvedConfiguration configuration) =>
+    private MetadataHost? CreateHost(WorkerConfiguration configuration) =>
         _settings.Runtime.SelfHostMetadata && _server.Address is { } bound
             ? new MetadataHost(_hosted, bound, configuration.EndpointId(configuration.Endpoint))
             : null;

@@ -9,7 +9,7 @@ using Dynamo.Vllm.Transports.Kubernetes;
 using Dynamo.Vllm.Transports.Nats;
 using Dynamo.Vllm.Transports.Tcp;
 using Dynamo.Vllm.Transports.Zmq;
-using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Configuration;
 
 namespace Dynamo.Vllm.Worker.Hosting;
 

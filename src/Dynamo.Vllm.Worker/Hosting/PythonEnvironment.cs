@@ -1,5 +1,5 @@
 using Dynamo.Vllm.Python.Platform;
-using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Configuration;
 
 namespace Dynamo.Vllm.Worker.Hosting;
 
@@ -12,7 +12,7 @@ internal static class PythonEnvironment
     /// <exception cref="ConfigurationException">The metrics folder that is named cannot be written.</exception>
     public static void Prepare(WorkerSettings settings)
     {
-        foreach (var (name, value) in RuntimeOptionsExport.Changes(settings.Arguments.Runtime, settings.Environment))
+        foreach (var (name, value) in RuntimeOptionsExport.Changes(settings.Options, settings.Environment))
         {
             ProcessEnvironment.Set(name, value);
         }

@@ -1,6 +1,6 @@
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Python.Locating;
-using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Configuration;
 
 namespace Dynamo.Vllm.Worker.Hosting;
 

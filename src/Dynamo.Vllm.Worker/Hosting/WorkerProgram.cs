@@ -1,6 +1,8 @@
 using Dynamo.Vllm.Python.Platform;
-using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Configuration;
+using Dynamo.Vllm.Worker.Configuration.Parsing;
 using Dynamo.Vllm.Worker.Control;
+using Dynamo.Vllm.Worker.Help;
 using Dynamo.Vllm.Worker.Logging;
 using Dynamo.Vllm.Worker.StatusPort;
 using Microsoft.Extensions.Hosting;
@@ -66,8 +68,13 @@ internal static class WorkerProgram
 
     private static async Task<int> ServeAsync(WorkerArguments arguments, IReadOnlyDictionary<string, string> environment)
     {
-        var applied = RuntimeOptionsExport.Apply(environment, RuntimeOptionsExport.Changes(arguments.Runtime, environment));
-        var settings = new WorkerSettings(arguments, applied, RuntimeEnvironment.Parse(applied), RuntimePlanes.From(arguments.Runtime));
+        var applied = RuntimeOptionsExport.Apply(environment, RuntimeOptionsExport.Changes(arguments.Options, environment));
+        var settings = new WorkerSettings(
+            arguments,
+            applied,
+            RuntimeEnvironment.Parse(environment, arguments.Options),
+            RuntimePlanes.From(arguments.Options)
+        );
         using var outputs = StandardOutputs.Redirect();
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.Logging.ClearProviders();

@@ -1,4 +1,5 @@
-using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Configuration;
+using Dynamo.Vllm.Worker.Configuration.Options;
 
 namespace Dynamo.Vllm.Worker.Hosting;
 
@@ -12,4 +13,7 @@ internal sealed record WorkerSettings(
     IReadOnlyDictionary<string, string> Environment,
     RuntimeEnvironment Runtime,
     RuntimePlanes Planes
-);
+)
+{
+    public OptionValues Options => Arguments.Options;
+}

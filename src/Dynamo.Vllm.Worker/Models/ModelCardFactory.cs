@@ -2,7 +2,10 @@ using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Protocol.ModelCards;
-using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Configuration;
+using Dynamo.Vllm.Worker.Configuration.Options;
+using Dynamo.Vllm.Worker.Configuration.Rules;
+using Dynamo.Vllm.Worker.Models.Cards;
 
 namespace Dynamo.Vllm.Worker.Models;
 
@@ -10,7 +13,7 @@ namespace Dynamo.Vllm.Worker.Models;
 internal static class ModelCardFactory
 {
     public static ModelCard Create(
-        ResolvedConfiguration configuration,
+        WorkerConfiguration configuration,
         EngineDescription engine,
         ModelFiles files,
         TopologyFacts topology,
@@ -18,7 +21,9 @@ internal static class ModelCardFactory
     )
     {
         var isPrefill = configuration.Mode == DisaggregationMode.Prefill;
-        var endpointTypes = isPrefill ? EndpointTypes.None : EndpointTypeList.Parse(configuration.Arguments.Runtime.EndpointTypes);
+        var endpointTypes = isPrefill
+            ? EndpointTypes.None
+            : EndpointTypeList.Parse(configuration.Options.Get(RuntimeOptions.EndpointTypes));
         return new ModelCard
         {
             DisplayName = configuration.ServedModelName,
@@ -30,7 +35,7 @@ internal static class ModelCardFactory
             Needs = Needs(configuration.Mode),
             Aliases = configuration.ServedModelAliases,
             RuntimeConfig = RuntimeConfig(configuration, engine, endpointTypes, topology, operatorTaints),
-            RouterConfig = RouterConfigJson.Build(configuration.Arguments.Router),
+            RouterConfig = RouterConfigJson.Build(configuration.Options),
         };
     }
 
@@ -41,7 +46,7 @@ internal static class ModelCardFactory
     /// <param name="files">Of the base model, without the operator's chat template.</param>
     /// <param name="adapter">What the card is for.</param>
     public static ModelCard CreateForAdapter(
-        ResolvedConfiguration configuration,
+        WorkerConfiguration configuration,
         EngineDescription engine,
         ModelFiles files,
         LoadedAdapter adapter
@@ -69,8 +74,8 @@ internal static class ModelCardFactory
             RuntimeConfig = new ModelRuntimeConfig
             {
                 ContextLength = (uint)engine.MaxModelLength,
-                ToolCallParser = configuration.Arguments.Runtime.DynToolCallParser,
-                ReasoningParser = configuration.Arguments.Runtime.DynReasoningParser,
+                ToolCallParser = configuration.Options.Get(RuntimeOptions.DynToolCallParser),
+                ReasoningParser = configuration.Options.Get(RuntimeOptions.DynReasoningParser),
                 DataParallelStartRank = (uint)engine.DataParallelStart,
                 DataParallelSize = (uint)engine.DataParallelSize,
                 KvEventPublishingEnabled = configuration.UseKvEvents,
@@ -81,7 +86,7 @@ internal static class ModelCardFactory
     }
 
     private static ModelRuntimeConfig RuntimeConfig(
-        ResolvedConfiguration configuration,
+        WorkerConfiguration configuration,
         EngineDescription engine,
         EndpointTypes endpointTypes,
         TopologyFacts topology,
@@ -89,17 +94,17 @@ internal static class ModelCardFactory
     )
     {
         var isPrefill = configuration.Mode == DisaggregationMode.Prefill;
-        var runtime = configuration.Arguments.Runtime;
+        var options = configuration.Options;
         return new ModelRuntimeConfig
         {
             ContextLength = (uint)engine.MaxModelLength,
             TotalKvBlocks = (ulong)engine.BlocksPerRank,
             MaxNumSeqs = (ulong)engine.MaxNumSeqs,
             MaxNumBatchedTokens = (ulong)engine.MaxNumBatchedTokens,
-            ToolCallParser = isPrefill ? null : runtime.DynToolCallParser,
-            ReasoningParser = isPrefill ? null : runtime.DynReasoningParser,
+            ToolCallParser = isPrefill ? null : options.Get(RuntimeOptions.DynToolCallParser),
+            ReasoningParser = isPrefill ? null : options.Get(RuntimeOptions.DynReasoningParser),
             StructuralTag = configuration.StructuralTag?.ToCard(),
-            ExcludeToolsWhenToolChoiceNone = runtime.ExcludeToolsWhenToolChoiceNone,
+            ExcludeToolsWhenToolChoiceNone = options.Get(RuntimeOptions.ExcludeToolsWhenToolChoiceNone),
             DataParallelStartRank = (uint)engine.DataParallelStart,
             DataParallelSize = (uint)engine.DataParallelSize,
             KvEventPublishingEnabled = configuration.UseKvEvents,
@@ -115,7 +120,7 @@ internal static class ModelCardFactory
         };
     }
 
-    private static JsonObject RuntimeData(ResolvedConfiguration configuration, EngineDescription engine, EndpointTypes endpointTypes)
+    private static JsonObject RuntimeData(WorkerConfiguration configuration, EngineDescription engine, EndpointTypes endpointTypes)
     {
         var isPrefill = configuration.Mode == DisaggregationMode.Prefill;
         var data = new JsonObject
@@ -129,7 +134,7 @@ internal static class ModelCardFactory
         }
 
         data["stream_interval"] = configuration.StreamInterval;
-        if (!isPrefill && configuration.Arguments.Runtime.DynDefaultThinkingMode is { } mode)
+        if (!isPrefill && configuration.Options.Get(RuntimeOptions.DynDefaultThinkingMode) is { } mode)
         {
             data["default_thinking_mode"] = mode;
         }
@@ -143,7 +148,7 @@ internal static class ModelCardFactory
     }
 
     /// <summary>Where the engine has the model from.</summary>
-    public static string SourcePath(ResolvedConfiguration configuration, EngineDescription engine) =>
+    public static string SourcePath(WorkerConfiguration configuration, EngineDescription engine) =>
         engine.ModelWeights.Length > 0 ? engine.ModelWeights : configuration.Model;
 
     private static string WorkerType(DisaggregationMode mode) =>
@@ -186,7 +191,7 @@ internal static class ModelCardFactory
         data["vllm_enable_tower_connector_lora"] = engine.TowerConnectorLora;
     }
 
-    private static JsonObject? KvStateEndpoint(ResolvedConfiguration configuration)
+    private static JsonObject? KvStateEndpoint(WorkerConfiguration configuration)
     {
         if (configuration.KvStateEndpoint is not { Length: > 0 } text)
         {

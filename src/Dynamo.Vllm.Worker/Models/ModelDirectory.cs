@@ -1,7 +1,7 @@
 using System.Text.Json;
 using Dynamo.Vllm.Protocol.Hashing;
 using Dynamo.Vllm.Protocol.ModelCards;
-using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Configuration;
 
 namespace Dynamo.Vllm.Worker.Models;
 

@@ -1,6 +1,6 @@
 using System.Text;
 using System.Text.Json;
-using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Configuration;
 
 namespace Dynamo.Vllm.Worker.Models;
 

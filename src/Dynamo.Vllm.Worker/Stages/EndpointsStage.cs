@@ -8,7 +8,8 @@ using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Engine.Processes;
 using Dynamo.Vllm.Protocol.Discovery;
-using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Configuration;
+using Dynamo.Vllm.Worker.Configuration.Options;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.StatusPort;
 
@@ -100,7 +101,7 @@ internal sealed class EndpointsStage : IStage
         return endpoint;
     }
 
-    private GenerateHandler CreateGenerateHandler(ResolvedConfiguration configuration)
+    private GenerateHandler CreateGenerateHandler(WorkerConfiguration configuration)
     {
         var engine = _arguments.Engine;
         var firstTokens = _events.Relay.FirstTokens;
@@ -109,7 +110,7 @@ internal sealed class EndpointsStage : IStage
             BaseModelNames = configuration.BaseModelNames,
             EnablePromptEmbeds = configuration.Engine.EnablePromptEmbeds,
             LoraEnabled = configuration.Engine.EnableLora && _settings.Runtime.Lora.Enabled,
-            EnableReinforcementLearning = _settings.Arguments.Vllm.EnableRl,
+            EnableReinforcementLearning = _settings.Options.Get(VllmOptions.EnableRl),
         };
         return configuration.Mode switch
         {
@@ -127,7 +128,7 @@ internal sealed class EndpointsStage : IStage
         return new PrefillHandler(engine, options, Adapters, KvConnectorProtocols.Resolve(engine.Description, _ids), HandOvers);
     }
 
-    private StallWatch CreateStallWatch(ResolvedConfiguration configuration)
+    private StallWatch CreateStallWatch(WorkerConfiguration configuration)
     {
         var devices = _settings.Environment.GetValueOrDefault("CUDA_VISIBLE_DEVICES");
         var gpu = _settings.Runtime.DeviceType == "cuda" ? GpuActivity.TryOpen(devices) : null;

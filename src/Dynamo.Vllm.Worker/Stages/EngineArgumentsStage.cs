@@ -2,7 +2,10 @@ using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Engine;
 using Dynamo.Vllm.Engine.Processes;
 using Dynamo.Vllm.Python.Locating;
-using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Configuration;
+using Dynamo.Vllm.Worker.Configuration.Dump;
+using Dynamo.Vllm.Worker.Configuration.Options;
+using Dynamo.Vllm.Worker.Configuration.Rules;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.Logging;
 using Dynamo.Vllm.Worker.Models;
@@ -19,7 +22,7 @@ internal sealed partial class EngineArgumentsStage : IStage
     private readonly ILoggerFactory _loggers;
     private readonly ILogger<EngineArgumentsStage> _logger;
     private VllmEngine? _engine;
-    private ResolvedConfiguration? _configuration;
+    private WorkerConfiguration? _configuration;
 
     public EngineArgumentsStage(WorkerSettings settings, StandardOutputs outputs, TimeProvider time, ILoggerFactory loggers)
     {
@@ -37,7 +40,7 @@ internal sealed partial class EngineArgumentsStage : IStage
     /// <summary>Not built yet when this stage is up; <see cref="EngineStage"/> does it.</summary>
     public VllmEngine Engine => _engine!;
 
-    public ResolvedConfiguration Configuration => _configuration!;
+    public WorkerConfiguration Configuration => _configuration!;
 
     /// <summary>False once the options say that some of the engine's processes run elsewhere.</summary>
     public bool IsEngineOnThisHost => _configuration?.Engine.IsOnThisHost ?? true;
@@ -74,7 +77,7 @@ internal sealed partial class EngineArgumentsStage : IStage
         var resolver = new ConfigurationResolver(_settings.Environment, new NixlHostProbe(), File.Exists);
         _configuration = resolver.Resolve(_settings.Arguments, new EngineArgumentValues(values));
         Check(_configuration);
-        if (_settings.Arguments.Runtime.DumpConfigTo is { Length: > 0 } path)
+        if (_settings.Options.Get(RuntimeOptions.DumpConfigTo) is { Length: > 0 } path)
         {
             var dump = await ConfigurationDumpSource
                 .RenderAsync(_configuration, _settings.Environment, python, _engine, cancellationToken)
@@ -96,7 +99,7 @@ internal sealed partial class EngineArgumentsStage : IStage
         return Task.CompletedTask;
     }
 
-    private void Check(ResolvedConfiguration configuration)
+    private void Check(WorkerConfiguration configuration)
     {
         foreach (var note in configuration.Notes)
         {
@@ -108,7 +111,7 @@ internal sealed partial class EngineArgumentsStage : IStage
             LogWarning(_logger, warning);
         }
 
-        if (_settings.Arguments.Runtime.FpmTrace && configuration.ForwardPassMetrics)
+        if (_settings.Options.Get(RuntimeOptions.FpmTrace) && configuration.ForwardPassMetrics)
         {
             LogNoTraceFiles(_logger);
         }

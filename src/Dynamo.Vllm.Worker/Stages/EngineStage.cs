@@ -4,7 +4,7 @@ using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Engine.Processes;
-using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Configuration;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.StatusPort;
 
@@ -94,7 +94,7 @@ internal sealed partial class EngineStage : IStage
         }
     }
 
-    private JsonObject EnvironmentOf(ResolvedConfiguration configuration)
+    private JsonObject EnvironmentOf(WorkerConfiguration configuration)
     {
         var environment = new JsonObject(
             configuration.EnvironmentChanges.Select(pair => KeyValuePair.Create(pair.Key, (JsonNode?)pair.Value))
@@ -111,7 +111,7 @@ internal sealed partial class EngineStage : IStage
         return environment;
     }
 
-    private Dictionary<string, string> LabelsOf(ResolvedConfiguration configuration) =>
+    private Dictionary<string, string> LabelsOf(WorkerConfiguration configuration) =>
         new()
         {
             ["dynamo_component"] = configuration.Component,

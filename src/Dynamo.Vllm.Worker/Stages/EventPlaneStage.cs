@@ -1,7 +1,7 @@
 using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Transports.Zmq;
-using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Configuration;
 using Dynamo.Vllm.Worker.Hosting;
 
 namespace Dynamo.Vllm.Worker.Stages;

@@ -3,7 +3,7 @@ using System.Net.Sockets;
 using System.Text;
 using Dynamo.Vllm.Transports;
 using Dynamo.Vllm.Transports.Tcp;
-using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Configuration;
 using Dynamo.Vllm.Worker.Hosting;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Engines;
@@ -65,7 +66,8 @@ internal sealed class ScriptedEngine : IEngine
 /// <summary>One stream of <see cref="ScriptedEngine"/>. An abort ends it at once, as vLLM does.</summary>
 internal sealed class ScriptedStream : IEngineStream
 {
-    private readonly Queue<EngineOutput> _outputs = new();
+    // The handler reads on another thread than the test writes.
+    private readonly ConcurrentQueue<EngineOutput> _outputs = new();
     private readonly SemaphoreSlim _signal = new(0);
     private DynamoError? _failure;
 

@@ -1,6 +1,7 @@
 using System.Text.RegularExpressions;
 using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.UnitTests.Worker.Hosting;
+using Dynamo.Vllm.Worker.Configuration.Parsing;
 using Dynamo.Vllm.Worker.Hosting;
 using Microsoft.Extensions.DependencyInjection;
 using YamlDotNet.RepresentationModel;
@@ -103,7 +104,8 @@ public sealed partial class ManifestTests
 
     /// <summary>Ours takes it, and leaves nothing of it to vLLM.</summary>
     private static bool IsOurs(string flag) =>
-        Dynamo.Vllm.Worker.CommandLine.CommandLineParser.Parse([flag, "prefill"], new Dictionary<string, string>()).Arguments is { } parsed
+        Dynamo.Vllm.Worker.Configuration.Parsing.CommandLineParser.Parse([flag, "prefill"], new Dictionary<string, string>()).Arguments
+            is { } parsed
         && !parsed.EngineArguments.Contains(flag);
 
     private static IEnumerable<string> Files() =>

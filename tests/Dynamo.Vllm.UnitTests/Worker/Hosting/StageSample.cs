@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
-using Dynamo.Vllm.Worker.CommandLine;
+using Dynamo.Vllm.Worker.Configuration;
+using Dynamo.Vllm.Worker.Configuration.Parsing;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.Logging;
 using Dynamo.Vllm.Worker.StatusPort;
@@ -15,7 +16,12 @@ internal static class StageSample
     public static WorkerSettings Settings(IReadOnlyDictionary<string, string> environment, params string[] arguments)
     {
         var parsed = CommandLineParser.Parse(arguments, environment).Arguments!;
-        return new WorkerSettings(parsed, environment, RuntimeEnvironment.Parse(environment), RuntimePlanes.From(parsed.Runtime));
+        return new WorkerSettings(
+            parsed,
+            environment,
+            RuntimeEnvironment.Parse(environment, parsed.Options),
+            RuntimePlanes.From(parsed.Options)
+        );
     }
 
     public static IHost Host(WorkerSettings settings)

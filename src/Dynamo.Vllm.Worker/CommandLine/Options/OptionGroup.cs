@@ -1,4 +1,0 @@
-namespace Dynamo.Vllm.Worker.CommandLine.Options;
-
-/// <summary>A titled run of options in the help.</summary>
-public sealed record OptionGroup(string Title, IReadOnlyList<OptionDefinition> Options);

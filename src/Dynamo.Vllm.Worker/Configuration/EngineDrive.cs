@@ -1,0 +1,14 @@
+namespace Dynamo.Vllm.Worker.Configuration;
+
+/// <summary>How requests enter vLLM and outputs leave it.</summary>
+public enum EngineDrive
+{
+    /// <summary>One batch per engine step; tokens in the middle of a plain request without vLLM's output objects.</summary>
+    Raw,
+
+    /// <summary>One batch per engine step, of vLLM's output objects.</summary>
+    Collector,
+
+    /// <summary>vLLM's own asynchronous generator, one per request.</summary>
+    Stock,
+}

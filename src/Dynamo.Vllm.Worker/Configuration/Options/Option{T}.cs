@@ -1,0 +1,12 @@
+namespace Dynamo.Vllm.Worker.Configuration.Options;
+
+/// <summary>An option and the type of its value: the only place where the option is written down.</summary>
+/// <remarks>Its value is asked for with <see cref="OptionValues.Get{T}"/>.</remarks>
+public sealed record Option<T> : OptionDefinition
+{
+    private readonly Func<object?, T> _read;
+
+    internal Option(Func<object?, T> read) => _read = read;
+
+    internal T Read(object? value) => _read(value);
+}

@@ -1,0 +1,46 @@
+using Dynamo.Vllm.Worker.Configuration.Options;
+
+namespace Dynamo.Vllm.Worker.Configuration.Rules;
+
+/// <remarks>Step 6: valid for the reference, but not something this worker can serve yet.</remarks>
+public sealed partial class ConfigurationResolver
+{
+    private const string SnapshotVariable = "DYN_SNAPSHOT_CONTROL_DIR";
+
+    private IEnumerable<UnsupportedFeature> FindUnsupported(Draft draft)
+    {
+        var (options, engine) = (draft.Options, draft.Engine);
+        return new (bool Asked, string Flag, string Reason)[]
+        {
+            (draft.Mode == DisaggregationMode.Encode, "--disaggregation-mode encode", "encode workers are not supported yet"),
+            (options.Get(VllmOptions.RouteToEncoder), "--route-to-encoder", "needs encode workers, which are not supported yet"),
+            (options.Get(VllmOptions.Realtime), "--realtime", "realtime workers are not supported yet"),
+            (options.Get(VllmOptions.ClassifyWorker), "--classify-worker", "classify workers are not supported yet"),
+            (options.Get(VllmOptions.EmbeddingWorker), "--embedding-worker", "embedding workers are not supported yet"),
+            (options.Get(VllmOptions.EmbeddingWorkerProcesses) > 1, "--embedding-worker-processes", "only one process is supported"),
+            (options.Get(VllmOptions.Headless), "--headless", "headless nodes are not supported yet; run python -m dynamo.vllm there"),
+            (options.Get(VllmOptions.GmsShadowMode), "--gms-shadow-mode", "the GPU memory service is not supported yet"),
+            (engine.LoadFormat == "gms", "--load-format gms", "the GPU memory service is not supported yet"),
+            (Variable("DYN_GMS_USE_V1") == "true", "DYN_GMS_USE_V1", "the GPU memory service is not supported yet"),
+            (options.Get(VllmOptions.BenchmarkMode) is not null, "--benchmark-mode", "the self-benchmark is not supported yet"),
+            (
+                !string.IsNullOrEmpty(options.Get(VllmOptions.CustomEncoderClass)),
+                "--custom-encoder-class",
+                "custom encoders are not supported yet"
+            ),
+            (!string.IsNullOrEmpty(Variable(SnapshotVariable)), SnapshotVariable, "checkpoints are not supported yet"),
+            (
+                engine.KvTransferConfig?["kv_connector_extra_config"]?["dynamo_state_agent"] is not null,
+                "dynamo_state_agent in --kv-transfer-config",
+                "the KV state agent is not supported yet"
+            ),
+            (
+                options.Get(RouterOptions.RouterMode) == "kv" && options.Get(RouterOptions.RouterPolicyConfig) is not null,
+                "--router-policy-config",
+                "its YAML settings cannot be put into the model card yet"
+            ),
+        }
+            .Where(feature => feature.Asked)
+            .Select(feature => new UnsupportedFeature(feature.Flag, feature.Reason));
+    }
+}
