@@ -1,10 +1,8 @@
 using System.Buffers;
-using System.Buffers.Binary;
-using System.Collections.Concurrent;
-using System.Text.Json;
+using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
-using Dynamo.Vllm.Core;
 using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Engine.Control;
 using Dynamo.Vllm.Engine.Guest;
 using Dynamo.Vllm.Engine.Requests;
 using Dynamo.Vllm.Protocol.Errors;
@@ -22,25 +20,20 @@ namespace Dynamo.Vllm.Engine;
 public sealed partial class VllmEngine : IEngine
 {
     private readonly PythonHost _host;
-    private readonly TimeProvider _time;
     private readonly ILogger<VllmEngine> _logger;
-    private readonly ILoggerFactory _loggers;
-    private readonly ConcurrentDictionary<ulong, EngineStream> _streams = new();
-    private readonly ConcurrentDictionary<ulong, PendingCall> _calls = new();
-    private readonly TokenTexts _texts = new();
+    private readonly GuestMailbox _mailbox;
+    private readonly GuestCalls _calls;
+    private readonly EngineStreams _streams;
+    private readonly LoadListeners _load;
+    private readonly GuestDelivery _delivery;
 
     // The delivery loop goes on.
     private readonly TaskCompletionSource<string> _died = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly ConcurrentDictionary<string, ILogger> _pythonLoggers = new();
     private EngineDescription? _description;
-    private ulong _nextId;
-    private long _steps;
     private volatile bool _isStopping;
 
-    public VllmEngine(PythonInstallation python, VllmEngineOptions options, TimeProvider time, ILoggerFactory loggers)
+    public VllmEngine(PythonInstallation python, VllmEngineOptions options, ILoggerFactory loggers)
     {
-        _time = time;
-        _loggers = loggers;
         _logger = loggers.CreateLogger<VllmEngine>();
         var settings = new JsonObject
         {
@@ -49,17 +42,29 @@ public sealed partial class VllmEngine : IEngine
             ["error_descriptor"] = options.ErrorDescriptor,
         };
         _host = new PythonHost(python, new GuestProgram(GuestSources.Load(), GuestSources.EntryModule, settings.ToJsonString()));
+        _mailbox = new GuestMailbox(_host);
+        _calls = new GuestCalls(_mailbox);
+        _streams = new EngineStreams(new StreamCommands(_mailbox, _logger));
+        _load = new LoadListeners(_logger);
+        _delivery = new GuestDelivery(_streams, _calls, _load, GiveUp, loggers, _logger);
+        Control = new VllmEngineControl(_calls);
     }
 
-    public event Action<EngineLoad>? LoadChanged;
+    public event Action<EngineLoad>? LoadChanged
+    {
+        add => _load.Add(value!);
+        remove => _load.Remove(value!);
+    }
 
     public EngineDescription Description => _description ?? throw new InvalidOperationException("the engine has not started");
 
     public int RunningRequests => _streams.Count;
 
-    public long Steps => Volatile.Read(ref _steps);
+    public long Steps => _delivery.Steps;
 
     public Task<string> Died => _died.Task;
+
+    public IEngineControl Control { get; }
 
     /// <summary>Ends when the Python thread has left the guest; null unless it failed.</summary>
     public Task<string?> GuestCompletion => _host.Completion;
@@ -68,7 +73,7 @@ public sealed partial class VllmEngine : IEngine
     public void StartInterpreter()
     {
         _host.Start();
-        _ = Task.Run(DeliverAsync);
+        _ = Task.Run(() => _delivery.RunAsync(_host.Batches));
         _ = WatchGuestAsync();
     }
 
@@ -78,13 +83,13 @@ public sealed partial class VllmEngine : IEngine
     public async Task<JsonObject> ParseAsync(IReadOnlyList<string> arguments, CancellationToken cancellationToken)
     {
         var body = new JsonObject { ["arguments"] = new JsonArray([.. arguments.Select(argument => JsonValue.Create(argument))]) };
-        var values = await AskAsync(GuestOperation.Parse, body, cancellationToken).ConfigureAwait(false);
+        var values = await _calls.AskAsync(GuestOperation.Parse, body, cancellationToken).ConfigureAwait(false);
         return JsonObject.Create(values)!;
     }
 
     /// <summary>Help of the engine options.</summary>
     public async Task<string> HelpAsync(CancellationToken cancellationToken) =>
-        (await AskAsync(GuestOperation.Help, null, cancellationToken).ConfigureAwait(false)).GetString() ?? "";
+        (await _calls.AskAsync(GuestOperation.Help, null, cancellationToken).ConfigureAwait(false)).GetString() ?? "";
 
     /// <summary>Loads the model and starts the engine's processes. Takes as
     /// long as it takes; the interpreter is busy all the while.</summary>
@@ -94,7 +99,7 @@ public sealed partial class VllmEngine : IEngine
     public async Task BuildAsync(JsonObject overrides, JsonObject environment, CancellationToken cancellationToken)
     {
         var body = new JsonObject { ["overrides"] = overrides, ["environment"] = environment };
-        var facts = await AskAsync(GuestOperation.Build, body, cancellationToken).ConfigureAwait(false);
+        var facts = await _calls.AskAsync(GuestOperation.Build, body, cancellationToken).ConfigureAwait(false);
         _description = EngineFacts.Read(facts);
     }
 
@@ -105,45 +110,26 @@ public sealed partial class VllmEngine : IEngine
             throw new RequestFailedException(DynamoError.EngineShutdown("the engine has ended"));
         }
 
-        var id = Interlocked.Increment(ref _nextId);
         var json = new ArrayBufferWriter<byte>(512);
         RequestEncoder.Write(json, request);
-        var stream = new EngineStream(this, id);
-        _streams[id] = stream;
+        var stream = _streams.Add(_mailbox.NextId());
         var ids = request.Options.PromptEmbeds is { Length: > 0 } ? [] : request.Options.TokenIds;
-        if (
-            !Post(
-                GuestOperation.Submit,
-                id,
-                json.WrittenSpan,
-                System.Runtime.InteropServices.MemoryMarshal.AsBytes(ids.AsSpan()),
-                isUrgent: false
-            )
-        )
+        if (!_mailbox.TryPost(GuestOperation.Submit, stream.Id, json.WrittenSpan, MemoryMarshal.AsBytes(ids.AsSpan()), isUrgent: false))
         {
-            _streams.TryRemove(id, out _);
+            _streams.Remove(stream.Id);
             throw new RequestFailedException(DynamoError.WorkerOverloaded("the mailbox of the interpreter is full"));
         }
 
         if (_died.Task.IsCompleted)
         {
             // It ended between the check above and the registration, so nobody will fail this stream but us.
-            FailAll(DynamoError.EngineShutdown("the engine has ended"));
+            _streams.FailAll(DynamoError.EngineShutdown("the engine has ended"));
         }
 
         return stream;
     }
 
-    public void ReleaseRequests(DynamoError error)
-    {
-        foreach (var (_, stream) in _streams)
-        {
-            stream.Release(error); // stays known until the engine has let go of it
-        }
-    }
-
-    public Task<JsonElement> CallAsync(string method, JsonObject? arguments, CancellationToken cancellationToken) =>
-        AskAsync(GuestOperation.Call, new JsonObject { ["method"] = method, ["arguments"] = arguments }, cancellationToken);
+    public void ReleaseRequests(DynamoError error) => _streams.ReleaseAll(error);
 
     /// <summary>Ends the engine and its processes, then the guest.</summary>
     /// <param name="engineTimeout">How long the engine may finish running requests; 0 aborts them.</param>
@@ -154,7 +140,7 @@ public sealed partial class VllmEngine : IEngine
         var body = new JsonObject { ["timeout"] = engineTimeout.TotalSeconds };
         try
         {
-            await AskAsync(GuestOperation.Shutdown, body, cancellationToken).ConfigureAwait(false);
+            await _calls.AskAsync(GuestOperation.Shutdown, body, cancellationToken).ConfigureAwait(false);
         }
         catch (EngineCallException) when (_host.Completion is { IsCompletedSuccessfully: true, Result: null })
         {
@@ -164,85 +150,15 @@ public sealed partial class VllmEngine : IEngine
         await _host.Completion.WaitAsync(cancellationToken).ConfigureAwait(false);
     }
 
-    internal void Abort(ulong stream) => Post(GuestOperation.Abort, stream, default, default, isUrgent: true);
-
-    internal void ReportSlowReader(ulong stream, int pending) => LogSlowReader(_logger, stream, pending);
-
-    private async Task<JsonElement> AskAsync(GuestOperation operation, JsonObject? body, CancellationToken cancellationToken)
-    {
-        var id = Interlocked.Increment(ref _nextId);
-        var call = new PendingCall(NeedsEngine: operation == GuestOperation.Call);
-        _calls[id] = call;
-        try
-        {
-            if (call.NeedsEngine && _died.Task is { IsCompleted: true } died)
-            {
-                throw EngineDead(await died.ConfigureAwait(false));
-            }
-
-            var json = body is null ? [] : JsonSerializer.SerializeToUtf8Bytes(body, JsonNodeContext.Default.JsonObject);
-            if (!Post(operation, id, json, default, isUrgent: true))
-            {
-                throw EngineDead("the interpreter has ended");
-            }
-
-            return await call.Answer.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
-        }
-        finally
-        {
-            _calls.TryRemove(id, out _);
-        }
-    }
-
-    private bool Post(GuestOperation operation, ulong id, ReadOnlySpan<byte> json, ReadOnlySpan<byte> blob, bool isUrgent)
-    {
-        const int headerBytes = 13; // <BQI
-        var header = ArrayPool<byte>.Shared.Rent(headerBytes + json.Length);
-        header[0] = (byte)operation;
-        BinaryPrimitives.WriteUInt64LittleEndian(header.AsSpan(1), id);
-        BinaryPrimitives.WriteUInt32LittleEndian(header.AsSpan(9), (uint)json.Length);
-        json.CopyTo(header.AsSpan(headerBytes));
-        var posted = _host.TryPost(header.AsSpan(0, headerBytes + json.Length), blob, isUrgent);
-        ArrayPool<byte>.Shared.Return(header, clearArray: true);
-        return posted;
-    }
-
-    private void FailAll(DynamoError error)
-    {
-        foreach (var (id, stream) in _streams)
-        {
-            if (_streams.TryRemove(id, out _))
-            {
-                stream.Fail(error);
-            }
-        }
-    }
-
     /// <summary>The engine does not answer any more: fails what runs, and every later request.</summary>
-    public void GiveUp(string reason) => Die(reason);
-
-    private void Die(string reason)
+    public void GiveUp(string reason)
     {
         if (_died.TrySetResult(reason))
         {
-            FailAll(DynamoError.EngineShutdown(reason));
-            FailCalls(call => call.NeedsEngine, EngineDead(reason));
+            _streams.FailAll(DynamoError.EngineShutdown(reason));
+            _calls.EndEngine(reason);
         }
     }
-
-    private void FailCalls(Predicate<PendingCall> which, EngineCallException failure)
-    {
-        foreach (var (id, call) in _calls)
-        {
-            if (which(call) && _calls.TryRemove(id, out _))
-            {
-                call.Answer.TrySetException(failure);
-            }
-        }
-    }
-
-    private static EngineCallException EngineDead(string reason, string? traceback = null) =>
-        new("engine_dead", "EngineDeadError", reason, traceback);
 
     private async Task WatchGuestAsync()
     {
@@ -253,14 +169,10 @@ public sealed partial class VllmEngine : IEngine
             LogGuestFailed(_logger, failure);
         }
 
-        Die(reason);
-        FailCalls(_ => true, EngineDead(reason, failure));
+        GiveUp(reason);
+        _calls.EndGuest(reason, failure);
     }
 
-    /// <param name="NeedsEngine">No answer can come once the engine is gone; what the guest does by itself still gets one.</param>
-    private sealed record PendingCall(bool NeedsEngine)
-    {
-        // The delivery loop goes on.
-        public TaskCompletionSource<JsonElement> Answer { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    }
+    [LoggerMessage(EventId = 4002, Level = LogLevel.Critical, Message = "The embedded interpreter failed: {Traceback}")]
+    private static partial void LogGuestFailed(ILogger logger, string traceback);
 }

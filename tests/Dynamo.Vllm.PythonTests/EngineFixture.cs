@@ -23,12 +23,7 @@ public sealed class EngineFixture : IAsyncLifetime
     public async Task InitializeAsync()
     {
         Python = PythonLocator.Locate(null, Environment.GetEnvironmentVariable);
-        Engine = new VllmEngine(
-            Python,
-            new VllmEngineOptions { SimulatedPath = SimulatedPaths.SimulatedEngine },
-            TimeProvider.System,
-            _log
-        );
+        Engine = new VllmEngine(Python, new VllmEngineOptions { SimulatedPath = SimulatedPaths.SimulatedEngine }, _log);
         Engine.StartInterpreter();
         using var limit = new CancellationTokenSource(TimeLimit);
         EngineArguments = await Engine.ParseAsync(

@@ -169,21 +169,19 @@ public sealed class EngineTests
     }
 
     [Fact]
-    public async Task Control_calls_answer_and_unknown_ones_are_refused()
+    public async Task Control_calls_answer_and_what_the_engine_cannot_take_is_refused()
     {
         using var limit = new CancellationTokenSource(EngineFixture.TimeLimit);
-        await Engine.CallAsync("check_health", null, limit.Token);
-        Assert.False((await Engine.CallAsync("round_trip", null, limit.Token)).GetBoolean());
-        Assert.True(
-            (await Engine.CallAsync("reset_prefix_cache", new JsonObject { ["reset_connector"] = true }, limit.Token)).GetBoolean()
-        );
-        Assert.Contains(
-            "vllm:num_requests_running",
-            (await Engine.CallAsync("metrics", null, limit.Token)).GetString(),
-            StringComparison.Ordinal
-        );
-        var refusal = await Assert.ThrowsAsync<EngineCallException>(() => Engine.CallAsync("__init__", null, limit.Token));
-        Assert.Contains("unknown engine call", refusal.Message, StringComparison.Ordinal);
+        await Engine.Control.CheckHealthAsync(limit.Token);
+        await Engine.Control.RoundTripAsync(limit.Token);
+        Assert.True(await Engine.Control.ResetPrefixCacheAsync(resetConnector: true, resetRunningRequests: false, limit.Token));
+        Assert.Contains("vllm:num_requests_running", await Engine.Control.ReadMetricsAsync(limit.Token), StringComparison.Ordinal);
+        await Engine.Control.PauseAsync(PauseMode.Keep, clearCache: false, limit.Token);
+        await Engine.Control.ResumeAsync(limit.Token);
+        await Engine.Control.SleepAsync(null, limit.Token);
+        await Engine.Control.WakeUpAsync(null, limit.Token);
+        var refusal = await Assert.ThrowsAsync<EngineCallException>(() => Engine.Control.SleepAsync("deep", limit.Token));
+        Assert.NotEmpty(refusal.Message);
     }
 
     [Fact]

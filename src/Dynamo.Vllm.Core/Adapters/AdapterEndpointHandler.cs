@@ -14,9 +14,9 @@ public sealed class AdapterEndpointHandler : IEndpointHandler
 
     public async Task HandleAsync(RequestContext context, IResponseWriter responses)
     {
-        var reply = await _call(Body(context), context.Cancelled).ConfigureAwait(false);
+        var reply = await _call(Body(context), context.Cancelled);
         var json = JsonSerializer.SerializeToUtf8Bytes(reply.ToJson(withHotSwap: true), JsonNodeContext.Default.JsonObject);
-        await responses.WriteAsync(json).ConfigureAwait(false);
+        await responses.WriteAsync(json);
     }
 
     private static JsonNode? Body(RequestContext context)

@@ -30,8 +30,8 @@ public sealed partial class AdapterLifecycle
                 );
             }
 
-            await change.WhenIdleAsync(cancellationToken).ConfigureAwait(false);
-            await RemoveAsync(current).ConfigureAwait(false);
+            await change.WhenIdleAsync(cancellationToken);
+            await RemoveAsync(current);
         }
         catch (EngineCallException exception)
         {
@@ -40,22 +40,22 @@ public sealed partial class AdapterLifecycle
 
         try
         {
-            await AddAsync(next).ConfigureAwait(false);
+            await AddAsync(next);
         }
         catch (EngineCallException exception)
         {
-            await RestoreAsync(change, current).ConfigureAwait(false);
+            await RestoreAsync(change, current);
             return AdapterReply.Failed($"Failed to add LoRA '{name}': {exception.Message}", name);
         }
 
         change.Set(next);
         try
         {
-            await ForgetCachedBlocksAsync(isSamePath: next.Path == current.Path).ConfigureAwait(false);
+            await ForgetCachedBlocksAsync(isSamePath: next.Path == current.Path);
         }
         catch (EngineCallException exception)
         {
-            await TakeBackAsync(change, current, next).ConfigureAwait(false);
+            await TakeBackAsync(change, current, next);
             return AdapterReply.Failed($"LoRA '{name}' hot-swap aborted; prefix cache reset failed: {exception.Message}", name, next.Id);
         }
 
@@ -70,50 +70,47 @@ public sealed partial class AdapterLifecycle
     /// </summary>
     private async Task ForgetCachedBlocksAsync(bool isSamePath)
     {
-        if (await ResetAsync(null).ConfigureAwait(false) || !isSamePath)
+        if (await ResetAsync(resetRunningRequests: false) || !isSamePath)
         {
             return;
         }
 
-        if (!await ResetAsync(new JsonObject { ["reset_running_requests"] = true }).ConfigureAwait(false))
+        if (!await ResetAsync(resetRunningRequests: true))
         {
             throw new EngineCallException("unknown", "RuntimeError", "the engine holds blocks that are in use");
         }
 
-        async Task<bool> ResetAsync(JsonObject? arguments)
-        {
-            var result = await _engine.CallAsync("reset_prefix_cache", arguments, CancellationToken.None).ConfigureAwait(false);
-            return result.ValueKind == JsonValueKind.True;
-        }
+        Task<bool> ResetAsync(bool resetRunningRequests) =>
+            _engine.ResetPrefixCacheAsync(resetConnector: false, resetRunningRequests, CancellationToken.None);
     }
 
     private async Task TakeBackAsync(AdapterChange change, LoadedAdapter previous, LoadedAdapter failed)
     {
         try
         {
-            await RemoveAsync(failed).ConfigureAwait(false);
+            await RemoveAsync(failed);
         }
         catch (EngineCallException exception)
         {
             LogCannotRemove(_logger, failed.Name, exception.Message);
-            await ForgetAsync(change, failed).ConfigureAwait(false); // which of the two the engine would use is not known
+            await ForgetAsync(change, failed); // which of the two the engine would use is not known
             return;
         }
 
-        await RestoreAsync(change, previous).ConfigureAwait(false);
+        await RestoreAsync(change, previous);
     }
 
     private async Task RestoreAsync(AdapterChange change, LoadedAdapter previous)
     {
         try
         {
-            await AddAsync(previous).ConfigureAwait(false);
+            await AddAsync(previous);
             change.Set(previous);
         }
         catch (EngineCallException exception)
         {
             LogCannotRestore(_logger, previous.Name, exception.Message);
-            await ForgetAsync(change, previous).ConfigureAwait(false);
+            await ForgetAsync(change, previous);
         }
     }
 }

@@ -16,7 +16,7 @@ public sealed partial class AdapterLifecycle
 {
     private readonly AdapterTable _table;
     private readonly AdapterLimits _limits;
-    private readonly IEngine _engine;
+    private readonly IEngineControl _engine;
     private readonly IAdapterSource? _source;
     private readonly IAdapterCards _cards;
     private readonly ExpectedSilence _silence;
@@ -34,7 +34,7 @@ public sealed partial class AdapterLifecycle
     public AdapterLifecycle(
         AdapterTable table,
         AdapterLimits limits,
-        IEngine engine,
+        IEngineControl engine,
         IAdapterSource? source,
         IAdapterCards cards,
         ExpectedSilence silence,
@@ -68,7 +68,7 @@ public sealed partial class AdapterLifecycle
 
         return TooLong("source.uri", asked.Uri, _limits.UriCharsMax) is { } longUri
             ? AdapterReply.Failed(longUri)
-            : await LoadAsync(asked.Name, asked.Uri, cancellationToken).ConfigureAwait(false);
+            : await LoadAsync(asked.Name, asked.Uri, cancellationToken);
     }
 
     public async Task<AdapterReply> UnloadAsync(JsonNode? body, CancellationToken cancellationToken)
@@ -78,7 +78,7 @@ public sealed partial class AdapterLifecycle
             return AdapterReply.Failed(problem);
         }
 
-        using var change = await _table.BeginChangeAsync(name, cancellationToken).ConfigureAwait(false);
+        using var change = await _table.BeginChangeAsync(name, cancellationToken);
         if (change.Current is not { } adapter)
         {
             var names = string.Join(", ", _table.Loaded.Select(loaded => PythonString.Represent(loaded.Name)));
@@ -94,13 +94,13 @@ public sealed partial class AdapterLifecycle
             );
         }
 
-        await change.WhenIdleAsync(cancellationToken).ConfigureAwait(false);
-        return await UnloadAsync(change, adapter).ConfigureAwait(false);
+        await change.WhenIdleAsync(cancellationToken);
+        return await UnloadAsync(change, adapter);
     }
 
     private async Task<AdapterReply> LoadAsync(string name, string uri, CancellationToken cancellationToken)
     {
-        using var change = await _table.BeginChangeAsync(name, cancellationToken).ConfigureAwait(false);
+        using var change = await _table.BeginChangeAsync(name, cancellationToken);
         var current = change.Current;
         if (current is not null && !_swapsLoaded)
         {
@@ -121,7 +121,7 @@ public sealed partial class AdapterLifecycle
         try
         {
             LogFetching(_logger, name);
-            path = await _source.FetchAsync(uri, cancellationToken).ConfigureAwait(false);
+            path = await _source.FetchAsync(uri, cancellationToken);
         }
         catch (AdapterSourceException exception)
         {
@@ -129,16 +129,14 @@ public sealed partial class AdapterLifecycle
         }
 
         var adapter = new LoadedAdapter(name, AdapterId.Of(name), path);
-        return current is null
-            ? await LoadNewAsync(change, adapter).ConfigureAwait(false)
-            : await SwapAsync(change, current, adapter, cancellationToken).ConfigureAwait(false);
+        return current is null ? await LoadNewAsync(change, adapter) : await SwapAsync(change, current, adapter, cancellationToken);
     }
 
     private async Task<AdapterReply> LoadNewAsync(AdapterChange change, LoadedAdapter adapter)
     {
         try
         {
-            await AddAsync(adapter).ConfigureAwait(false);
+            await AddAsync(adapter);
         }
         catch (EngineCallException exception)
         {
@@ -148,13 +146,13 @@ public sealed partial class AdapterLifecycle
         change.Set(adapter); // before the card: who reads it may send a request at once, which then waits for the end of this change
         try
         {
-            await _cards.PublishAsync(adapter, CancellationToken.None).ConfigureAwait(false);
+            await _cards.PublishAsync(adapter, CancellationToken.None);
         }
         catch (Exception exception)
         {
             // Boundary mapping (style E3): whatever the store throws, the engine must not keep an adapter that nobody knows of.
             LogCannotPublish(_logger, adapter.Name, exception);
-            await ForgetAsync(change, adapter).ConfigureAwait(false);
+            await ForgetAsync(change, adapter);
             return AdapterReply.Failed(
                 $"Failed to register LoRA '{adapter.Name}' in discovery registry: {exception.Message}",
                 adapter.Name
@@ -169,7 +167,7 @@ public sealed partial class AdapterLifecycle
     {
         try
         {
-            await _cards.WithdrawAsync(adapter.Name, CancellationToken.None).ConfigureAwait(false);
+            await _cards.WithdrawAsync(adapter.Name, CancellationToken.None);
         }
         catch (Exception exception)
         {
@@ -183,7 +181,7 @@ public sealed partial class AdapterLifecycle
 
         try
         {
-            await RemoveAsync(adapter).ConfigureAwait(false);
+            await RemoveAsync(adapter);
         }
         catch (EngineCallException exception) when (!IsGoneAlready(exception))
         {
@@ -202,19 +200,13 @@ public sealed partial class AdapterLifecycle
     private async Task AddAsync(LoadedAdapter adapter)
     {
         using var expected = _silence.Expect();
-        var arguments = new JsonObject
-        {
-            ["name"] = adapter.Name,
-            ["lora_id"] = adapter.Id,
-            ["path"] = adapter.Path,
-        };
-        await _engine.CallAsync("add_lora", arguments, CancellationToken.None).ConfigureAwait(false);
+        await _engine.AddLoraAsync(adapter.Name, adapter.Id, adapter.Path, CancellationToken.None);
     }
 
     private async Task RemoveAsync(LoadedAdapter adapter)
     {
         using var expected = _silence.Expect();
-        await _engine.CallAsync("remove_lora", new JsonObject { ["lora_id"] = adapter.Id }, CancellationToken.None).ConfigureAwait(false);
+        await _engine.RemoveLoraAsync(adapter.Id, CancellationToken.None);
     }
 
     private static bool IsGoneAlready(EngineCallException exception) =>
@@ -230,7 +222,7 @@ public sealed partial class AdapterLifecycle
         change.Set(null);
         try
         {
-            await _cards.WithdrawAsync(adapter.Name, CancellationToken.None).ConfigureAwait(false);
+            await _cards.WithdrawAsync(adapter.Name, CancellationToken.None);
         }
         catch (Exception exception)
         {
@@ -240,7 +232,7 @@ public sealed partial class AdapterLifecycle
 
         try
         {
-            await RemoveAsync(adapter).ConfigureAwait(false);
+            await RemoveAsync(adapter);
         }
         catch (EngineCallException exception)
         {

@@ -55,7 +55,7 @@ public sealed class AdapterTable
             }
 
             hasWaited = true;
-            await change.WaitAsync(cancellationToken).ConfigureAwait(false);
+            await change.WaitAsync(cancellationToken);
         }
     }
 
@@ -81,7 +81,7 @@ public sealed class AdapterTable
                 change = entry.Change.Task;
             }
 
-            await change.WaitAsync(cancellationToken).ConfigureAwait(false);
+            await change.WaitAsync(cancellationToken);
         }
     }
 

@@ -108,7 +108,7 @@ public sealed class HandOverLedger
     {
         while (Pending > 0)
         {
-            await Task.Delay(TimeSpan.FromMilliseconds(200), _time, cancellationToken).ConfigureAwait(false);
+            await Task.Delay(TimeSpan.FromMilliseconds(200), _time, cancellationToken);
         }
     }
 

@@ -62,8 +62,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     /// <summary>The worker is on its way out.</summary>
     public bool IsLeaving => _leaving.IsCancellationRequested;
 
-    public async Task JoinAsync(CancellationToken cancellationToken) =>
-        Instance = await _discovery.JoinAsync(cancellationToken).ConfigureAwait(false);
+    public async Task JoinAsync(CancellationToken cancellationToken) => Instance = await _discovery.JoinAsync(cancellationToken);
 
     /// <summary>Puts or replaces a record of any kind under a name of the caller's.</summary>
     /// <exception cref="WorkerLeavingException">The worker leaves.</exception>
@@ -87,7 +86,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
             if (_records.TryGetValue(name, out var record))
             {
                 record.IsWanted = false;
-                await UnpublishAsync(record, cancellationToken).ConfigureAwait(false);
+                await UnpublishAsync(record, cancellationToken);
                 _records.Remove(name);
             }
         });
@@ -96,8 +95,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     public async Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken)
     {
         IReadOnlyList<JsonObject> found = [];
-        await InTurnAsync(async () => found = await _discovery.ListAsync(bucket, keyPrefix, cancellationToken).ConfigureAwait(false))
-            .ConfigureAwait(false);
+        await InTurnAsync(async () => found = await _discovery.ListAsync(bucket, keyPrefix, cancellationToken));
         return found;
     }
 
@@ -115,11 +113,10 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     {
         TransportAddress? address = null;
         await InTurnAsync(() =>
-            {
-                address = Find(endpoint)?.Address;
-                return Task.CompletedTask;
-            })
-            .ConfigureAwait(false);
+        {
+            address = Find(endpoint)?.Address;
+            return Task.CompletedTask;
+        });
         return address;
     }
 
@@ -133,10 +130,10 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
                 entry.Hidden |= reason;
                 foreach (var record in _records.Values.Where(record => record.Endpoint == endpoint))
                 {
-                    await UnpublishAsync(record, cancellationToken).ConfigureAwait(false);
+                    await UnpublishAsync(record, cancellationToken);
                 }
 
-                await UnpublishAsync(entry, cancellationToken).ConfigureAwait(false);
+                await UnpublishAsync(entry, cancellationToken);
             }
         });
 
@@ -155,11 +152,11 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
                 entry.Hidden &= ~reason;
                 if (entry.Hidden == HiddenReasons.None)
                 {
-                    await BindAsync(entry, token).ConfigureAwait(false);
-                    await PublishAsync(entry, token).ConfigureAwait(false);
+                    await BindAsync(entry, token);
+                    await PublishAsync(entry, token);
                     foreach (var record in RecordsOf(endpoint))
                     {
-                        await PublishAsync(record, token).ConfigureAwait(false);
+                        await PublishAsync(record, token);
                     }
                 }
             },
@@ -172,7 +169,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         {
             if (Find(endpoint) is { } entry)
             {
-                await UnpublishAsync(entry, cancellationToken).ConfigureAwait(false);
+                await UnpublishAsync(entry, cancellationToken);
             }
         });
 
@@ -180,20 +177,19 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     /// <remarks>Goes on after a failure: the rest must still be withdrawn.</remarks>
     public async Task WithdrawAllAsync(CancellationToken cancellationToken)
     {
-        await _leaving.CancelAsync().ConfigureAwait(false);
+        await _leaving.CancelAsync();
         await InTurnAsync(async () =>
+        {
+            foreach (var (name, record) in _records.Where(record => record.Value.Endpoint is not null))
             {
-                foreach (var (name, record) in _records.Where(record => record.Value.Endpoint is not null))
-                {
-                    await WithdrawAsync(name, () => UnpublishAsync(record, cancellationToken)).ConfigureAwait(false);
-                }
+                await WithdrawAsync(name, () => UnpublishAsync(record, cancellationToken));
+            }
 
-                foreach (var entry in _endpoints)
-                {
-                    await WithdrawAsync(entry.Endpoint.Id.ToString(), () => UnpublishAsync(entry, cancellationToken)).ConfigureAwait(false);
-                }
-            })
-            .ConfigureAwait(false);
+            foreach (var entry in _endpoints)
+            {
+                await WithdrawAsync(entry.Endpoint.Id.ToString(), () => UnpublishAsync(entry, cancellationToken));
+            }
+        });
     }
 
     /// <summary>Refuses later requests for every endpoint.</summary>
@@ -202,7 +198,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         {
             foreach (var entry in _endpoints)
             {
-                await _requests.UnbindAsync(entry.Endpoint, Instance).ConfigureAwait(false);
+                await _requests.UnbindAsync(entry.Endpoint, Instance);
             }
         });
 
@@ -216,14 +212,14 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         }
 
         _hasLeft = true;
-        await _leaving.CancelAsync().ConfigureAwait(false);
-        await InTurnAsync(() => _discovery.LeaveAsync(cancellationToken)).ConfigureAwait(false);
+        await _leaving.CancelAsync();
+        await InTurnAsync(() => _discovery.LeaveAsync(cancellationToken));
     }
 
     public async ValueTask DisposeAsync()
     {
         _discovery.IdentityChanged -= OnIdentityChanged;
-        await _discovery.DisposeAsync().ConfigureAwait(false);
+        await _discovery.DisposeAsync();
         _turn.Dispose();
         _leaving.Dispose();
     }
@@ -232,7 +228,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     {
         try
         {
-            await withdraw().ConfigureAwait(false);
+            await withdraw();
         }
         catch (Exception exception) when (exception is not OutOfMemoryException)
         {
@@ -248,7 +244,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
                 _records[name] = record;
                 if (record.Endpoint is null || Find(record.Endpoint) is { Hidden: HiddenReasons.None })
                 {
-                    await PublishAsync(record, token).ConfigureAwait(false);
+                    await PublishAsync(record, token);
                 }
             },
             cancellationToken
@@ -260,14 +256,14 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     private async Task PublishAsync(KeptRecord record, CancellationToken cancellationToken)
     {
         record.IsPublished = true;
-        await _discovery.RegisterAsync(record.For(Instance), cancellationToken).ConfigureAwait(false);
+        await _discovery.RegisterAsync(record.For(Instance), cancellationToken);
     }
 
     private async Task UnpublishAsync(KeptRecord record, CancellationToken cancellationToken)
     {
         if (record.IsPublished)
         {
-            await _discovery.UnregisterAsync(record.For(Instance), cancellationToken).ConfigureAwait(false);
+            await _discovery.UnregisterAsync(record.For(Instance), cancellationToken);
             record.IsPublished = false;
         }
     }
@@ -275,12 +271,12 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     private RegisteredEndpoint? Find(ServedEndpoint endpoint) => _endpoints.Find(entry => entry.Endpoint == endpoint);
 
     private async Task BindAsync(RegisteredEndpoint entry, CancellationToken cancellationToken) =>
-        entry.Address = await _requests.BindAsync(entry.Endpoint, Instance, cancellationToken).ConfigureAwait(false);
+        entry.Address = await _requests.BindAsync(entry.Endpoint, Instance, cancellationToken);
 
     private async Task PublishAsync(RegisteredEndpoint entry, CancellationToken cancellationToken)
     {
         entry.IsPublished = true;
-        await _discovery.RegisterAsync(RecordOf(entry), cancellationToken).ConfigureAwait(false);
+        await _discovery.RegisterAsync(RecordOf(entry), cancellationToken);
         LogServing(_logger, entry.Endpoint.Id.ToString(), entry.Address!.Value);
     }
 
@@ -289,7 +285,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         if (entry.IsPublished)
         {
             // Remembered only once it is true: a store that was away must be asked again.
-            await _discovery.UnregisterAsync(RecordOf(entry), cancellationToken).ConfigureAwait(false);
+            await _discovery.UnregisterAsync(RecordOf(entry), cancellationToken);
             entry.IsPublished = false;
         }
     }
@@ -304,49 +300,48 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         try
         {
             await InTurnAsync(async () =>
+            {
+                if (IsLeaving)
                 {
-                    if (IsLeaving)
-                    {
-                        return;
-                    }
+                    return;
+                }
 
-                    LogMoving(_logger, Instance.Hex, instance.Hex);
-                    Instance = instance;
-                    var visible = _endpoints.Where(entry => entry.IsPublished).ToList();
-                    foreach (var entry in visible)
-                    {
-                        // First, since records may name the addresses of endpoints.
-                        await BindAgainAsync(entry, instance).ConfigureAwait(false);
-                    }
+                LogMoving(_logger, Instance.Hex, instance.Hex);
+                Instance = instance;
+                var visible = _endpoints.Where(entry => entry.IsPublished).ToList();
+                foreach (var entry in visible)
+                {
+                    // First, since records may name the addresses of endpoints.
+                    await BindAgainAsync(entry, instance);
+                }
 
-                    foreach (var name in _records.Where(record => !record.Value.IsWanted).Select(record => record.Key).ToList())
-                    {
-                        _records.Remove(name);
-                    }
+                foreach (var name in _records.Where(record => !record.Value.IsWanted).Select(record => record.Key).ToList())
+                {
+                    _records.Remove(name);
+                }
 
-                    foreach (var record in _records.Values.Where(record => record.Endpoint is null))
-                    {
-                        await MoveOneAsync(instance, () => PublishAsync(record, _leaving.Token)).ConfigureAwait(false);
-                    }
+                foreach (var record in _records.Values.Where(record => record.Endpoint is null))
+                {
+                    await MoveOneAsync(instance, () => PublishAsync(record, _leaving.Token));
+                }
 
-                    foreach (var entry in visible)
-                    {
-                        await MoveOneAsync(instance, () => PublishAsync(entry, _leaving.Token)).ConfigureAwait(false);
-                    }
+                foreach (var entry in visible)
+                {
+                    await MoveOneAsync(instance, () => PublishAsync(entry, _leaving.Token));
+                }
 
-                    foreach (var record in _records.Values.Where(record => record.Endpoint is not null))
+                foreach (var record in _records.Values.Where(record => record.Endpoint is not null))
+                {
+                    // What was in the store went with the old identity; what is hidden stays so.
+                    record.IsPublished = false;
+                    if (visible.Exists(entry => entry.Endpoint == record.Endpoint))
                     {
-                        // What was in the store went with the old identity; what is hidden stays so.
-                        record.IsPublished = false;
-                        if (visible.Exists(entry => entry.Endpoint == record.Endpoint))
-                        {
-                            await MoveOneAsync(instance, () => PublishAsync(record, _leaving.Token)).ConfigureAwait(false);
-                        }
+                        await MoveOneAsync(instance, () => PublishAsync(record, _leaving.Token));
                     }
+                }
 
-                    // Routes of the old identity stay: callers that still hold its address are served until they have seen the new one.
-                })
-                .ConfigureAwait(false);
+                // Routes of the old identity stay: callers that still hold its address are served until they have seen the new one.
+            });
         }
         catch (Exception exception) when (exception is ObjectDisposedException || IsLeaving)
         {
@@ -371,14 +366,15 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
             {
                 using var late = new CancellationTokenSource(BindTimeLimit, _time);
                 using var limit = CancellationTokenSource.CreateLinkedTokenSource(_leaving.Token, late.Token);
-                await BindAsync(entry, limit.Token).ConfigureAwait(false);
+                await BindAsync(entry, limit.Token);
                 return;
             }
             catch (Exception exception) when (exception is not ObjectDisposedException && !IsLeaving)
             {
                 // Loop supervision (style E3): whatever a request plane throws, giving up would leave the worker invisible for good.
                 LogCannotMove(_logger, instance.Hex, exception);
-                await Task.Delay(BindRetryWait, _time, _leaving.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                await Task.Delay(BindRetryWait, _time, _leaving.Token)
+                    .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
             }
         }
     }
@@ -388,7 +384,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         try
         {
             _leaving.Token.ThrowIfCancellationRequested();
-            await move().ConfigureAwait(false);
+            await move();
         }
         catch (Exception exception) when (!IsLeaving)
         {
@@ -409,7 +405,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
             using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _leaving.Token);
             try
             {
-                await change(either.Token).ConfigureAwait(false);
+                await change(either.Token);
             }
             catch (OperationCanceledException) when (IsLeaving)
             {
@@ -419,10 +415,10 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
 
     private async Task InTurnAsync(Func<Task> change)
     {
-        await _turn.WaitAsync().ConfigureAwait(false);
+        await _turn.WaitAsync();
         try
         {
-            await change().ConfigureAwait(false);
+            await change();
         }
         finally
         {

@@ -1,5 +1,3 @@
-using System.Text.Json;
-using System.Text.Json.Nodes;
 using Dynamo.Vllm.Protocol.Errors;
 
 namespace Dynamo.Vllm.Core.Engines;
@@ -19,8 +17,11 @@ public interface IEngine
     /// <summary>Ends with the reason when the engine is gone for good.</summary>
     Task<string> Died { get; }
 
-    /// <summary>Called for each engine step and rank, on the delivery loop: copy and leave.</summary>
+    /// <summary>Called for each engine step and rank, on the delivery loop: copy and leave. What it throws is logged.</summary>
     event Action<EngineLoad>? LoadChanged;
+
+    /// <summary>What it can be told and asked beside requests.</summary>
+    IEngineControl Control { get; }
 
     /// <summary>Starts a request.</summary>
     /// <exception cref="Protocol.Errors.RequestFailedException">The engine is gone, or its mailbox is full.</exception>
@@ -29,8 +30,4 @@ public interface IEngine
     /// <summary>Fails every running request for its caller. The engine, which
     /// does not listen now, is told to stop them when it listens again.</summary>
     void ReleaseRequests(DynamoError error);
-
-    /// <summary>A control call by name, with its arguments.</summary>
-    /// <exception cref="EngineCallException">The engine refused or failed.</exception>
-    Task<JsonElement> CallAsync(string method, JsonObject? arguments, CancellationToken cancellationToken);
 }

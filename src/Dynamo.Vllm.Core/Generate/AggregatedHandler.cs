@@ -49,23 +49,22 @@ public class AggregatedHandler : GenerateHandler
         var builder = new DeltaBuilder(request, hasTransferredKv: kvTransferParams is not null, hasPrefillResult: request.HasPrefillResult);
         var isFirst = true;
         await PumpAsync(
-                context,
-                stream,
-                guard,
-                output =>
+            context,
+            stream,
+            guard,
+            output =>
+            {
+                if (isFirst && !output.Tokens.IsEmpty)
                 {
-                    if (isFirst && !output.Tokens.IsEmpty)
+                    isFirst = false;
+                    if (request.Routing.DataParallelRank is { } rank)
                     {
-                        isFirst = false;
-                        if (request.Routing.DataParallelRank is { } rank)
-                        {
-                            _firstTokens?.NotifyFirstToken(context.Id, rank);
-                        }
+                        _firstTokens?.NotifyFirstToken(context.Id, rank);
                     }
-
-                    return builder.Build(output) is { } delta ? responses.WriteAsync(delta) : ValueTask.CompletedTask;
                 }
-            )
-            .ConfigureAwait(false);
+
+                return builder.Build(output) is { } delta ? responses.WriteAsync(delta) : ValueTask.CompletedTask;
+            }
+        );
     }
 }

@@ -8,28 +8,21 @@ namespace Dynamo.Vllm.Core.Generate;
 /// <summary>The <c>clear_kv_blocks</c> endpoint: drops the prefix cache (behaviour.md, 4).</summary>
 public sealed class ClearKvBlocksHandler : IEndpointHandler
 {
-    private readonly IEngine _engine;
+    private readonly IEngineControl _engine;
 
-    public ClearKvBlocksHandler(IEngine engine) => _engine = engine;
+    public ClearKvBlocksHandler(IEngineControl engine) => _engine = engine;
 
     public async Task HandleAsync(RequestContext context, IResponseWriter responses) =>
-        await responses
-            .WriteAsync(
-                JsonSerializer.SerializeToUtf8Bytes(
-                    await ClearAsync(context.Cancelled).ConfigureAwait(false),
-                    JsonNodeContext.Default.JsonObject
-                )
-            )
-            .ConfigureAwait(false);
+        await responses.WriteAsync(
+            JsonSerializer.SerializeToUtf8Bytes(await ClearAsync(context.Cancelled), JsonNodeContext.Default.JsonObject)
+        );
 
     private async Task<JsonObject> ClearAsync(CancellationToken cancellationToken)
     {
         try
         {
-            var result = await _engine
-                .CallAsync("reset_prefix_cache", new JsonObject { ["reset_connector"] = true }, cancellationToken)
-                .ConfigureAwait(false);
-            return result.ValueKind == JsonValueKind.True
+            var isEmpty = await _engine.ResetPrefixCacheAsync(resetConnector: true, resetRunningRequests: false, cancellationToken);
+            return isEmpty
                 ? new JsonObject { ["status"] = "success", ["message"] = "KV cache cleared" }
                 : new JsonObject { ["status"] = "error", ["message"] = "KV cache reset failed" };
         }

@@ -16,6 +16,7 @@ public sealed class DecodeHandler : AggregatedHandler
     private static readonly TokenDelta EncoderResultRefused = new()
     {
         Index = 0,
+        IsError = true,
         FinishReason = "error: external encoder results currently require an aggregated vLLM worker",
     };
 

@@ -45,6 +45,7 @@ internal sealed class DeltaBuilder
             _delta.Clear();
             _delta.Index = 0;
             _delta.FinishReason = "error: No outputs from vLLM engine";
+            _delta.IsError = true;
             return _delta;
         }
 
@@ -76,6 +77,7 @@ internal sealed class DeltaBuilder
         if (isFinish)
         {
             _delta.FinishReason = Word(output);
+            _delta.IsError = IsError(output);
             _delta.EngineDataJson = EngineData(output, choice);
         }
 
@@ -117,6 +119,11 @@ internal sealed class DeltaBuilder
 
         return new(counts.Prompt, _completionTokens, counts.Cached, details);
     }
+
+    // An end of a kind that this worker does not know, and has no word for, is written as an error, too.
+    private static bool IsError(EngineOutput output) =>
+        output.Finish is not (FinishReason.Stop or FinishReason.Length or FinishReason.Abort or FinishReason.Repetition)
+        && output.FinishText is null or "error";
 
     internal static string Word(EngineOutput output) =>
         output.Finish switch

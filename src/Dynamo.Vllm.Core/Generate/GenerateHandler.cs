@@ -39,8 +39,8 @@ public abstract class GenerateHandler : IEndpointHandler
         Refuse(request);
         RequestLimits.Check(request, Engine.Description);
         RefuseSchema(request);
-        using var use = await AdmitAsync(request.Model, context.Cancelled).ConfigureAwait(false);
-        await ServeAsync(context, request, use?.Adapter, responses).ConfigureAwait(false);
+        using var use = await AdmitAsync(request.Model, context.Cancelled);
+        await ServeAsync(context, request, use?.Adapter, responses);
     }
 
     /// <summary>Serves a request that was found acceptable.</summary>
@@ -110,14 +110,14 @@ public abstract class GenerateHandler : IEndpointHandler
                 EngineOutput? output;
                 while (!stream.TryTake(out output))
                 {
-                    await stream.WaitAsync().ConfigureAwait(false);
+                    await stream.WaitAsync();
                 }
 
                 guard.ObserveOutput();
                 observe?.Invoke(output);
                 if (!context.IsCallerGone)
                 {
-                    await onOutput(output).ConfigureAwait(false);
+                    await onOutput(output);
                 }
 
                 if (output.IsLast)
@@ -196,7 +196,7 @@ public abstract class GenerateHandler : IEndpointHandler
             return null;
         }
 
-        var use = _adapters is null ? null : await _adapters.AdmitAsync(model, cancellationToken).ConfigureAwait(false);
+        var use = _adapters is null ? null : await _adapters.AdmitAsync(model, cancellationToken);
         return use is null && _options.LoraEnabled ? throw AdapterTable.UnknownName(model) : use;
     }
 }

@@ -6,5 +6,5 @@ namespace Dynamo.Vllm.Core.Generate;
 public sealed class PerfMetricsHandler : IEndpointHandler
 {
     public async Task HandleAsync(RequestContext context, IResponseWriter responses) =>
-        await responses.WriteAsync("""{"status":"error","message":"no benchmark data"}"""u8.ToArray()).ConfigureAwait(false);
+        await responses.WriteAsync("""{"status":"error","message":"no benchmark data"}"""u8.ToArray());
 }

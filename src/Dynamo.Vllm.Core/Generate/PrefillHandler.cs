@@ -53,7 +53,7 @@ public sealed class PrefillHandler : GenerateHandler
         var usage = new DeltaBuilder(request, hasTransferredKv: false, hasPrefillResult: false);
         var delta = new TokenDelta();
         ReadOnlyMemory<byte>? result = null;
-        await PumpAsync(context, stream, new AbortGuard(stream, holdUntilFirstOutput: false), WriteAsync, Observe).ConfigureAwait(false);
+        await PumpAsync(context, stream, new AbortGuard(stream, holdUntilFirstOutput: false), WriteAsync, Observe);
 
         void Observe(EngineOutput output)
         {

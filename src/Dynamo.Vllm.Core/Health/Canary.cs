@@ -60,11 +60,11 @@ public sealed partial class Canary
                 var left = _idle - _time.GetElapsedTime(Volatile.Read(ref _lastActivity));
                 if (left > TimeSpan.Zero)
                 {
-                    await Task.Delay(left, _time, cancellationToken).ConfigureAwait(false);
+                    await Task.Delay(left, _time, cancellationToken);
                     continue;
                 }
 
-                await ProbeAsync(cancellationToken).ConfigureAwait(false);
+                await ProbeAsync(cancellationToken);
                 Volatile.Write(ref _lastActivity, _time.GetTimestamp());
             }
         }
@@ -92,11 +92,12 @@ public sealed partial class Canary
         var run = RunHandlerAsync(context, first);
         try
         {
-            var problem = await first.Task.WaitAsync(_timeLimit, _time, cancellationToken).ConfigureAwait(false);
+            var problem = await first.Task.WaitAsync(_timeLimit, _time, cancellationToken);
             Report(problem);
 
             // The rest of the stream; bounded because a probe asks for one token.
-            await run.WaitAsync(_timeLimit, _time, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await run.WaitAsync(_timeLimit, _time, cancellationToken)
+                .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
         }
         catch (TimeoutException)
         {
@@ -124,7 +125,7 @@ public sealed partial class Canary
     {
         try
         {
-            await _endpoint.Handler.HandleAsync(context, first).ConfigureAwait(false);
+            await _endpoint.Handler.HandleAsync(context, first);
             first.Finish("the stream ended without an item");
         }
         catch (RequestFailedException exception)
@@ -160,8 +161,7 @@ public sealed partial class Canary
 
         public ValueTask WriteAsync(TokenDelta delta)
         {
-            var isError = delta.FinishReason is { } reason && reason.StartsWith("error", StringComparison.Ordinal);
-            _first.TrySetResult(isError ? delta.FinishReason : null);
+            _first.TrySetResult(delta.IsError ? delta.FinishReason : null);
             return ValueTask.CompletedTask;
         }
 

@@ -32,14 +32,14 @@ public sealed partial class EngineMonitor
             while (!cancellationToken.IsCancellationRequested)
             {
                 Beat(pulse);
-                if (await CheckAsync(cancellationToken).ConfigureAwait(false) is { } fatal)
+                if (await CheckAsync(cancellationToken) is { } fatal)
                 {
                     _health.Fault = fatal;
                     LogFatal(_logger, fatal);
                     return fatal;
                 }
 
-                await Task.WhenAny(_engine.Died, Task.Delay(_options.Interval, _time, cancellationToken)).ConfigureAwait(false);
+                await Task.WhenAny(_engine.Died, Task.Delay(_options.Interval, _time, cancellationToken));
             }
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
@@ -62,15 +62,13 @@ public sealed partial class EngineMonitor
     {
         if (_engine.Died.IsCompleted)
         {
-            return await _engine.Died.ConfigureAwait(false);
+            return await _engine.Died;
         }
 
         try
         {
-            var check = _engine.CallAsync("check_health", null, cancellationToken);
-            await (
-                _options.CheckTimeout > TimeSpan.Zero ? check.WaitAsync(_options.CheckTimeout, _time, cancellationToken) : check
-            ).ConfigureAwait(false);
+            var check = _engine.Control.CheckHealthAsync(cancellationToken);
+            await (_options.CheckTimeout > TimeSpan.Zero ? check.WaitAsync(_options.CheckTimeout, _time, cancellationToken) : check);
             return null;
         }
         catch (TimeoutException)

@@ -45,7 +45,7 @@ internal sealed partial class EventStream : IAsyncDisposable
         EventEnvelope.Write(_envelope, Topic.Publisher, sequence, _time.GetUtcNow().ToUnixTimeMilliseconds(), _topicName, payload.Span);
         try
         {
-            await _publisher.PublishAsync(new EventMessage(sequence, _envelope.WrittenMemory), cancellationToken).ConfigureAwait(false);
+            await _publisher.PublishAsync(new EventMessage(sequence, _envelope.WrittenMemory), cancellationToken);
             _published.Inc();
         }
         catch (Exception exception) when (exception is not (OutOfMemoryException or OperationCanceledException))

@@ -41,11 +41,11 @@ internal sealed class FirstTokenPublisher : IFirstTokenSink
     /// <param name="cancellationToken">The only way to end it.</param>
     public async Task RunAsync(EventStream stream, bool batches, CancellationToken cancellationToken)
     {
-        while (await _queue.Reader.WaitToReadAsync(cancellationToken).ConfigureAwait(false))
+        while (await _queue.Reader.WaitToReadAsync(cancellationToken))
         {
             if (batches && _queue.Reader.Count < _gathered.Length)
             {
-                await Task.Delay(KvRelayLimits.GatherTime, _time, cancellationToken).ConfigureAwait(false);
+                await Task.Delay(KvRelayLimits.GatherTime, _time, cancellationToken);
             }
 
             var count = 0;
@@ -54,7 +54,7 @@ internal sealed class FirstTokenPublisher : IFirstTokenSink
                 _gathered[count++] = item;
             }
 
-            await PublishAsync(stream, batches, count, cancellationToken).ConfigureAwait(false);
+            await PublishAsync(stream, batches, count, cancellationToken);
         }
     }
 
@@ -72,14 +72,14 @@ internal sealed class FirstTokenPublisher : IFirstTokenSink
             SequenceEventEncoder.WriteEvent(_payload, _gathered[i].RequestId, worker, _gathered[i].Rank);
             if (!batches)
             {
-                await stream.PublishAsync(_payload.WrittenMemory, cancellationToken).ConfigureAwait(false);
+                await stream.PublishAsync(_payload.WrittenMemory, cancellationToken);
                 _payload.ResetWrittenCount();
             }
         }
 
         if (batches)
         {
-            await stream.PublishAsync(_payload.WrittenMemory, cancellationToken).ConfigureAwait(false);
+            await stream.PublishAsync(_payload.WrittenMemory, cancellationToken);
         }
 
         Array.Clear(_gathered, 0, count);

@@ -43,7 +43,7 @@ internal sealed partial class KvQueryHandler : IEndpointHandler
     {
         var query = KvQuery.Parse(context.Body.Span, context.Codec);
         var output = new ArrayBufferWriter<byte>(1024);
-        await _turns.WaitAsync().ConfigureAwait(false);
+        await _turns.WaitAsync();
         QueryAnswerKind kind;
         try
         {
@@ -56,7 +56,7 @@ internal sealed partial class KvQueryHandler : IEndpointHandler
 
         _metrics.Answered(kind);
         LogAnswered(_logger, _rank, query.Start, kind, output.WrittenCount);
-        await responses.WriteBareAsync(output.WrittenMemory).ConfigureAwait(false);
+        await responses.WriteBareAsync(output.WrittenMemory);
     }
 
     private QueryAnswerKind Answer(KvQuery query, ArrayBufferWriter<byte> output)

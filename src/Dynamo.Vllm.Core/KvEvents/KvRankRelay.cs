@@ -206,7 +206,7 @@ internal sealed partial class KvRankRelay : IEngineEventSink, IAsyncDisposable
     {
         for (var i = 0; i < _outgoing.MessageCount; i++)
         {
-            await _stream.PublishAsync(_outgoing.Payload(i), CancellationToken.None).ConfigureAwait(false);
+            await _stream.PublishAsync(_outgoing.Payload(i), CancellationToken.None);
         }
 
         // Wall clocks of two processes of one host: the only pair there is for this question (against style M2).

@@ -85,26 +85,26 @@ public sealed partial class KvRelayService : IAsyncDisposable
         {
             for (var rank = _rankStart; rank < _rankStart + ranks; rank++)
             {
-                await StartRankAsync(rank, endpoint, description, cancellationToken).ConfigureAwait(false);
+                await StartRankAsync(rank, endpoint, description, cancellationToken);
             }
         }
 
         for (var i = 0; _options.PublishesLoad && i < ranks; i++)
         {
-            await StartLoadAsync(i, description.BlocksPerRank, cancellationToken).ConfigureAwait(false);
+            await StartLoadAsync(i, description.BlocksPerRank, cancellationToken);
         }
 
         if (_options.ForwardPassPort is { } port)
         {
             for (var rank = _rankStart; rank < _rankStart + ranks; rank++)
             {
-                await StartForwardPassAsync(rank, port, cancellationToken).ConfigureAwait(false);
+                await StartForwardPassAsync(rank, port, cancellationToken);
             }
         }
 
         if (_options.PublishesFirstTokens)
         {
-            var stream = await OpenAsync(EventTopics.ActiveSequences, cancellationToken).ConfigureAwait(false);
+            var stream = await OpenAsync(EventTopics.ActiveSequences, cancellationToken);
             Run("first tokens", token => _firstTokens.RunAsync(stream, _plane.BatchesSequences, token));
         }
 
@@ -117,7 +117,7 @@ public sealed partial class KvRelayService : IAsyncDisposable
             _plane.Name,
             ranks
         );
-        await WaitForEngineAsync(cancellationToken).ConfigureAwait(false);
+        await WaitForEngineAsync(cancellationToken);
     }
 
     /// <summary>Withdraws every record, then ends the loops and closes the
@@ -135,7 +135,7 @@ public sealed partial class KvRelayService : IAsyncDisposable
         {
             try
             {
-                await undo(cancellationToken).ConfigureAwait(false);
+                await undo(cancellationToken);
             }
             catch (Exception exception) when (exception is not OutOfMemoryException)
             {
@@ -144,17 +144,17 @@ public sealed partial class KvRelayService : IAsyncDisposable
             }
         }
 
-        await _stopping.CancelAsync().ConfigureAwait(false);
-        await Task.WhenAll(_loops).ConfigureAwait(false);
+        await _stopping.CancelAsync();
+        await Task.WhenAll(_loops);
         foreach (var stream in _streams)
         {
-            await stream.DisposeAsync().ConfigureAwait(false);
+            await stream.DisposeAsync();
         }
     }
 
     public async ValueTask DisposeAsync()
     {
-        await StopAsync(CancellationToken.None).ConfigureAwait(false);
+        await StopAsync(CancellationToken.None);
         _stopping.Dispose();
         _queryTurns.Dispose();
     }
@@ -162,18 +162,16 @@ public sealed partial class KvRelayService : IAsyncDisposable
     private async Task StartRankAsync(int rank, string engineEndpoint, EngineDescription description, CancellationToken cancellationToken)
     {
         var conversion = new KvEventConversion(description.KvEventBlockSize, _options.ImageToken, _options.VideoToken);
-        var stream = await OpenAsync(EventTopics.KvEvents, cancellationToken).ConfigureAwait(false);
+        var stream = await OpenAsync(EventTopics.KvEvents, cancellationToken);
         var blocksMax = (int)Math.Clamp(description.BlocksPerRank * 8, KvRelayLimits.IndexBlocksMin, int.MaxValue);
         var metrics = _metrics.ForRank(rank);
         var log = new RankEventLog(rank, blocksMax);
-        var recovery = await ServeQueriesAsync(rank, log, metrics, stream.Topic.Publisher, cancellationToken).ConfigureAwait(false);
+        var recovery = await ServeQueriesAsync(rank, log, metrics, stream.Topic.Publisher, cancellationToken);
         await PutAsync(
-                $"kv-source-{stream.Topic.Publisher.Hex}",
-                instance =>
-                    EventRecords.Source(stream.Topic, instance, rank, recovery is null ? null : _registration.EndpointValue(recovery)),
-                cancellationToken
-            )
-            .ConfigureAwait(false);
+            $"kv-source-{stream.Topic.Publisher.Hex}",
+            instance => EventRecords.Source(stream.Topic, instance, rank, recovery is null ? null : _registration.EndpointValue(recovery)),
+            cancellationToken
+        );
         var relay = new KvRankRelay(
             rank,
             EngineEventEndpoint.OfRank(engineEndpoint, rank),
@@ -205,7 +203,7 @@ public sealed partial class KvRelayService : IAsyncDisposable
         _undo.Push(token => _registration.WithdrawAsync(endpoint, token));
         try
         {
-            await _registration.ServeAsync(endpoint, cancellationToken).ConfigureAwait(false);
+            await _registration.ServeAsync(endpoint, cancellationToken);
             _queryEndpoints.Add(endpoint);
             return endpoint;
         }
@@ -219,7 +217,7 @@ public sealed partial class KvRelayService : IAsyncDisposable
 
     private async Task StartLoadAsync(int index, long blocks, CancellationToken cancellationToken)
     {
-        var stream = await OpenAsync(EventTopics.KvMetrics, cancellationToken).ConfigureAwait(false);
+        var stream = await OpenAsync(EventTopics.KvMetrics, cancellationToken);
         var load = new LoadPublisher(_rankStart + index, blocks, _registration, stream, _time);
         _loads[index] = load;
         Run("load", load.RunAsync);
@@ -227,7 +225,7 @@ public sealed partial class KvRelayService : IAsyncDisposable
 
     private async Task StartForwardPassAsync(int rank, int port, CancellationToken cancellationToken)
     {
-        var stream = await OpenAsync(EventTopics.ForwardPassMetrics, cancellationToken).ConfigureAwait(false);
+        var stream = await OpenAsync(EventTopics.ForwardPassMetrics, cancellationToken);
         var relay = new ForwardPassRelay(
             rank,
             string.Create(CultureInfo.InvariantCulture, $"tcp://127.0.0.1:{port + rank}"),
@@ -245,13 +243,12 @@ public sealed partial class KvRelayService : IAsyncDisposable
     private async Task<EventStream> OpenAsync(string name, CancellationToken cancellationToken)
     {
         var topic = new EventTopic(_endpoint, name, PublisherId.FromRandom(_options.NextRandom()));
-        var publisher = await _plane.OpenAsync(topic, cancellationToken).ConfigureAwait(false);
+        var publisher = await _plane.OpenAsync(topic, cancellationToken);
         var stream = new EventStream(topic, publisher, _metrics, _time, _logger);
         _streams.Add(stream);
         if (publisher.Transport is not null)
         {
-            await PutAsync($"kv-channel-{topic.Publisher.Hex}", _ => EventRecords.Channel(topic, publisher.Transport!), cancellationToken)
-                .ConfigureAwait(false);
+            await PutAsync($"kv-channel-{topic.Publisher.Hex}", _ => EventRecords.Channel(topic, publisher.Transport!), cancellationToken);
         }
 
         return stream;
@@ -260,7 +257,7 @@ public sealed partial class KvRelayService : IAsyncDisposable
     private async Task PutAsync(string name, Func<InstanceId, DiscoveryRecord> record, CancellationToken cancellationToken)
     {
         _undo.Push(token => _registration.RemoveAsync(name, token));
-        await _registration.PutAsync(name, record, cancellationToken).ConfigureAwait(false);
+        await _registration.PutAsync(name, record, cancellationToken);
     }
 
     private async Task WaitForEngineAsync(CancellationToken cancellationToken)
@@ -269,7 +266,7 @@ public sealed partial class KvRelayService : IAsyncDisposable
         {
             try
             {
-                await relay.Connected.WaitAsync(_options.ConnectTimeout, _time, cancellationToken).ConfigureAwait(false);
+                await relay.Connected.WaitAsync(_options.ConnectTimeout, _time, cancellationToken);
             }
             catch (TimeoutException)
             {
@@ -298,7 +295,7 @@ public sealed partial class KvRelayService : IAsyncDisposable
     private async Task WatchAsync(CancellationToken cancellationToken)
     {
         using var timer = new PeriodicTimer(RankSelfTest.Interval, _time);
-        while (await timer.WaitForNextTickAsync(cancellationToken).ConfigureAwait(false))
+        while (await timer.WaitForNextTickAsync(cancellationToken))
         {
             foreach (var test in _selfTests)
             {
@@ -326,7 +323,7 @@ public sealed partial class KvRelayService : IAsyncDisposable
             try
             {
                 await Task.Yield();
-                await loop(_stopping.Token).ConfigureAwait(false);
+                await loop(_stopping.Token);
                 return;
             }
             catch (OperationCanceledException) when (_stopping.IsCancellationRequested)
@@ -338,7 +335,8 @@ public sealed partial class KvRelayService : IAsyncDisposable
                 // Loop supervision (style E3): routing gets worse without the loop, serving does not.
                 // The pause keeps a permanent fault from spinning.
                 LogLoopFailed(_logger, name, exception);
-                await Task.Delay(TimeSpan.FromSeconds(1), _time, _stopping.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                await Task.Delay(TimeSpan.FromSeconds(1), _time, _stopping.Token)
+                    .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
             }
         }
     }

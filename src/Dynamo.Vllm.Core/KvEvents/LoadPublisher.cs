@@ -59,11 +59,11 @@ internal sealed class LoadPublisher : IAsyncDisposable
                 sent = load;
                 _payload.ResetWrittenCount();
                 ActiveLoadEncoder.Write(_payload, load.Worker.Value, (uint)_rank, load.Used);
-                await _stream.PublishAsync(_payload.WrittenMemory, cancellationToken).ConfigureAwait(false);
+                await _stream.PublishAsync(_payload.WrittenMemory, cancellationToken);
             }
 
-            await _changed.Reader.ReadAsync(cancellationToken).ConfigureAwait(false);
-            await Task.Delay(KvRelayLimits.GatherTime, _time, cancellationToken).ConfigureAwait(false);
+            await _changed.Reader.ReadAsync(cancellationToken);
+            await Task.Delay(KvRelayLimits.GatherTime, _time, cancellationToken);
         } while (true);
     }
 

@@ -43,7 +43,7 @@ public sealed partial class LoopSupervisor : IDisposable
             {
                 try
                 {
-                    return await loop(pulse, token).ConfigureAwait(false);
+                    return await loop(pulse, token);
                 }
                 finally
                 {
@@ -60,7 +60,7 @@ public sealed partial class LoopSupervisor : IDisposable
             rule,
             async token =>
             {
-                await loop(token).ConfigureAwait(false);
+                await loop(token);
                 return null;
             }
         );
@@ -69,14 +69,14 @@ public sealed partial class LoopSupervisor : IDisposable
     /// <exception cref="TimeoutException">A loop did not heed its token.</exception>
     public async Task StopAsync(TimeSpan limit)
     {
-        await _stop.CancelAsync().ConfigureAwait(false);
+        await _stop.CancelAsync();
         Task[] loops;
         lock (_lock)
         {
             loops = [.. _loops];
         }
 
-        await Task.WhenAll(loops).WaitAsync(limit, _time).ConfigureAwait(false);
+        await Task.WhenAll(loops).WaitAsync(limit, _time);
     }
 
     public void Dispose() => _stop.Dispose();
@@ -85,7 +85,7 @@ public sealed partial class LoopSupervisor : IDisposable
     {
         lock (_lock)
         {
-            _loops.Add(Task.Run(() => RunAsync(name, rule, loop)));
+            _loops.Add(Background.Run(() => RunAsync(name, rule, loop)));
         }
     }
 
@@ -95,7 +95,7 @@ public sealed partial class LoopSupervisor : IDisposable
         {
             try
             {
-                if (await loop(_stop.Token).ConfigureAwait(false) is { } reason)
+                if (await loop(_stop.Token) is { } reason)
                 {
                     _fatal(reason);
                 }
@@ -110,7 +110,8 @@ public sealed partial class LoopSupervisor : IDisposable
             {
                 // Loop supervision (style E3): whatever it was, the next round may do better.
                 LogRestart(_logger, name, wait.TotalSeconds, exception);
-                await Task.Delay(wait, _time, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                await Task.Delay(wait, _time, _stop.Token)
+                    .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
             }
             catch (Exception exception)
             {

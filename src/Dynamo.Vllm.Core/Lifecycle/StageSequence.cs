@@ -45,7 +45,7 @@ public sealed partial class StageSequence
         lock (_lock)
         {
             return _up = _down is null
-                ? Task.Run(() => BringUpAsync(cancellationToken), CancellationToken.None)
+                ? Background.Run(() => BringUpAsync(cancellationToken))
                 : Task.FromCanceled(new CancellationToken(canceled: true));
         }
     }
@@ -67,7 +67,7 @@ public sealed partial class StageSequence
             _begun.Push(stage);
             MoveTo(StagePhase.Starting, stage);
             var started = _time.GetTimestamp();
-            await stage.UpAsync(cancellationToken).ConfigureAwait(false);
+            await stage.UpAsync(cancellationToken);
             LogUp(_logger, stage.Name, _time.GetElapsedTime(started).TotalSeconds);
         }
 
@@ -76,7 +76,9 @@ public sealed partial class StageSequence
 
     private async Task TakeDownAsync(Task up, StopCause cause)
     {
-        await up.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ForceYielding);
+        await up.ConfigureAwait(
+            ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ForceYielding | ConfigureAwaitOptions.ContinueOnCapturedContext
+        );
         foreach (var stage in _begun)
         {
             var started = _time.GetTimestamp();
@@ -84,13 +86,13 @@ public sealed partial class StageSequence
             try
             {
                 var down = stage.DownAsync(cause);
-                if (await Task.WhenAny(down, Task.Delay(LimitOf(stage), _time)).ConfigureAwait(false) != down)
+                if (await Task.WhenAny(down, Task.Delay(LimitOf(stage), _time)) != down)
                 {
                     LogLate(_logger, stage.Name, LimitOf(stage).TotalSeconds);
                     continue;
                 }
 
-                await down.ConfigureAwait(false);
+                await down;
                 LogDown(_logger, stage.Name, _time.GetElapsedTime(started).TotalSeconds);
             }
             catch (Exception exception)

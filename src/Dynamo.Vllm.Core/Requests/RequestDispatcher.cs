@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Globalization;
 using System.Text.Json;
+using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Errors;
@@ -99,15 +100,12 @@ public sealed partial class RequestDispatcher
         endpoint.Metrics.Requests.Inc();
         endpoint.Metrics.RequestBytes.Inc(payload.Length);
         // Never on the ingress loop: it has the next acknowledgement to send.
-        ThreadPool.UnsafeQueueUserWorkItem(
-            static work => work.Dispatcher.Start(work),
-            new Work(this, endpoint, headersJson, envelope, body, problem, release),
-            preferLocal: false
+        Background.Run(
+            static state => _ = ((Work)state!).Dispatcher.ServeAsync((Work)state),
+            new Work(this, endpoint, headersJson, envelope, body, problem, release)
         );
         return null;
     }
-
-    private void Start(Work work) => _ = ServeAsync(work);
 
     private async Task ServeAsync(Work work)
     {
@@ -115,9 +113,9 @@ public sealed partial class RequestDispatcher
         var end = RequestEnd.Unanswered;
         try
         {
-            await EnterAsync().ConfigureAwait(false);
+            await EnterAsync();
             _metrics.PermitWait.Observe(_time.GetElapsedTime(started).TotalSeconds);
-            end = await ServeAsync(work, started).ConfigureAwait(false);
+            end = await ServeAsync(work, started);
         }
         catch (Exception exception)
         {
@@ -140,7 +138,7 @@ public sealed partial class RequestDispatcher
         {
             _metrics.QueueDepth.Inc();
             _metrics.QueuedRequests.Inc();
-            await _slots.WaitAsync().ConfigureAwait(false);
+            await _slots.WaitAsync();
             _metrics.QueueDepth.Dec();
             _metrics.QueuedRequests.Dec();
         }
@@ -160,7 +158,7 @@ public sealed partial class RequestDispatcher
         try
         {
             var problem = work.Problem ?? (envelope.IsStreamingInput ? "this endpoint takes no streaming input" : null);
-            return await AnswerAsync(work.Endpoint, envelope, context, problem, started).ConfigureAwait(false);
+            return await AnswerAsync(work.Endpoint, envelope, context, problem, started);
         }
         finally
         {
@@ -184,18 +182,18 @@ public sealed partial class RequestDispatcher
         {
             // Not with the request's token: before the call home only the end of
             // this worker can have fired it, and that the caller must be told.
-            home = await _dialer.DialAsync(envelope, CancellationToken.None).ConfigureAwait(false);
+            home = await _dialer.DialAsync(envelope, CancellationToken.None);
         }
         catch (Exception exception)
         {
             // Boundary mapping (style E3): whatever keeps us from the caller, the request ends here, and in the log.
             endpoint.Metrics.Error("response_stream");
             LogCannotDial(_logger, context.Id, envelope.ResponseAddress, exception.Message);
-            await RunUnheardAsync(endpoint, context).ConfigureAwait(false);
+            await RunUnheardAsync(endpoint, context);
             return RequestEnd.Unanswered;
         }
 
-        await using (home.ConfigureAwait(false))
+        await using (home)
         {
             home.ItemSent = endpoint.NotifyResponded;
             home.Watch(context);
@@ -206,21 +204,21 @@ public sealed partial class RequestDispatcher
                 {
                     endpoint.Metrics.Error("invalid_message");
                     var refusal = DynamoError.InvalidRequest(problem);
-                    await home.RefuseAsync(refusal).ConfigureAwait(false);
+                    await home.RefuseAsync(refusal);
                     return RequestEnd.Of(refusal);
                 }
 
-                await home.AcceptAsync().ConfigureAwait(false);
+                await home.AcceptAsync();
                 _metrics.TimeToFirstResponse.Observe(_time.GetElapsedTime(started).TotalSeconds);
                 isStarted = true;
-                return await RunHandlerAsync(endpoint, context, home).ConfigureAwait(false);
+                return await RunHandlerAsync(endpoint, context, home);
             }
             catch (Exception exception) when (exception is IOException or System.Net.Sockets.SocketException or ObjectDisposedException)
             {
                 LogCallerGone(_logger, context.Id, exception.Message);
                 if (!isStarted)
                 {
-                    await RunUnheardAsync(endpoint, context).ConfigureAwait(false);
+                    await RunUnheardAsync(endpoint, context);
                 }
 
                 context.Cancel(CancellationCause.Disconnect);
@@ -246,7 +244,7 @@ public sealed partial class RequestDispatcher
         context.Cancel(CancellationCause.Disconnect);
         try
         {
-            await endpoint.Handler.HandleAsync(context, DiscardedResponses.Instance).ConfigureAwait(false);
+            await endpoint.Handler.HandleAsync(context, DiscardedResponses.Instance);
         }
         catch (Exception exception) when (exception is RequestFailedException or ProtocolException or OperationCanceledException)
         {
@@ -264,7 +262,7 @@ public sealed partial class RequestDispatcher
                 throw new RequestFailedException(turnedAway);
             }
 
-            await endpoint.Handler.HandleAsync(context, home).ConfigureAwait(false);
+            await endpoint.Handler.HandleAsync(context, home);
         }
         catch (RequestFailedException exception)
         {
@@ -299,10 +297,10 @@ public sealed partial class RequestDispatcher
             }
 
             LogRequestFailed(_logger, context.Id, error.Reason, error.Message);
-            await home.WriteErrorAsync(error).ConfigureAwait(false);
+            await home.WriteErrorAsync(error);
         }
 
-        await home.CompleteAsync().ConfigureAwait(false);
+        await home.CompleteAsync();
         return error is null ? RequestEnd.Finished : RequestEnd.Of(error);
     }
 

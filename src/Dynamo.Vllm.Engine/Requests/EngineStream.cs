@@ -20,7 +20,7 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
     /// <summary>Outputs that may wait without being merged. A reader so far behind has stopped reading.</summary>
     private const int PendingMax = 8192;
 
-    private readonly VllmEngine _engine;
+    private readonly StreamCommands _commands;
     private readonly Lock _lock = new();
     private readonly Queue<EngineOutput> _pending = new();
     private readonly Stack<EngineOutput> _free = new();
@@ -35,9 +35,9 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
     private bool _isReleased;
     private ManualResetValueTaskSourceCore<bool> _signal = new() { RunContinuationsAsynchronously = true };
 
-    public EngineStream(VllmEngine engine, ulong id)
+    public EngineStream(StreamCommands commands, ulong id)
     {
-        _engine = engine;
+        _commands = commands;
         Id = id;
     }
 
@@ -95,7 +95,7 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
             _isAborted = true;
         }
 
-        _engine.Abort(Id);
+        _commands.Abort(Id);
     }
 
     public void Abandon() => Abort();
@@ -158,13 +158,13 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
 
         if (abortsReleased)
         {
-            _engine.Abort(Id);
+            _commands.Abort(Id);
         }
 
         if (overflow)
         {
             // Not an abort alone: the reader would take the end for a normal one and never know that tokens are missing.
-            _engine.ReportSlowReader(Id, PendingMax);
+            _commands.ReportSlowReader(Id, PendingMax);
             Abort();
             Fail(DynamoError.Disconnected($"the response was not read: {PendingMax} outputs waited"));
             return true;

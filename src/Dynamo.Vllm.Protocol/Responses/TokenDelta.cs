@@ -18,6 +18,9 @@ public sealed class TokenDelta
     /// <summary>Only on the last item of a choice: stop, length, cancelled, ... in the peer's words.</summary>
     public string? FinishReason { get; set; }
 
+    /// <summary><see cref="FinishReason"/> says that the choice failed. Not on the wire.</summary>
+    public bool IsError { get; set; }
+
     /// <summary>Hand-over of a prefill worker as JSON; the key is written even for JSON null when set.</summary>
     public ReadOnlyMemory<byte>? DisaggregatedParamsJson { get; set; }
 
@@ -35,6 +38,7 @@ public sealed class TokenDelta
         Logprobs = null;
         Usage = null;
         FinishReason = null;
+        IsError = false;
         DisaggregatedParamsJson = null;
         EngineDataJson = null;
         StopReasonJson = null;

@@ -3,7 +3,6 @@ using System.Net.Sockets;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Framing;
-using Dynamo.Vllm.Protocol.Requests;
 
 namespace Dynamo.Vllm.Transports.Tcp;
 
@@ -19,8 +18,7 @@ internal sealed class CallHomeConnection : IAsyncDisposable
     /// <summary>The handshake, the prologue, and enough items for a reset to arrive before they are exceeded.</summary>
     private const int OpeningBytesMax = 2048;
 
-    private readonly TcpCallHomeDialer _dialer;
-    private readonly RequestEnvelope _envelope;
+    private readonly Func<CancellationToken, Task<Stream?>> _redial;
     private readonly Stream _first;
     private readonly CancellationTokenSource _closing = new();
     private readonly Lock _lock = new(); // guards the fields below until _isOpen; from there on they are the writer's
@@ -31,13 +29,11 @@ internal sealed class CallHomeConnection : IAsyncDisposable
     private bool _isOpen; // too much was said to say it again
 
     /// <param name="stream">Connected; nothing was sent on it.</param>
-    /// <param name="envelope">Of the request that is answered.</param>
-    /// <param name="dialer">Where the second connection comes from.</param>
-    public CallHomeConnection(Stream stream, RequestEnvelope envelope, TcpCallHomeDialer dialer)
+    /// <param name="redial">Opens the second connection; null where the caller cannot be reached.</param>
+    public CallHomeConnection(Stream stream, Func<CancellationToken, Task<Stream?>> redial)
     {
         _first = _stream = stream;
-        _envelope = envelope;
-        _dialer = dialer;
+        _redial = redial;
     }
 
     /// <summary>Completes when the bytes were handed over; until then they must not change.</summary>
@@ -137,7 +133,7 @@ internal sealed class CallHomeConnection : IAsyncDisposable
     private async Task<bool> ReopenAsync()
     {
         await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding); // out of the lock
-        var stream = await _dialer.RedialAsync(_envelope, _closing.Token).ConfigureAwait(false);
+        var stream = await _redial(_closing.Token).ConfigureAwait(false);
         try
         {
             for (var sent = 0; stream is not null && Rest(sent, stream) is { Length: > 0 } rest; sent += rest.Length)

@@ -76,13 +76,13 @@ internal sealed class TcpCallHome : ICallHome
             throw;
         }
 
-        if (delta.FinishReason is not { } finish)
+        if (delta.FinishReason is null)
         {
             return SendItemAsync();
         }
 
         // The end follows at once and leaves in the same write.
-        _finishItemWaits = !finish.StartsWith("error", StringComparison.Ordinal);
+        _finishItemWaits = !delta.IsError;
         return ValueTask.CompletedTask;
     }
 

@@ -40,7 +40,7 @@ public sealed partial class TcpCallHomeDialer : ICallHomeDialer
             try
             {
                 var stream = await ConnectAsync(endpoint, limit.Token).ConfigureAwait(false);
-                return new TcpCallHome(new CallHomeConnection(stream, envelope, this), envelope, _time);
+                return new TcpCallHome(new CallHomeConnection(stream, closing => RedialAsync(envelope, closing)), envelope, _time);
             }
             catch (Exception exception) when (exception is SocketException or IOException && wait < RetryWaitMax)
             {
@@ -52,7 +52,7 @@ public sealed partial class TcpCallHomeDialer : ICallHomeDialer
     }
 
     /// <summary>For an answer whose connection broke early: one try, null if the caller cannot be reached.</summary>
-    internal async Task<Stream?> RedialAsync(RequestEnvelope envelope, CancellationToken cancellationToken)
+    private async Task<Stream?> RedialAsync(RequestEnvelope envelope, CancellationToken cancellationToken)
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         limit.CancelAfter(RedialTimeLimit);

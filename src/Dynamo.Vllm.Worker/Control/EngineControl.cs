@@ -13,7 +13,7 @@ namespace Dynamo.Vllm.Worker.Control;
 /// <remarks>Golden file: captures/agg/engine-routes.txt. Sleep and wake run one at a time.</remarks>
 internal sealed class EngineControl
 {
-    private readonly IEngine _engine;
+    private readonly IEngineControl _engine;
     private readonly WorkerRegistration _registration;
     private readonly ServedEndpoint _generate;
     private readonly ExpectedSilence _silence;
@@ -26,7 +26,7 @@ internal sealed class EngineControl
     private bool _hasWeightVersion;
 
     public EngineControl(
-        IEngine engine,
+        IEngineControl engine,
         WorkerRegistration registration,
         ServedEndpoint generate,
         ExpectedSilence silence,
@@ -49,12 +49,17 @@ internal sealed class EngineControl
         routes.Add("control/start_profile", StartProfileAsync);
         routes.Add(
             "control/stop_profile",
-            (_, cancellation) => AnswerAsync(() => CallAsync("stop_profile", null, "Profiling stopped", cancellation))
+            (_, cancellation) => AnswerAsync(() => DoneAsync(_engine.StopProfileAsync(cancellation), "Profiling stopped"))
         );
         Add(routes, "liveness_probe", LivenessAsync);
         Add(routes, "pause_generation", PauseAsync);
         Add(routes, "resume_generation", ResumeAsync);
-        Add(routes, "flush_cache", (_, cancellation) => CallAsync("reset_prefix_cache", null, "Cache flushed", cancellation));
+        Add(
+            routes,
+            "flush_cache",
+            (_, cancellation) =>
+                DoneAsync(_engine.ResetPrefixCacheAsync(resetConnector: false, resetRunningRequests: false, cancellation), "Cache flushed")
+        );
         Add(
             routes,
             "get_weight_version",
@@ -141,10 +146,8 @@ internal sealed class EngineControl
         try
         {
             _needsWakeUp = true;
-            await _engine.CallAsync("pause", null, CancellationToken.None).ConfigureAwait(false);
-            await _engine
-                .CallAsync("sleep", level is null ? null : new JsonObject { ["level"] = level.DeepClone() }, CancellationToken.None)
-                .ConfigureAwait(false);
+            await _engine.PauseAsync(PauseMode.Abort, clearCache: true, CancellationToken.None).ConfigureAwait(false);
+            await _engine.SleepAsync(level, CancellationToken.None).ConfigureAwait(false);
             _isAsleep = true;
             _needsWakeUp = false;
             return Success($"Engine slept (level={PythonValues.Show(level)})");
@@ -153,7 +156,7 @@ internal sealed class EngineControl
         {
             try
             {
-                await _engine.CallAsync("resume", null, CancellationToken.None).ConfigureAwait(false);
+                await _engine.ResumeAsync(CancellationToken.None).ConfigureAwait(false);
                 await _registration.ShowAsync(_generate, HiddenReasons.Asleep, CancellationToken.None).ConfigureAwait(false);
                 _needsWakeUp = false;
             }
@@ -176,10 +179,8 @@ internal sealed class EngineControl
                 return Success("Engine already awake");
             }
 
-            await _engine
-                .CallAsync("wake_up", new JsonObject { ["tags"] = body["tags"]?.DeepClone() }, CancellationToken.None)
-                .ConfigureAwait(false);
-            await _engine.CallAsync("resume", null, CancellationToken.None).ConfigureAwait(false);
+            await _engine.WakeUpAsync(body["tags"], CancellationToken.None).ConfigureAwait(false);
+            await _engine.ResumeAsync(CancellationToken.None).ConfigureAwait(false);
             // A leaving worker stays away.
             await _registration.ShowAsync(_generate, HiddenReasons.Asleep, CancellationToken.None).ConfigureAwait(false);
             _isAsleep = false;
@@ -194,24 +195,29 @@ internal sealed class EngineControl
 
     private async Task<JsonObject> PauseAsync(JsonObject body, CancellationToken cancellationToken)
     {
-        var mode = body.ContainsKey("mode") ? PythonValues.Show(body["mode"]) : "keep";
-        if (mode is not ("keep" or "wait" or "abort"))
+        var word = body.ContainsKey("mode") ? PythonValues.Show(body["mode"]) : "keep";
+        PauseMode? asked = word switch
         {
-            return Failure($"Invalid mode '{mode}'; expected keep|wait|abort");
+            "keep" => PauseMode.Keep,
+            "wait" => PauseMode.Wait,
+            "abort" => PauseMode.Abort,
+            _ => null,
+        };
+        if (asked is not { } mode)
+        {
+            return Failure($"Invalid mode '{word}'; expected keep|wait|abort");
         }
 
         RefuseWhileLeaving();
         var clear = PythonValues.IsTrue(body["clear_cache"]);
-        if (_adapters?.Pause(keepsRequests: mode == "keep") is { Count: > 0 } used)
+        if (_adapters?.Pause(keepsRequests: mode == PauseMode.Keep) is { Count: > 0 } used)
         {
             return Failure($"Cannot pause generation in keep mode with active LoRA requests: {string.Join(", ", used)}");
         }
 
         try
         {
-            await _engine
-                .CallAsync("pause", new JsonObject { ["mode"] = mode, ["clear_cache"] = clear }, CancellationToken.None)
-                .ConfigureAwait(false);
+            await _engine.PauseAsync(mode, clear, CancellationToken.None).ConfigureAwait(false);
         }
         catch (EngineCallException)
         {
@@ -223,21 +229,21 @@ internal sealed class EngineControl
         {
             ["status"] = "ok",
             ["message"] = "Engine paused",
-            ["mode"] = mode,
+            ["mode"] = word,
             ["clear_cache"] = clear,
         };
     }
 
     private async Task<JsonObject> ResumeAsync(JsonObject body, CancellationToken cancellationToken)
     {
-        await _engine.CallAsync("resume", null, cancellationToken).ConfigureAwait(false);
+        await _engine.ResumeAsync(cancellationToken).ConfigureAwait(false);
         _adapters?.Resume();
         return Success("Engine resumed");
     }
 
     private async Task<JsonObject> LivenessAsync(JsonObject body, CancellationToken cancellationToken)
     {
-        await _engine.CallAsync("check_health", null, cancellationToken).ConfigureAwait(false);
+        await _engine.CheckHealthAsync(cancellationToken).ConfigureAwait(false);
         return new JsonObject { ["status"] = "ok", ["alive"] = true };
     }
 
@@ -255,14 +261,7 @@ internal sealed class EngineControl
 
     private Task<JsonObject> StartProfileAsync(JsonNode? body, CancellationToken cancellationToken) =>
         body is JsonObject request
-            ? AnswerAsync(() =>
-                CallAsync(
-                    "start_profile",
-                    new JsonObject { ["profile_prefix"] = request["profile_prefix"]?.DeepClone() },
-                    "Profiling started",
-                    cancellationToken
-                )
-            )
+            ? AnswerAsync(() => DoneAsync(_engine.StartProfileAsync(request["profile_prefix"], cancellationToken), "Profiling started"))
             : throw new EngineRouteException($"AttributeError: '{PythonValues.TypeName(body)}' object has no attribute 'get'");
 
     private async Task<JsonObject> SetTaintsAsync(JsonNode? body, CancellationToken cancellationToken)
@@ -288,9 +287,9 @@ internal sealed class EngineControl
         return new JsonObject { ["status"] = "ok", ["taints"] = new JsonArray([.. taints.Select(taint => JsonValue.Create(taint))]) };
     }
 
-    private async Task<JsonObject> CallAsync(string method, JsonObject? arguments, string done, CancellationToken cancellationToken)
+    private static async Task<JsonObject> DoneAsync(Task call, string done)
     {
-        await _engine.CallAsync(method, arguments, cancellationToken).ConfigureAwait(false);
+        await call.ConfigureAwait(false);
         return Success(done);
     }
 

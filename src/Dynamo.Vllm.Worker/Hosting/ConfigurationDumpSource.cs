@@ -14,11 +14,10 @@ internal static class ConfigurationDumpSource
         WorkerConfiguration configuration,
         IReadOnlyDictionary<string, string> environment,
         PythonInstallation python,
-        IEngine engine,
+        IEngineControl engine,
         CancellationToken cancellationToken
     )
     {
-        var packages = await engine.CallAsync("installed_packages", null, cancellationToken).ConfigureAwait(false);
         var facts = new ConfigurationDumpFacts
         {
             CommandLine = Environment.GetCommandLineArgs(),
@@ -29,7 +28,7 @@ internal static class ConfigurationDumpSource
                 ["python_version_info"] = VersionNumbers(python),
                 ["python_executable"] = python.Executable,
             },
-            InstalledPackages = JsonObject.Create(packages.GetProperty("packages")),
+            InstalledPackages = await engine.ReadInstalledPackagesAsync(cancellationToken).ConfigureAwait(false),
             Gpu = GpuFacts.Collect(),
         };
         return ConfigurationDump.Render(configuration, environment, facts);

@@ -19,7 +19,7 @@ internal static class EngineHelp
         {
             var python = PythonLocator.Locate(chosen, name => environment.GetValueOrDefault(name));
             using var loggers = LoggerFactory.Create(_ => { });
-            var engine = new VllmEngine(python, new VllmEngineOptions { SimulatedPath = simulated }, TimeProvider.System, loggers);
+            var engine = new VllmEngine(python, new VllmEngineOptions { SimulatedPath = simulated }, loggers);
             engine.StartInterpreter();
             using var limit = new CancellationTokenSource(Limit);
             return await engine.HelpAsync(limit.Token).ConfigureAwait(false);

@@ -18,13 +18,13 @@ internal sealed class EngineMetricsText
 
     private static readonly string[] Prefixes = ["vllm:", "lmcache:"];
 
-    private readonly IEngine _engine;
+    private readonly IEngineControl _engine;
     private readonly KeyValuePair<string, string>[] _labels;
     private readonly Lock _lock = new();
     private Task _refresh = Task.CompletedTask;
     private volatile string _text = "";
 
-    public EngineMetricsText(IEngine engine, IEnumerable<KeyValuePair<string, string>> labels)
+    public EngineMetricsText(IEngineControl engine, IEnumerable<KeyValuePair<string, string>> labels)
     {
         _engine = engine;
         _labels = [.. labels];
@@ -58,8 +58,8 @@ internal sealed class EngineMetricsText
     {
         try
         {
-            var text = await _engine.CallAsync("metrics", null, CancellationToken.None).ConfigureAwait(false);
-            _text = MetricLabels.Inject(text.GetString() ?? "", Prefixes, _labels);
+            var text = await _engine.ReadMetricsAsync(CancellationToken.None).ConfigureAwait(false);
+            _text = MetricLabels.Inject(text, Prefixes, _labels);
         }
         catch (EngineCallException)
         {

@@ -72,7 +72,16 @@ internal sealed class AdaptersStage : IStage
         _sources = lora.Enabled ? new AdapterSources(AdapterSourceOptions.Read(_settings.Environment, lora.Path), _time) : null;
         var engine = _arguments.Engine;
         var cards = _cards.CreateAdapterCards(_arguments.Configuration, engine.Description, _planes.Registration, _roles.Generate);
-        return new AdapterLifecycle(table, EndpointsStage.AdapterLimits, engine, _sources, cards, _roles.Silence, lora.HotSwap, _logger);
+        return new AdapterLifecycle(
+            table,
+            EndpointsStage.AdapterLimits,
+            engine.Control,
+            _sources,
+            cards,
+            _roles.Silence,
+            lora.HotSwap,
+            _logger
+        );
     }
 
     private void Add(AdapterLifecycle adapters)

@@ -83,7 +83,7 @@ internal sealed class EndpointsStage : IStage
         var configuration = _arguments.Configuration;
         Adapters = configuration.Engine.EnableLora ? new AdapterTable(AdapterLimits) : null;
         Generate = Add(configuration.Endpoint, CreateGenerateHandler(configuration));
-        Add("clear_kv_blocks", new ClearKvBlocksHandler(_arguments.Engine));
+        Add("clear_kv_blocks", new ClearKvBlocksHandler(_arguments.Engine.Control));
         Add("get_perf_metrics", new PerfMetricsHandler());
         _loops.Watch("stall watch", LoopRule.Fatal, CreateStallWatch(configuration).RunAsync);
         return Task.CompletedTask;

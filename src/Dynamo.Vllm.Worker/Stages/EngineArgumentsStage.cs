@@ -18,17 +18,15 @@ internal sealed partial class EngineArgumentsStage : IStage
 {
     private readonly WorkerSettings _settings;
     private readonly StandardOutputs _outputs;
-    private readonly TimeProvider _time;
     private readonly ILoggerFactory _loggers;
     private readonly ILogger<EngineArgumentsStage> _logger;
     private VllmEngine? _engine;
     private WorkerConfiguration? _configuration;
 
-    public EngineArgumentsStage(WorkerSettings settings, StandardOutputs outputs, TimeProvider time, ILoggerFactory loggers)
+    public EngineArgumentsStage(WorkerSettings settings, StandardOutputs outputs, ILoggerFactory loggers)
     {
         _settings = settings;
         _outputs = outputs;
-        _time = time;
         _loggers = loggers;
         _logger = loggers.CreateLogger<EngineArgumentsStage>();
     }
@@ -69,7 +67,6 @@ internal sealed partial class EngineArgumentsStage : IStage
                 ErrorDescriptor = _outputs.ErrorDescriptor,
                 SimulatedPath = host.SimulatedEngine ? Path.Combine(AppContext.BaseDirectory, "simulated") : null,
             },
-            _time,
             _loggers
         );
         _engine.StartInterpreter();
@@ -80,7 +77,7 @@ internal sealed partial class EngineArgumentsStage : IStage
         if (_settings.Options.Get(RuntimeOptions.DumpConfigTo) is { Length: > 0 } path)
         {
             var dump = await ConfigurationDumpSource
-                .RenderAsync(_configuration, _settings.Environment, python, _engine, cancellationToken)
+                .RenderAsync(_configuration, _settings.Environment, python, _engine.Control, cancellationToken)
                 .ConfigureAwait(false);
             if (ConfigurationDump.TryWrite(path, dump) is { } problem)
             {

@@ -67,7 +67,7 @@ internal sealed partial class EngineStage : IStage
         }
 
         engine.LoadChanged += load => worker.SetUsage(load.Rank, load.KvCacheUsage);
-        var text = new EngineMetricsText(engine, LabelsOf(configuration));
+        var text = new EngineMetricsText(engine.Control, LabelsOf(configuration));
         await text.ReadFirstAsync(cancellationToken).ConfigureAwait(false);
         _metrics.Engine = text;
         _isUp = true;

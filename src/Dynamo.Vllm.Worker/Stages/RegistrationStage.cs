@@ -91,7 +91,7 @@ internal sealed partial class RegistrationStage : IStage
             .CreateAsync(_arguments.Configuration, _arguments.Engine.Description, cancellationToken)
             .ConfigureAwait(false);
         var control = new EngineControl(
-            _arguments.Engine,
+            _arguments.Engine.Control,
             _planes.Registration,
             _roles.Generate,
             _roles.Silence,

@@ -118,7 +118,7 @@ internal sealed partial class WatchStage : IStage
         using var timer = new PeriodicTimer(interval, _time);
         while (await timer.WaitForNextTickAsync(cancellationToken).ConfigureAwait(false) && !_arguments.Engine.Died.IsCompleted)
         {
-            await _arguments.Engine.CallAsync("log_stats", null, cancellationToken).ConfigureAwait(false);
+            await _arguments.Engine.Control.LogStatisticsAsync(cancellationToken).ConfigureAwait(false);
         }
     }
 

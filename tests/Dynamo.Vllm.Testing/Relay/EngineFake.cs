@@ -1,5 +1,3 @@
-using System.Text.Json;
-using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Protocol.Errors;
 
@@ -29,6 +27,5 @@ public sealed class EngineFake : IEngine
         // None run here.
     }
 
-    public Task<JsonElement> CallAsync(string method, JsonObject? arguments, CancellationToken cancellationToken) =>
-        throw new NotSupportedException("this engine has no controls");
+    public IEngineControl Control => throw new NotSupportedException("this engine has no controls");
 }

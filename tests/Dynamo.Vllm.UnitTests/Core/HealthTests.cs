@@ -78,7 +78,10 @@ public sealed class HealthTests
     [Fact]
     public async Task A_failed_health_check_is_fatal()
     {
-        var engine = new ScriptedEngine { OnCall = _ => throw new EngineCallException("engine_dead", "EngineDeadError", "gone") };
+        var engine = new ScriptedEngine
+        {
+            Control = { OnCall = _ => throw new EngineCallException("engine_dead", "EngineDeadError", "gone") },
+        };
         var monitor = new EngineMonitor(
             engine,
             new EngineMonitorOptions(),

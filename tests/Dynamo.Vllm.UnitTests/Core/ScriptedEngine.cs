@@ -1,6 +1,4 @@
 using System.Collections.Concurrent;
-using System.Text.Json;
-using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Protocol.Errors;
 
@@ -37,10 +35,9 @@ internal sealed class ScriptedEngine : IEngine
 
     public List<EngineRequest> Requests { get; } = [];
 
-    public Func<string, JsonElement> OnCall { get; set; } = _ => default;
+    public ScriptedControl Control { get; } = new();
 
-    /// <summary>In place of <see cref="OnCall"/>, for answers that come later or never.</summary>
-    public Func<string, Task<JsonElement>>? OnCallAsync { get; set; }
+    IEngineControl IEngine.Control => Control;
 
     public void Die(string reason) => _died.TrySetResult(reason);
 
@@ -52,9 +49,6 @@ internal sealed class ScriptedEngine : IEngine
         Streams.Add(new ScriptedStream());
         return Streams[^1];
     }
-
-    public Task<JsonElement> CallAsync(string method, JsonObject? arguments, CancellationToken cancellationToken) =>
-        OnCallAsync?.Invoke(method) ?? Task.FromResult(OnCall(method));
 
     public void ReleaseRequests(DynamoError error)
     {

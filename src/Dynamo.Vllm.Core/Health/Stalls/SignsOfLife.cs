@@ -4,7 +4,7 @@ namespace Dynamo.Vllm.Core.Health.Stalls;
 
 /// <summary>Asks the engine process, and the interpreter before it, whether
 /// they are there. At most one question each is open. One caller.</summary>
-internal sealed class SignsOfLife(IEngine engine)
+internal sealed class SignsOfLife(IEngineControl engine)
 {
     private Task? _engineAnswer;
     private Task? _interpreterAnswer;
@@ -40,10 +40,7 @@ internal sealed class SignsOfLife(IEngine engine)
             return;
         }
 
-        _engineAnswer ??= AskAsync("round_trip", cancellationToken);
-        _interpreterAnswer ??= AskAsync("check_health", cancellationToken);
+        _engineAnswer ??= engine.RoundTripAsync(cancellationToken);
+        _interpreterAnswer ??= engine.CheckHealthAsync(cancellationToken);
     }
-
-    private async Task AskAsync(string call, CancellationToken cancellationToken) =>
-        await engine.CallAsync(call, null, cancellationToken).ConfigureAwait(false);
 }

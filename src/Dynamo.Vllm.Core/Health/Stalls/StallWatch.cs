@@ -75,13 +75,13 @@ public sealed partial class StallWatch
         }
 
         var steps = _engine.Steps;
-        var answers = new SignsOfLife(_engine);
+        var answers = new SignsOfLife(_engine.Control);
         var last = _time.GetTimestamp();
         using var timer = new PeriodicTimer(_limits.Interval, _time);
         pulse.Beat(_limits.Interval + LoopPulse.Tolerance);
         try
         {
-            while (await timer.WaitForNextTickAsync(cancellationToken).ConfigureAwait(false))
+            while (await timer.WaitForNextTickAsync(cancellationToken))
             {
                 pulse.Beat(_limits.Interval + LoopPulse.Tolerance);
                 var now = _time.GetTimestamp();
@@ -171,11 +171,11 @@ public sealed partial class StallWatch
 
     private async Task ChangeVisibilityAsync(Task before, Func<CancellationToken, Task> change)
     {
-        await before.ConfigureAwait(false);
+        await before;
         try
         {
             using var limit = new CancellationTokenSource(DiscoveryTimeLimit, _time);
-            await change(limit.Token).ConfigureAwait(false);
+            await change(limit.Token);
         }
         catch (WorkerLeavingException)
         {

@@ -12,25 +12,22 @@ public sealed class AdapterLifecycleTests
 {
     private const int Id = 1500095571; // of "a"
 
-    private static readonly JsonElement True = JsonDocument.Parse("true").RootElement;
-    private static readonly JsonElement False = JsonDocument.Parse("false").RootElement;
-
     private readonly List<string> _steps = [];
     private readonly ScriptedEngine _engine = new();
     private readonly AdapterTable _table = new(new AdapterLimits { LoadedMax = 2 });
     private readonly AdapterCardsFake _cards;
     private readonly Dictionary<string, EngineCallException> _failures = [];
-    private JsonElement _reset = True;
 
     public AdapterLifecycleTests()
     {
         _cards = new AdapterCardsFake(_steps);
-        _engine.OnCall = method =>
+        _engine.Control.OnCall = call =>
         {
-            _steps.Add(method);
-            return _failures.TryGetValue(method, out var failure) ? throw failure
-                : method == "reset_prefix_cache" ? _reset
-                : True;
+            _steps.Add(call);
+            if (_failures.TryGetValue(call, out var failure))
+            {
+                throw failure;
+            }
         };
     }
 
@@ -84,7 +81,7 @@ public sealed class AdapterLifecycleTests
             $$"""{"status":"success","message":"LoRA adapter 'a' loaded successfully","lora_name":"a","lora_id":{{Id}},"hot_swap":false}""",
             Text(reply.ToJson(withHotSwap: true))
         );
-        Assert.Equal(["add_lora", "+card a"], _steps);
+        Assert.Equal(["AddLora", "+card a"], _steps);
         Assert.Equal(new LoadedAdapter("a", Id, "/p"), Assert.Single(_table.Loaded));
         Assert.Equal(
             $$$"""{"status":"success","loras":{"a":{{{Id}}}},"count":1}""",
@@ -104,14 +101,14 @@ public sealed class AdapterLifecycleTests
     [Fact]
     public async Task What_the_engine_refuses_is_not_published()
     {
-        _failures["add_lora"] = Failure("No adapter found for /p");
+        _failures["AddLora"] = Failure("No adapter found for /p");
         var reply = await LoadAsync("a");
         Assert.Equal(
             """{"status":"error","message":"Failed to add LoRA 'a': No adapter found for /p","lora_name":"a"}""",
             Text(reply.ToJson(true))
         );
         Assert.Empty(_table.Loaded);
-        Assert.Equal(["add_lora"], _steps);
+        Assert.Equal(["AddLora"], _steps);
     }
 
     [Fact]
@@ -123,7 +120,7 @@ public sealed class AdapterLifecycleTests
             """{"status":"error","message":"Failed to register LoRA 'a' in discovery registry: model update can only change runtime_config.taints","lora_name":"a"}""",
             Text(reply.ToJson(true))
         );
-        Assert.Equal(["add_lora", "remove_lora"], _steps);
+        Assert.Equal(["AddLora", "RemoveLora"], _steps);
         Assert.Null(await _table.AdmitAsync("a", default));
     }
 
@@ -158,7 +155,7 @@ public sealed class AdapterLifecycleTests
             $$"""{"status":"success","message":"LoRA adapter 'a' unloaded successfully","lora_name":"a","lora_id":{{Id}}}""",
             Text((await unload).ToJson(true))
         );
-        Assert.Equal(["-card a", "remove_lora"], _steps);
+        Assert.Equal(["-card a", "RemoveLora"], _steps);
         await Assert.ThrowsAsync<Dynamo.Vllm.Protocol.Errors.RequestFailedException>(() => late);
     }
 
@@ -181,7 +178,7 @@ public sealed class AdapterLifecycleTests
         _cards.WithdrawFailure = new IOException("the store is away");
         var reply = await Create().UnloadAsync(Body("a", "p"), default);
         Assert.Equal("Failed to unregister LoRA 'a' from discovery registry: the store is away", reply.Message);
-        Assert.DoesNotContain("remove_lora", _steps);
+        Assert.DoesNotContain("RemoveLora", _steps);
         _cards.WithdrawFailure = null;
         Assert.True((await Create().UnloadAsync(Body("a", "p"), default)).IsSuccess);
     }
@@ -193,7 +190,7 @@ public sealed class AdapterLifecycleTests
     public async Task An_engine_that_has_forgotten_it_already_is_no_failure(string text, bool isSuccess)
     {
         await LoadAsync("a");
-        _failures["remove_lora"] = Failure(text);
+        _failures["RemoveLora"] = Failure(text);
         Assert.Equal(isSuccess, (await Create().UnloadAsync(Body("a", "p"), default)).IsSuccess);
         Assert.Equal(isSuccess ? 0 : 1, _table.Loaded.Count);
     }
@@ -225,7 +222,7 @@ public sealed class AdapterLifecycleTests
             $$"""{"status":"success","message":"LoRA adapter 'a' hot-swapped successfully","lora_name":"a","lora_id":{{Id}},"hot_swap":true}""",
             Text(reply.ToJson(true))
         );
-        Assert.Equal(["remove_lora", "add_lora", "reset_prefix_cache"], _steps);
+        Assert.Equal(["RemoveLora", "AddLora", "ResetPrefixCache"], _steps);
         Assert.Equal("/next", _table.Loaded[0].Path);
         Assert.Contains("a", _cards.Published);
     }
@@ -236,13 +233,17 @@ public sealed class AdapterLifecycleTests
         await LoadAsync("a");
         _steps.Clear();
         var fails = true;
-        _engine.OnCall = method =>
+        _engine.Control.OnCall = call =>
         {
-            _steps.Add(method);
-            return method == "add_lora" && fails && !(fails = false) ? throw Failure("rank 64") : True;
+            _steps.Add(call);
+            if (call == "AddLora" && fails)
+            {
+                fails = false;
+                throw Failure("rank 64");
+            }
         };
         Assert.Equal("Failed to add LoRA 'a': rank 64", (await SwapAsync()).Message);
-        Assert.Equal(["remove_lora", "add_lora", "add_lora"], _steps);
+        Assert.Equal(["RemoveLora", "AddLora", "AddLora"], _steps);
         Assert.Equal("/p", _table.Loaded[0].Path);
     }
 
@@ -250,7 +251,7 @@ public sealed class AdapterLifecycleTests
     public async Task A_swap_that_can_neither_go_on_nor_back_gives_the_name_up_in_discovery_too()
     {
         await LoadAsync("a");
-        _failures["add_lora"] = Failure("no memory");
+        _failures["AddLora"] = Failure("no memory");
         Assert.False((await SwapAsync()).IsSuccess);
         Assert.Empty(_table.Loaded);
         Assert.Empty(_cards.Published);
@@ -260,24 +261,24 @@ public sealed class AdapterLifecycleTests
     public async Task Blocks_in_use_may_stay_when_the_new_version_lies_elsewhere()
     {
         await LoadAsync("a");
-        _reset = False;
+        _engine.Control.CacheCanBeReset = false;
         _steps.Clear();
         Assert.True((await SwapAsync()).IsSuccess);
-        Assert.Equal(["remove_lora", "add_lora", "reset_prefix_cache"], _steps);
+        Assert.Equal(["RemoveLora", "AddLora", "ResetPrefixCache"], _steps);
     }
 
     [Fact]
     public async Task For_a_version_in_the_same_place_they_are_given_up_by_force_and_a_cache_that_stays_undoes_the_swap()
     {
         await LoadAsync("a", "next");
-        _reset = False;
+        _engine.Control.CacheCanBeReset = false;
         _steps.Clear();
         var reply = await SwapAsync();
         Assert.Equal(
             ("LoRA 'a' hot-swap aborted; prefix cache reset failed: the engine holds blocks that are in use", Id),
             (reply.Message, reply.Id)
         );
-        Assert.Equal(["remove_lora", "add_lora", "reset_prefix_cache", "reset_prefix_cache", "remove_lora", "add_lora"], _steps);
+        Assert.Equal(["RemoveLora", "AddLora", "ResetPrefixCache", "ResetPrefixCache", "RemoveLora", "AddLora"], _steps);
         Assert.Equal("/next", _table.Loaded[0].Path);
     }
 
@@ -301,7 +302,7 @@ public sealed class AdapterLifecycleTests
         new(
             _table,
             new AdapterLimits { LoadedMax = 2 },
-            _engine,
+            _engine.Control,
             hasSource ? new AdapterSourceFake() : null,
             _cards,
             new ExpectedSilence(),

@@ -28,7 +28,7 @@ public sealed class StallWatchTests : IAsyncLifetime
     private readonly LoopPulse _pulse;
     private readonly StallWatch _watch;
     private readonly SemaphoreSlim _lookedAt = new(0);
-    private Task<JsonElement>? _engineAnswer;
+    private Task? _engineAnswer;
     private Task<string?> _run = Task.FromResult<string?>(null);
 
     public StallWatchTests()
@@ -45,15 +45,15 @@ public sealed class StallWatchTests : IAsyncLifetime
             new InstanceId(1)
         );
         _generate = Endpoints.Create();
-        _engine.OnCallAsync = call =>
+        _engine.Control.OnCallAsync = call =>
         {
-            if (call == "round_trip")
+            if (call == "RoundTrip")
             {
-                return _engineAnswer ?? Task.FromResult(default(JsonElement));
+                return _engineAnswer ?? Task.CompletedTask;
             }
 
             _lookedAt.Release(); // the interpreter is asked last, in every interval without a step
-            return Task.FromResult(default(JsonElement));
+            return Task.CompletedTask;
         };
         _watch = new StallWatch(
             _engine,
@@ -75,7 +75,7 @@ public sealed class StallWatchTests : IAsyncLifetime
     [Fact]
     public async Task A_frozen_engine_loses_its_callers_step_by_step_and_in_the_end_the_process()
     {
-        (_engineAnswer, _activity.IsStopped) = (new TaskCompletionSource<JsonElement>().Task, true);
+        (_engineAnswer, _activity.IsStopped) = (new TaskCompletionSource().Task, true);
         _run = _watch.RunAsync(_pulse, default);
         await PassAsync(3);
         Assert.True(_health.IsReady);
@@ -95,14 +95,14 @@ public sealed class StallWatchTests : IAsyncLifetime
     [Fact]
     public async Task An_answer_of_the_engine_brings_the_worker_back()
     {
-        var answer = new TaskCompletionSource<JsonElement>();
+        var answer = new TaskCompletionSource();
         _engineAnswer = answer.Task;
         _activity.IsStopped = true;
         using var stop = new CancellationTokenSource();
         _run = _watch.RunAsync(_pulse, stop.Token);
         await PassAsync(60);
         Assert.False(_health.IsReady);
-        await Task.Run(() => answer.SetResult(default)); // its continuations run within, since no context of the test is there
+        await Task.Run(() => answer.SetResult()); // its continuations run within, since no context of the test is there
         await PassAsync(2);
         Assert.True(_health.IsReady);
         Assert.Null(_generate.TurnAway);
@@ -138,7 +138,7 @@ public sealed class StallWatchTests : IAsyncLifetime
     [Fact]
     public async Task What_a_control_call_takes_is_not_held_against_the_engine()
     {
-        (_engineAnswer, _activity.IsRunnable) = (new TaskCompletionSource<JsonElement>().Task, true);
+        (_engineAnswer, _activity.IsRunnable) = (new TaskCompletionSource().Task, true);
         _run = _watch.RunAsync(_pulse, default);
         using (_silence.Expect())
         {
@@ -154,7 +154,7 @@ public sealed class StallWatchTests : IAsyncLifetime
     public async Task A_store_that_hangs_keeps_nobody_from_being_released()
     {
         _store.BeforeRemoval = token => Task.Delay(Timeout.Infinite, token);
-        (_engineAnswer, _activity.IsStopped) = (new TaskCompletionSource<JsonElement>().Task, true);
+        (_engineAnswer, _activity.IsStopped) = (new TaskCompletionSource().Task, true);
         _run = _watch.RunAsync(_pulse, default);
         await PassAsync(10);
         Assert.NotNull(_engine.Released);

@@ -36,9 +36,14 @@ public sealed class EngineControlTests
             NullLogger<WorkerRegistration>.Instance,
             new InstanceId(1)
         );
-        new EngineControl(_engine, registration, Endpoints.Create(), new ExpectedSilence(), _adapters, (_, _) => Task.CompletedTask).AddTo(
-            _routes
-        );
+        new EngineControl(
+            _engine.Control,
+            registration,
+            Endpoints.Create(),
+            new ExpectedSilence(),
+            _adapters,
+            (_, _) => Task.CompletedTask
+        ).AddTo(_routes);
     }
 
     [Theory]
@@ -114,7 +119,7 @@ public sealed class EngineControlTests
 
         Assert.Equal("ok", (string?)(await CallAsync("pause_generation", "{}"))["status"]);
         await CallAsync("resume_generation", "{}");
-        _engine.OnCall = _ => throw new EngineCallException("unknown", "RuntimeError", "no");
+        _engine.Control.OnCall = _ => throw new EngineCallException("unknown", "RuntimeError", "no");
         Assert.Equal("error", (string?)(await CallAsync("pause_generation", "{}"))["status"]);
         (await _adapters.AdmitAsync("x", default))!.Dispose(); // the pause that failed is none
     }
@@ -162,8 +167,13 @@ public sealed class EngineControlTests
     public async Task What_the_engine_does_not_take_is_its_answer_and_the_engine_goes_on()
     {
         const string problem = "'>=' not supported between instances of 'str' and 'int'";
-        _engine.OnCall = method =>
-            method == "sleep" ? throw new EngineCallException("invalid_argument", "TypeError", problem) : default(JsonElement);
+        _engine.Control.OnCall = call =>
+        {
+            if (call == "Sleep")
+            {
+                throw new EngineCallException("invalid_argument", "TypeError", problem);
+            }
+        };
         Assert.Equal(problem, (await CallAsync("control/sleep", """{"level":"deep"}"""))["message"]!.GetValue<string>());
         Assert.Equal("Engine already awake", (await CallAsync("control/wake_up", "{}"))["message"]!.GetValue<string>());
     }

@@ -1,20 +1,49 @@
+using System.Collections.Concurrent;
 using System.Text.Json;
+using System.Threading.Channels;
 using Dynamo.Vllm.Core.Engines;
-using Dynamo.Vllm.Engine.Guest;
+using Dynamo.Vllm.Engine.Control;
 using Dynamo.Vllm.Engine.Requests;
 using Dynamo.Vllm.Python.Interpreter;
 using Microsoft.Extensions.Logging;
 
-namespace Dynamo.Vllm.Engine;
+namespace Dynamo.Vllm.Engine.Guest;
 
-public sealed partial class VllmEngine
+/// <summary>The delivery loop: reads the guest's batches and gives each record to whom it belongs.</summary>
+internal sealed partial class GuestDelivery
 {
-    // Delivery loop only.
-    private readonly List<EngineStream> _woken = [];
+    private readonly EngineStreams _streams;
+    private readonly GuestCalls _calls;
+    private readonly LoadListeners _load;
+    private readonly Action<string> _onEngineDeath;
+    private readonly ILoggerFactory _loggers;
+    private readonly ILogger _logger;
+    private readonly ConcurrentDictionary<string, ILogger> _pythonLoggers = new();
+    private long _steps;
 
-    private async Task DeliverAsync()
+    public GuestDelivery(
+        EngineStreams streams,
+        GuestCalls calls,
+        LoadListeners load,
+        Action<string> onEngineDeath,
+        ILoggerFactory loggers,
+        ILogger logger
+    )
     {
-        var batches = _host.Batches;
+        _streams = streams;
+        _calls = calls;
+        _load = load;
+        _onEngineDeath = onEngineDeath;
+        _loggers = loggers;
+        _logger = logger;
+    }
+
+    /// <summary>Signs of life: one more for each record that only a step of the engine can have caused.</summary>
+    public long Steps => Volatile.Read(ref _steps);
+
+    /// <summary>Runs until the guest has ended.</summary>
+    public async Task RunAsync(ChannelReader<GuestBatch> batches)
+    {
         while (await batches.WaitToReadAsync().ConfigureAwait(false))
         {
             while (batches.TryRead(out var batch))
@@ -38,18 +67,12 @@ public sealed partial class VllmEngine
         {
             // A broken invariant of the border: what follows in the batch is lost, so the streams cannot be right any more.
             LogBrokenBatch(_logger, exception);
-            Die("a batch of the interpreter was not readable");
+            _onEngineDeath("a batch of the interpreter was not readable");
         }
         finally
         {
             batch.Dispose();
-            // Only now: a busy engine puts several steps into one batch, and their tokens leave in one item each instead of one by one.
-            foreach (var stream in _woken)
-            {
-                stream.Wake();
-            }
-
-            _woken.Clear();
+            _streams.Wake();
         }
     }
 
@@ -59,29 +82,29 @@ public sealed partial class VllmEngine
         {
             case GuestRecordKind.Tokens:
                 var record = reader.ReadTokens();
-                Deliver(record);
+                _streams.Deliver(record);
                 if (record.Finish != FinishReason.Abort)
                 {
-                    Volatile.Write(ref _steps, _steps + 1); // an abort is answered by vLLM's front end alone
+                    CountStep(); // an abort is answered by vLLM's front end alone
                 }
 
                 break;
             case GuestRecordKind.Step:
                 foreach (var tokens in reader.ReadStep())
                 {
-                    Deliver(tokens);
+                    _streams.Deliver(tokens);
                 }
 
-                Volatile.Write(ref _steps, _steps + 1);
+                CountStep();
                 break;
             case GuestRecordKind.Stats:
                 var (load, _, _) = reader.ReadStats();
-                Volatile.Write(ref _steps, _steps + 1);
-                LoadChanged?.Invoke(load);
+                CountStep();
+                _load.Notify(load);
                 break;
             case GuestRecordKind.TokenText:
                 var (token, text) = reader.ReadTokenText();
-                _texts.Set(token, text);
+                _streams.SetText(token, text);
                 break;
             case GuestRecordKind.Failure:
                 DeliverFailure(reader.ReadText());
@@ -97,23 +120,7 @@ public sealed partial class VllmEngine
         }
     }
 
-    private void Deliver(in TokensRecord record)
-    {
-        if (!_streams.TryGetValue(record.Stream, out var stream))
-        {
-            return; // given up meanwhile
-        }
-
-        if (stream.Deliver(record, _texts, out var wakes))
-        {
-            _streams.TryRemove(record.Stream, out _);
-        }
-
-        if (wakes)
-        {
-            _woken.Add(stream);
-        }
-    }
+    private void CountStep() => Volatile.Write(ref _steps, _steps + 1);
 
     private void DeliverFailure((ulong Id, bool Ok, byte[] Json) record)
     {
@@ -123,30 +130,27 @@ public sealed partial class VllmEngine
             stream.Fail(FailureMapping.ToError(document.RootElement));
         }
 
-        if (FailureMapping.IsEngineDeath(document.RootElement))
-        {
-            Die("EngineCore has died: " + document.RootElement.GetProperty("message").GetString());
-        }
+        NoticeDeath(document.RootElement);
     }
 
     private void DeliverReply((ulong Id, bool Ok, byte[] Json) record)
     {
-        if (!_calls.TryRemove(record.Id, out var call))
-        {
-            return; // the caller gave up
-        }
-
         using var document = JsonDocument.Parse(record.Json);
         if (record.Ok)
         {
-            call.Answer.TrySetResult(document.RootElement.Clone());
+            _calls.Answer(record.Id, document.RootElement.Clone());
             return;
         }
 
-        call.Answer.TrySetException(FailureMapping.ToException(document.RootElement));
-        if (FailureMapping.IsEngineDeath(document.RootElement))
+        _calls.Fail(record.Id, FailureMapping.ToException(document.RootElement));
+        NoticeDeath(document.RootElement);
+    }
+
+    private void NoticeDeath(JsonElement failure)
+    {
+        if (FailureMapping.IsEngineDeath(failure))
         {
-            Die("EngineCore has died: " + document.RootElement.GetProperty("message").GetString());
+            _onEngineDeath("EngineCore has died: " + failure.GetProperty("message").GetString());
         }
     }
 
@@ -163,4 +167,14 @@ public sealed partial class VllmEngine
         };
         LogPython(logger, level, record.Message);
     }
+
+    [LoggerMessage(EventId = 4001, Message = "{PythonMessage}")]
+    private static partial void LogPython(ILogger logger, LogLevel level, string pythonMessage);
+
+    [LoggerMessage(
+        EventId = 4003,
+        Level = LogLevel.Critical,
+        Message = "A batch of the interpreter is not readable; this is a bug of this worker"
+    )]
+    private static partial void LogBrokenBatch(ILogger logger, Exception exception);
 }

@@ -1,0 +1,44 @@
+using System.Collections.Immutable;
+using Dynamo.Vllm.Core.Engines;
+using Microsoft.Extensions.Logging;
+
+namespace Dynamo.Vllm.Engine.Guest;
+
+/// <summary>Whoever wants to know each step's load.</summary>
+/// <remarks>One that throws loses that step's report; it harms neither the engine nor the others.</remarks>
+internal sealed partial class LoadListeners(ILogger logger)
+{
+    private ImmutableArray<Action<EngineLoad>> _listeners = [];
+    private bool _hasFailed;
+
+    public void Add(Action<EngineLoad> listener) => ImmutableInterlocked.Update(ref _listeners, list => list.Add(listener));
+
+    public void Remove(Action<EngineLoad> listener) => ImmutableInterlocked.Update(ref _listeners, list => list.Remove(listener));
+
+    /// <summary>Delivery loop only.</summary>
+    public void Notify(EngineLoad load)
+    {
+        foreach (var listener in _listeners)
+        {
+            try
+            {
+                listener(load);
+            }
+            catch (Exception exception)
+            {
+                if (!_hasFailed)
+                {
+                    _hasFailed = true; // once: it would come back with every step
+                    LogListenerFailed(logger, exception);
+                }
+            }
+        }
+    }
+
+    [LoggerMessage(
+        EventId = 4005,
+        Level = LogLevel.Error,
+        Message = "A listener of the engine's load failed; this is a bug of this worker"
+    )]
+    private static partial void LogListenerFailed(ILogger logger, Exception exception);
+}
