@@ -11,6 +11,6 @@ public sealed class PeerFactAttribute : FactAttribute
 
     public static string? SkipReason =>
         Peers.Folder is null && Environment.GetEnvironmentVariable("CI") != "true"
-            ? "needs the real peers: run setup-peers and source its env.sh"
+            ? "needs the official Dynamo and vLLM: run tests/peers/setup, and source the env.sh that it names"
             : null;
 }

@@ -13,7 +13,7 @@ public static class Peers
     private static string Required =>
         Folder
         ?? throw new InvalidOperationException(
-            "the peers are not installed: run setup-peers and source its env.sh (DYNAMO_PEERS_DIR is not set)"
+            "the peers are not installed: run tests/peers/setup and source the env.sh that it names (DYNAMO_PEERS_DIR is not set)"
         );
 
     /// <summary>What every peer on this machine gets: offline, small, on loopback, one file store, the engine on the CPU.</summary>

@@ -25,7 +25,7 @@ public sealed class EtcdDiscoveryTests
 
     private readonly LogCapture _log = new();
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Etcd)]
     public async Task Records_lie_under_the_captured_keys_on_the_lease_that_is_the_identity()
     {
         await using var etcd = await EtcdServer.StartAsync();
@@ -51,7 +51,7 @@ public sealed class EtcdDiscoveryTests
         Assert.Empty(await etcd.ReadAsync());
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Etcd)]
     public async Task An_own_record_is_replaced_also_when_somebody_else_has_changed_it()
     {
         await using var etcd = await EtcdServer.StartAsync();
@@ -76,7 +76,7 @@ public sealed class EtcdDiscoveryTests
         Assert.Equal(instance.Value, await etcd.LeaseOfAsync(Card().FullKey));
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Etcd)]
     public async Task Records_of_others_are_listed_and_those_that_are_no_json_passed_over()
     {
         const string prefix = "namespace/p1ns/component/zmq_broker/";
@@ -110,7 +110,7 @@ public sealed class EtcdDiscoveryTests
         Assert.Empty(await discovery.ListAsync(DiscoveryRecord.EventChannels, prefix, default));
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Etcd)]
     public async Task A_record_that_somebody_removes_is_written_again_and_one_of_ours_that_we_withdrew_is_not()
     {
         await using var etcd = await EtcdServer.StartAsync();
@@ -133,7 +133,7 @@ public sealed class EtcdDiscoveryTests
         Assert.Empty(await etcd.ReadAsync());
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Etcd)]
     public async Task A_lease_revoked_from_outside_ends_in_the_same_records_under_a_new_identity()
     {
         await using var etcd = await EtcdServer.StartAsync();
@@ -167,7 +167,7 @@ public sealed class EtcdDiscoveryTests
         Assert.Empty(await etcd.ReadAsync());
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Etcd)]
     public async Task A_frozen_member_is_left_for_the_next_one_and_the_lease_lives()
     {
         await using var etcd = await EtcdServer.StartAsync();
@@ -186,7 +186,7 @@ public sealed class EtcdDiscoveryTests
         Assert.False(changed);
     }
 
-    [PeerTheory]
+    [ServerTheory(ServerPrograms.Etcd)]
     [InlineData(false)]
     [InlineData(true)]
     public async Task A_cluster_that_loses_the_member_in_use_keeps_identity_and_records(bool frozen)
@@ -233,7 +233,7 @@ public sealed class EtcdDiscoveryTests
         }
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Etcd)]
     public async Task A_server_stopped_longer_than_the_lease_lives_gets_everything_again()
     {
         await using var etcd = await EtcdServer.StartAsync();
@@ -253,7 +253,7 @@ public sealed class EtcdDiscoveryTests
         Assert.Equal([$"v1/instances/p1ns/backend/generate/{registration.Instance.Hex}"], (await etcd.ReadAsync()).Keys);
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Etcd)]
     public async Task A_server_that_is_killed_and_restarted_still_has_the_records_and_the_identity_stays()
     {
         await using var etcd = await EtcdServer.StartAsync();
@@ -272,7 +272,7 @@ public sealed class EtcdDiscoveryTests
         Assert.Equal([Endpoint(instance).FullKey], (await etcd.ReadAsync()).Keys);
     }
 
-    [PeerTheory]
+    [ServerTheory(ServerPrograms.Etcd)]
     [InlineData(10, false)]
     [InlineData(2, true)]
     public async Task A_server_that_comes_back_empty_soon_has_everything_again(int lifetime, bool isLate)
@@ -302,7 +302,7 @@ public sealed class EtcdDiscoveryTests
         Assert.Null(discovery.Hindrance);
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Etcd)]
     public async Task A_record_that_could_not_be_written_is_written_when_the_server_is_back()
     {
         await using var etcd = await EtcdServer.StartAsync();
@@ -317,7 +317,7 @@ public sealed class EtcdDiscoveryTests
         Assert.Equal([Endpoint(instance).FullKey], (await etcd.ReadAsync()).Keys);
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Etcd)]
     public async Task Start_waits_for_a_server_that_comes_late_and_says_so()
     {
         await using var etcd = await EtcdServer.StartAsync();
@@ -330,7 +330,7 @@ public sealed class EtcdDiscoveryTests
         Assert.NotEqual(0UL, (await joining.WaitAsync(Soon)).Value);
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Etcd)]
     public async Task Start_fails_with_the_addresses_when_nobody_answers_in_time()
     {
         await using var discovery = new EtcdDiscovery(
@@ -347,7 +347,7 @@ public sealed class EtcdDiscoveryTests
         Assert.Contains(_log.Lines, line => line.EventId == Waiting);
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Etcd)]
     public async Task A_wrong_password_ends_the_start_at_once_and_the_right_one_works()
     {
         await using var etcd = await EtcdServer.StartAsync();
@@ -371,7 +371,7 @@ public sealed class EtcdDiscoveryTests
         await right.LeaveAsync(default);
     }
 
-    [PeerTheory]
+    [ServerTheory(ServerPrograms.Etcd)]
     [InlineData(true)]
     [InlineData(false)]
     public async Task Tls_with_a_client_certificate_works_from_files_and_from_text(bool fromFiles)

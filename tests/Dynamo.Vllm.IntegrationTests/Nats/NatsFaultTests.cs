@@ -28,7 +28,7 @@ public sealed class NatsFaultTests : IAsyncLifetime
 
     public async Task InitializeAsync()
     {
-        if (PeerFactAttribute.SkipReason is not null)
+        if (ServerPrograms.SkipReason(ServerPrograms.Nats) is not null)
         {
             return; // every test of the class is skipped
         }
@@ -50,7 +50,7 @@ public sealed class NatsFaultTests : IAsyncLifetime
         }
     }
 
-    [PeerTheory]
+    [ServerTheory(ServerPrograms.Nats)]
     [InlineData(false)]
     [InlineData(true)]
     public async Task A_first_connection_that_is_cut_or_falsified_anywhere_is_tried_again(bool isFlip)
@@ -67,7 +67,7 @@ public sealed class NatsFaultTests : IAsyncLifetime
         }
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Nats)]
     public async Task A_server_that_falls_silent_is_noticed_and_found_again()
     {
         await using var link = CreateLink();
@@ -83,7 +83,7 @@ public sealed class NatsFaultTests : IAsyncLifetime
         await AssertServesAsync(link);
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Nats)]
     public async Task A_server_that_closes_its_half_is_connected_to_again()
     {
         _proxy.ToClient = new FaultPlan { HalfCloseAt = 2000, IsForOne = true };

@@ -13,7 +13,7 @@ public sealed class NatsLoginTests
 {
     private readonly LogCapture _log = new();
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Nats)]
     public async Task The_default_login_is_the_reference_s()
     {
         await using var server = await NatsServer.StartAsync("authorization { user: user, password: user }");
@@ -21,7 +21,7 @@ public sealed class NatsLoginTests
         Assert.True(link.IsConnected);
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Nats)]
     public async Task A_wrong_password_ends_the_start_at_once_and_is_not_shown()
     {
         await using var server = await NatsServer.StartAsync("authorization { user: worker, password: secret }");
@@ -35,7 +35,7 @@ public sealed class NatsLoginTests
         Assert.True(link.IsConnected);
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Nats)]
     public async Task A_token_is_accepted()
     {
         await using var server = await NatsServer.StartAsync("authorization { token: sesame }");
@@ -45,7 +45,7 @@ public sealed class NatsLoginTests
         Assert.True(link.IsConnected);
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Nats)]
     public async Task A_seed_signs_the_challenge_of_the_server()
     {
         using var pair = KeyPair.CreatePair(PrefixByte.User);
@@ -60,7 +60,7 @@ public sealed class NatsLoginTests
         Assert.Equal("NATS_AUTH_NKEY is no seed (SU...)", exception.Message);
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Nats)]
     public async Task A_credentials_file_of_an_operator_s_account_is_accepted()
     {
         using var folder = new TemporaryFolder();
@@ -109,7 +109,7 @@ public sealed class NatsLoginTests
         Assert.Equal("NATS_AUTH_CREDENTIALS_FILE=/nowhere does not exist", exception.Message);
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Nats)]
     public async Task Tls_with_client_certificates_works_and_strangers_are_refused_on_both_sides()
     {
         using var folder = new TemporaryFolder();
@@ -142,7 +142,7 @@ public sealed class NatsLoginTests
         Assert.True(trusting.IsConnected);
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Nats)]
     public async Task Start_waits_for_a_server_that_comes_late_and_gives_up_after_the_limit()
     {
         await using var server = await NatsServer.StartAsync();

@@ -55,7 +55,7 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         _home.Dispose();
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Nats)]
     public async Task A_request_is_acknowledged_with_nothing_and_answered_over_tcp()
     {
         RequestContext? seen = null;
@@ -85,7 +85,7 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         Assert.Equal("id-1", seen.Headers["request-id"]);
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Nats)]
     public async Task A_worker_at_capacity_says_so_in_its_acknowledgement()
     {
         await using var plane = CreatePlane(new AdmissionLimits(1, 0));
@@ -99,7 +99,7 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         await reading.WaitAsync(Soon);
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Nats)]
     public async Task An_endpoint_that_is_unbound_has_no_responders_and_can_be_bound_again()
     {
         await using var plane = CreatePlane();
@@ -117,7 +117,7 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         await reading.WaitAsync(Soon);
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Nats)]
     public async Task A_restarted_server_finds_the_worker_subscribed_again_within_five_seconds()
     {
         await using var plane = CreatePlane();
@@ -148,7 +148,7 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         await reading.WaitAsync(Soon);
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Nats)]
     public async Task A_server_that_has_been_away_for_long_keeps_callers_away_and_one_that_restarts_does_not()
     {
         var time = new FakeTimeProvider();
@@ -167,7 +167,7 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         Assert.Null(link.Hindrance);
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Nats)]
     public async Task A_server_in_lame_duck_mode_is_announced_and_its_successor_is_used()
     {
         await using var plane = CreatePlane();
@@ -187,7 +187,7 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         await reading.WaitAsync(Soon);
     }
 
-    [PeerTheory]
+    [ServerTheory(ServerPrograms.Nats)]
     [InlineData("$SRV.PING")]
     [InlineData("$SRV.INFO.p1ns_backend")]
     [InlineData("$SRV.STATS")]
@@ -217,7 +217,7 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         Assert.Contains(id, byId.Data, StringComparison.Ordinal);
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Nats)]
     public async Task A_subject_that_the_user_may_not_subscribe_to_is_told_before_it_is_advertised()
     {
         await using var server = await NatsServer.StartAsync(
@@ -237,7 +237,7 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         }
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Nats)]
     public async Task Events_are_published_up_to_the_limit_of_the_server()
     {
         var publisher = new NatsEventPublisher(_link);
@@ -254,7 +254,7 @@ public sealed class NatsPlaneTests : IAsyncLifetime
         Assert.Contains("above the server's limit 1048576", exception.Message, StringComparison.Ordinal);
     }
 
-    [PeerFact]
+    [ServerFact(ServerPrograms.Nats)]
     public async Task An_event_that_cannot_leave_in_time_fails_and_a_reconnect_is_announced()
     {
         await using var link = new NatsLink(

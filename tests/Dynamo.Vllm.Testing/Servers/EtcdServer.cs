@@ -50,7 +50,7 @@ public sealed class EtcdServer : IAsyncDisposable
     public async Task StartAgainAsync()
     {
         _process = await ServerProcess.StartAsync(
-            "etcd",
+            ServerPrograms.Find(ServerPrograms.Etcd) ?? ServerPrograms.Etcd,
             [
                 "--name",
                 _name,

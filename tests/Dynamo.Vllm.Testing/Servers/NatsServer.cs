@@ -33,10 +33,10 @@ public sealed class NatsServer : IAsyncDisposable
     /// <summary>Starts the server on the port that it had.</summary>
     public async Task StartAgainAsync() =>
         _process = await ServerProcess.StartAsync(
-            FindProgram(),
+            ServerPrograms.Find(ServerPrograms.Nats) ?? ServerPrograms.Nats,
             ["-c", _configuration],
             "Server is ready",
-            "shared/peers/setup-peers nats"
+            "apt-get install nats-server, or run tests/peers/setup"
         );
 
     /// <summary>The server says that it will stop, and closes its connections one by one.</summary>
@@ -50,17 +50,5 @@ public sealed class NatsServer : IAsyncDisposable
         }
 
         _folder.Dispose();
-    }
-
-    /// <summary><c>DYNAMO_NATS_SERVER</c> chooses another version.</summary>
-    private static string FindProgram()
-    {
-        if (Environment.GetEnvironmentVariable("DYNAMO_NATS_SERVER") is { Length: > 0 } chosen)
-        {
-            return chosen;
-        }
-
-        var program = Path.Combine(Peers.Folder ?? "", "bin", "nats-server");
-        return File.Exists(program) ? program : "nats-server";
     }
 }
