@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Discovery;
@@ -177,7 +178,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     /// <remarks>Goes on after a failure: the rest must still be withdrawn.</remarks>
     public async Task WithdrawAllAsync(CancellationToken cancellationToken)
     {
-        await _leaving.CancelAsync();
+        await Background.CancelAsync(_leaving);
         await InTurnAsync(async () =>
         {
             foreach (var (name, record) in _records.Where(record => record.Value.Endpoint is not null))
@@ -212,7 +213,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         }
 
         _hasLeft = true;
-        await _leaving.CancelAsync();
+        await Background.CancelAsync(_leaving);
         await InTurnAsync(() => _discovery.LeaveAsync(cancellationToken));
     }
 

@@ -2,6 +2,7 @@ using System.Globalization;
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Generate;
+using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Discovery;
@@ -144,7 +145,7 @@ public sealed partial class KvRelayService : IAsyncDisposable
             }
         }
 
-        await _stopping.CancelAsync();
+        await Background.CancelAsync(_stopping);
         await Task.WhenAll(_loops);
         foreach (var stream in _streams)
         {

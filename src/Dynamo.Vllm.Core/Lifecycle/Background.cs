@@ -19,4 +19,12 @@ internal static class Background
 
     public static Task Run(Func<Task> work) =>
         Task.Factory.StartNew(work, CancellationToken.None, TaskCreationOptions.DenyChildAttach, TaskScheduler.Current).Unwrap();
+
+    /// <summary>Cancels beside the caller: whoever waits for the token does not go on within it.</summary>
+    public static Task CancelAsync(CancellationTokenSource source) =>
+        Run(() =>
+        {
+            source.Cancel();
+            return Task.CompletedTask;
+        });
 }

@@ -69,7 +69,7 @@ public sealed partial class LoopSupervisor : IDisposable
     /// <exception cref="TimeoutException">A loop did not heed its token.</exception>
     public async Task StopAsync(TimeSpan limit)
     {
-        await _stop.CancelAsync();
+        await Background.CancelAsync(_stop);
         Task[] loops;
         lock (_lock)
         {

@@ -18,6 +18,8 @@ internal static class Endpoints
         return new ServedEndpoint(id, handler ?? new SilentHandler(), metrics.ForEndpoint(id, "m"));
     }
 
+    public static DispatcherMetrics DispatcherMetrics() => new RuntimeMetrics(Prometheus.Metrics.NewCustomRegistry(), "1").Dispatcher;
+
     private sealed class SilentHandler : IEndpointHandler
     {
         public Task HandleAsync(RequestContext context, IResponseWriter responses) => Task.CompletedTask;
