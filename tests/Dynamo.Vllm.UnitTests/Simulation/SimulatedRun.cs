@@ -198,7 +198,7 @@ internal sealed class SimulatedRun : ICallHomeDialer, IDisposable
         await _endpoint.Ledger.WhenIdle();
     }
 
-    /// <summary>Looks again and again: a combined task (WhenAny, WaitAsync) goes on where it was completed, not on the seed's scheduler.</summary>
+    /// <summary>Looks again and again: a combined task (WhenAny, WaitAsync) goes on where it was completed.</summary>
     private async Task UntilAsync(Func<bool> holds, TimeSpan limit)
     {
         for (var began = _time.GetTimestamp(); !holds() && _time.GetElapsedTime(began) < limit; )
