@@ -5,7 +5,7 @@ using Dynamo.Vllm.Protocol.Hashing;
 namespace Dynamo.Vllm.Core.Adapters;
 
 /// <summary>The number of an adapter, derived from its name so that all workers agree (llm-registration.md, 6).</summary>
-/// <remarks>Golden file: captures/llm/lora.json.</remarks>
+/// <remarks>Golden file: tests/golden/llm/lora.json.</remarks>
 public static class AdapterId
 {
     /// <returns>1 to 2^31-1, as the engine wants it.</returns>

@@ -5,7 +5,7 @@ namespace Dynamo.Vllm.Core.Metrics;
 /// <summary>The <c>dynamo_component_*</c> families of the runtime, in a registry of their own.</summary>
 /// <remarks>
 /// Names, labels, help texts and buckets are those of the reference
-/// (captures/runtime/metrics_python_worker.txt), since dashboards are built on them.
+/// (tests/golden/runtime/metrics_python_worker.txt), since dashboards are built on them.
 /// </remarks>
 public sealed class RuntimeMetrics
 {

@@ -3,7 +3,7 @@ using System.Text.Json.Nodes;
 namespace Dynamo.Vllm.Protocol.Discovery;
 
 /// <summary>One record in a discovery store: bucket, key inside the bucket, JSON value (discovery.md, 1-2).</summary>
-/// <remarks>Golden files: captures/runtime/file_store_contents.json, etcd_dump_tcp.txt, captures/llm/cards.json.</remarks>
+/// <remarks>Golden files: tests/golden/runtime/file_store_contents.json, etcd_dump_tcp.txt, tests/golden/llm/cards.json.</remarks>
 public sealed record DiscoveryRecord(string Bucket, string Key, JsonObject Value)
 {
     public const string Instances = "v1/instances";

@@ -5,7 +5,7 @@ using Dynamo.Vllm.Protocol.Hashing;
 namespace Dynamo.Vllm.Protocol.Discovery;
 
 /// <summary>All records of one process as the <c>DynamoWorkerMetadata</c> resource holds them (discovery.md, 5). Immutable.</summary>
-/// <remarks>Golden file: captures/runtime/kube_requests.jsonl.</remarks>
+/// <remarks>Golden file: tests/golden/runtime/kube_requests.jsonl.</remarks>
 public sealed class WorkerMetadata
 {
     public const string Group = "nvidia.com";

@@ -6,7 +6,7 @@ namespace Dynamo.Vllm.Protocol.Errors;
 /// <remarks>
 /// <see cref="Type"/> decides quarantine of this worker, <see cref="Reason"/> decides migration, and only <see cref="PublicMessage"/>
 /// reaches a client. So a factory exists for each combination that a peer understands, and nothing else can be built.
-/// Golden file: captures/llm/wire-frames.json.
+/// Golden file: tests/golden/llm/wire-frames.json.
 /// </remarks>
 public sealed class DynamoError
 {

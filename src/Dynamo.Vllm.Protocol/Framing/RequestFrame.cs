@@ -9,7 +9,7 @@ namespace Dynamo.Vllm.Protocol.Framing;
 /// <code>
 /// u16 P | path, P bytes UTF-8 | u16 H | headers, H bytes JSON | u32 L | payload, L bytes: a two-part message    big-endian
 /// </code>
-/// request-plane.md, 1.1. Golden file: captures/runtime/tcp_request.bin.
+/// request-plane.md, 1.1. Golden file: tests/golden/runtime/tcp_request.bin.
 /// </remarks>
 public static class RequestFrame
 {

@@ -8,7 +8,7 @@ namespace Dynamo.Vllm.Protocol.Framing;
 /// <code>
 /// u64 header length | u64 body length | u64 checksum (0 in release builds, ignored) | header | body      big-endian
 /// </code>
-/// request-plane.md, 1.3. Golden files: captures/runtime/tcp_request.bin, tcp_response.bin.
+/// request-plane.md, 1.3. Golden files: tests/golden/runtime/tcp_request.bin, tcp_response.bin.
 /// </remarks>
 public static class TwoPartMessage
 {

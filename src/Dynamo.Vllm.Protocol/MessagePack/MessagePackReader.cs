@@ -6,7 +6,7 @@ namespace Dynamo.Vllm.Protocol.MessagePack;
 /// <summary>Forward-only reader over one MessagePack value; never allocates except for strings that are asked for.</summary>
 /// <remarks>
 /// Every length is checked against what is left before it is used, so a lying header cannot make a caller allocate.
-/// Golden files: captures/llm/wire-frames.json, captures/runtime/tcp_request.bin.
+/// Golden files: tests/golden/llm/wire-frames.json, tests/golden/runtime/tcp_request.bin.
 /// </remarks>
 public ref struct MessagePackReader
 {

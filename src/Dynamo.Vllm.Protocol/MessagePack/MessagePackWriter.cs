@@ -5,7 +5,7 @@ using System.Text;
 namespace Dynamo.Vllm.Protocol.MessagePack;
 
 /// <summary>Writes MessagePack in the forms that the reference peer writes: integers in their shortest form, floats as float64.</summary>
-/// <remarks>Golden files: captures/llm/wire-frames.json, captures/runtime/tcp_response.bin.</remarks>
+/// <remarks>Golden files: tests/golden/llm/wire-frames.json, tests/golden/runtime/tcp_response.bin.</remarks>
 public readonly ref struct MessagePackWriter
 {
     private readonly IBufferWriter<byte> _output;

@@ -4,7 +4,7 @@ using Dynamo.Vllm.Protocol.Discovery;
 namespace Dynamo.Vllm.Protocol.ModelCards;
 
 /// <summary>The model deployment card: all that a frontend must know of a model to serve it through this worker.</summary>
-/// <remarks>llm-registration.md, 2. Field order is the reference's. Golden file: captures/llm/cards.json.</remarks>
+/// <remarks>llm-registration.md, 2. Field order is the reference's. Golden file: tests/golden/llm/cards.json.</remarks>
 public sealed record ModelCard
 {
     public required string DisplayName { get; init; }

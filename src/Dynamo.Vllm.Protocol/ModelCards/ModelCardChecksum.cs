@@ -10,7 +10,7 @@ namespace Dynamo.Vllm.Protocol.ModelCards;
 /// published: two workers share traffic only if theirs are equal.</summary>
 /// <remarks>
 /// llm-registration.md, 3, whose step numbers the code carries. Takes the JSON form of a card,
-/// so that any worker's published card can be checked. Golden file: captures/llm/mdcsum.json.
+/// so that any worker's published card can be checked. Golden file: tests/golden/llm/mdcsum.json.
 /// </remarks>
 public static class ModelCardChecksum
 {

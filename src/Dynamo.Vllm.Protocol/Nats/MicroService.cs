@@ -8,7 +8,7 @@ namespace Dynamo.Vllm.Protocol.Nats;
 /// <summary>What a worker answers to <c>$SRV.PING</c>, <c>$SRV.INFO</c> and <c>$SRV.STATS</c> (NATS ADR-32).</summary>
 /// <remarks>
 /// Only tools ask for it; callers route by discovery. Field order is the reference's, so that answers are equal byte for byte.
-/// Golden file: captures/runtime/nats_micro_service.txt.
+/// Golden file: tests/golden/runtime/nats_micro_service.txt.
 /// </remarks>
 public sealed record MicroService(string Namespace, string Component, string Id, DateTime Started)
 {

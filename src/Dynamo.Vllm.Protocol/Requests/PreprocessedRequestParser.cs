@@ -8,7 +8,7 @@ namespace Dynamo.Vllm.Protocol.Requests;
 /// <remarks>
 /// Unknown keys are skipped and null counts as absent, as in the reference. Every value that would reach the engine is type-checked here:
 /// the engine's own process decodes strictly and dies, or goes deaf, on a wrong type (behaviour.md, 12).
-/// Golden files: captures/llm/requests.json, wire-frames.json.
+/// Golden files: tests/golden/llm/requests.json, wire-frames.json.
 /// </remarks>
 public static class PreprocessedRequestParser
 {

@@ -12,7 +12,7 @@ namespace Dynamo.Vllm.Protocol.Responses;
 /// error = { "data": { "event": "error", "error": DynamoError }, "complete_final": false }
 /// end   = { "complete_final": true }
 /// </code>
-/// request-plane.md, 4.1; llm-errors.md, 1-2. Key order is the reference worker's. Golden files: captures/llm/wire-frames.json.
+/// request-plane.md, 4.1; llm-errors.md, 1-2. Key order is the reference worker's. Golden files: tests/golden/llm/wire-frames.json.
 /// </remarks>
 public static class ResponseEncoder
 {

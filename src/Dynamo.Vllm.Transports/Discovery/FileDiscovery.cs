@@ -14,7 +14,7 @@ namespace Dynamo.Vllm.Transports.Discovery;
 /// own files are touched, others that are too old are removed, and own files that somebody removed are written again, which the reference
 /// does not do. A failure with one file never keeps the others from being touched. A bucket whose lock is held for too long (by a stopped
 /// peer, say) is written without it: link, rename and unlink are atomic, so that the lock only orders peers.
-/// Golden files: captures/runtime/file_store_contents.json, file_store_tree.txt.
+/// Golden files: tests/golden/runtime/file_store_contents.json, file_store_tree.txt.
 /// </remarks>
 public sealed partial class FileDiscovery : IDiscovery
 {

@@ -13,7 +13,7 @@ namespace Dynamo.Vllm.Transports.Etcd;
 /// One loop holds the lease. When the server says that it is gone, the loop takes another and raises <see cref="IdentityChanged"/>; the
 /// reference shuts down instead. A record of an earlier identity that arrives in between is not written: its owner registers it again under
 /// the new one. A record that could not be written, or that somebody removed, is written again after a renewal. Golden files:
-/// captures/runtime/etcd_dump_tcp.txt, etcd_instances_nats.txt.
+/// tests/golden/runtime/etcd_dump_tcp.txt, etcd_instances_nats.txt.
 /// </remarks>
 public sealed partial class EtcdDiscovery : IDiscovery
 {

@@ -14,7 +14,7 @@ namespace Dynamo.Vllm.Transports.Kubernetes;
 /// <summary>Records in one custom resource, which is applied as a whole on each change (discovery.md, 5).</summary>
 /// <remarks>
 /// What routers see is gated by the readiness of the pod; the resource goes with the pod, so nothing expires and nothing is renewed here.
-/// A change that cannot be applied is undone locally and fails. Golden file: captures/runtime/kube_requests.jsonl.
+/// A change that cannot be applied is undone locally and fails. Golden file: tests/golden/runtime/kube_requests.jsonl.
 /// </remarks>
 public sealed partial class KubernetesDiscovery : IDiscovery
 {

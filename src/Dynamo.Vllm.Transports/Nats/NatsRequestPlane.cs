@@ -14,7 +14,7 @@ namespace Dynamo.Vllm.Transports.Nats;
 /// One subject for each endpoint; requests are acknowledged at once and answered over call-home TCP (request-plane.md, 5).
 /// </summary>
 /// <remarks>
-/// A subscription has one loop, which only hands requests to the dispatcher. Golden files: captures/runtime/nats_server_to_worker.bin,
+/// A subscription has one loop, which only hands requests to the dispatcher. Golden files: tests/golden/runtime/nats_server_to_worker.bin,
 /// nats_worker_to_server.bin.
 /// </remarks>
 public sealed partial class NatsRequestPlane : IRequestPlane

@@ -16,7 +16,7 @@ namespace Dynamo.Vllm.Transports.Tcp;
 /// out: handshake, prologue, item*, final, sentinel       in: nothing but "kill", "stop", end
 /// </code>
 /// Handshake and prologue leave in one write, so do the last item, the final and the sentinel. One writer; the watcher reads beside it.
-/// request-plane.md, 2-3. Golden files: captures/runtime/tcp_response.bin, tcp_cancel_frontend_to_worker.bin.
+/// request-plane.md, 2-3. Golden files: tests/golden/runtime/tcp_response.bin, tcp_cancel_frontend_to_worker.bin.
 /// </remarks>
 internal sealed class TcpCallHome : ICallHome
 {

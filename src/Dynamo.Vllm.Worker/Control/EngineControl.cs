@@ -10,7 +10,7 @@ using Dynamo.Vllm.Worker.StatusPort;
 namespace Dynamo.Vllm.Worker.Control;
 
 /// <summary>The control calls of the system server (behaviour.md, 5). Words and shapes are the reference's.</summary>
-/// <remarks>Golden file: captures/agg/engine-routes.txt. Sleep and wake run one at a time.</remarks>
+/// <remarks>Golden file: tests/golden/worker/engine-routes.txt. Sleep and wake run one at a time.</remarks>
 internal sealed class EngineControl
 {
     private readonly IEngineControl _engine;

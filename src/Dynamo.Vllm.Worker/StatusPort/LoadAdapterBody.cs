@@ -8,7 +8,7 @@ namespace Dynamo.Vllm.Worker.StatusPort;
 /// <summary>Reads <c>{"lora_name":text,"source":{"uri":text}}</c> with the reference's words for what is wrong, and where.</summary>
 /// <remarks>
 /// An object may be given as the list of its members in order, others are ignored, and so is what follows the body: serde's habits, which
-/// scripts may have. Golden file: captures/llm/lora.json.
+/// scripts may have. Golden file: tests/golden/llm/lora.json.
 /// </remarks>
 internal ref struct LoadAdapterBody
 {
