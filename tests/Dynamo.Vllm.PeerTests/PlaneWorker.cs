@@ -4,7 +4,6 @@ using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Discovery;
-using Dynamo.Vllm.Protocol.Hashing;
 using Dynamo.Vllm.Testing.Logs;
 using Dynamo.Vllm.Testing.Servers;
 using Dynamo.Vllm.Transports.Tcp;
@@ -112,7 +111,7 @@ internal sealed class PlaneWorker : IEndpointHandler, IAsyncDisposable
             var local = Path.Combine(Peers.TinyModel, Path.GetFileName(path.GetValue<string>()));
             var content = File.ReadAllBytes(local);
             node["path"] = local;
-            node["checksum"] = "blake3:" + Blake3.HashHex(content);
+            node["checksum"] = "blake3:" + Blake3.Hasher.Hash(content);
             node["size"] = content.Length;
         }
 

@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
-using Dynamo.Vllm.Protocol.Hashing;
+using Blake3;
 
 namespace Dynamo.Vllm.Core.Adapters;
 
@@ -11,8 +11,8 @@ public static class AdapterId
     /// <returns>1 to 2^31-1, as the engine wants it.</returns>
     public static int Of(string name)
     {
-        var hash = Blake3.Hash(Encoding.UTF8.GetBytes(name));
-        var id = (int)(BinaryPrimitives.ReadUInt64BigEndian(hash) & int.MaxValue);
+        var hash = Hasher.Hash(Encoding.UTF8.GetBytes(name));
+        var id = (int)(BinaryPrimitives.ReadUInt64BigEndian(hash.AsSpan()) & int.MaxValue);
         return id == 0 ? 1 : id;
     }
 }

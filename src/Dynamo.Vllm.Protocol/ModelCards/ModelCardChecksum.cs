@@ -2,7 +2,7 @@ using System.Buffers;
 using System.Buffers.Binary;
 using System.Text;
 using System.Text.Json.Nodes;
-using Dynamo.Vllm.Protocol.Hashing;
+using Blake3;
 
 namespace Dynamo.Vllm.Protocol.ModelCards;
 
@@ -17,7 +17,7 @@ public static class ModelCardChecksum
     private static readonly string[] FileSlots = ["model_info", "tokenizer", "prompt_formatter", "chat_template_file", "gen_config"];
 
     /// <summary>64 lower-case hexadecimal digits.</summary>
-    public static string Compute(JsonObject card) => Blake3.HashHex(Preimage(card));
+    public static string Compute(JsonObject card) => Hasher.Hash(Preimage(card)).ToString();
 
     /// <summary>The bytes that are hashed.</summary>
     public static byte[] Preimage(JsonObject card)
@@ -41,7 +41,7 @@ public static class ModelCardChecksum
         WriteNeeds(bytes, card["needs"] as JsonArray); // 9
         if (card["router_config"] is { } router)
         {
-            bytes.Write(Blake3.Hash(Encoding.UTF8.GetBytes(router.ToJsonString()))); // 10; step 11 never applies
+            bytes.Write(Hasher.Hash(Encoding.UTF8.GetBytes(router.ToJsonString())).AsSpan()); // 10; step 11 never applies
         }
 
         WriteAliases(bytes, card["aliases"] as JsonArray); // 12

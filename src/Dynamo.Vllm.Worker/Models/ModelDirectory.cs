@@ -1,5 +1,5 @@
 using System.Text.Json;
-using Dynamo.Vllm.Protocol.Hashing;
+using Blake3;
 using Dynamo.Vllm.Protocol.ModelCards;
 using Dynamo.Vllm.Worker.Configuration;
 
@@ -23,6 +23,9 @@ internal static class ModelDirectory
 
     /// <summary>No metadata is that large: it is weights with another ending, and hashing it would hold the start for minutes.</summary>
     private const long SiblingBytesMax = 1L << 30;
+
+    /// <summary>Enough for the hash to work on many blocks at once.</summary>
+    private const int PieceBytes = 128 << 10;
 
     /// <summary>Says what is wrong before minutes are spent on an engine that
     /// could not be registered: all that the card needs is read.</summary>
@@ -74,14 +77,22 @@ internal static class ModelDirectory
         return withSiblings ? files with { ExtraFiles = Siblings(folder, files) } : files;
     }
 
-    /// <summary>The whole file is hashed; model metadata is a few megabytes at most.</summary>
+    /// <summary>Hashes the whole file, a piece at a time: a tokenizer may be some 20 MB, another file as much as 1 GiB.</summary>
     /// <exception cref="ConfigurationException">It cannot be read.</exception>
     public static CheckedFile Check(string path)
     {
         try
         {
-            var bytes = File.ReadAllBytes(path);
-            return new CheckedFile(Path.GetFullPath(path), Blake3.HashHex(bytes), bytes.Length);
+            using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0);
+            using var hasher = Hasher.New();
+            var piece = new byte[PieceBytes];
+            var size = 0L;
+            for (int read; (read = file.Read(piece)) > 0; size += read)
+            {
+                hasher.Update(piece.AsSpan(0, read));
+            }
+
+            return new CheckedFile(Path.GetFullPath(path), hasher.Finalize().ToString(), size);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
