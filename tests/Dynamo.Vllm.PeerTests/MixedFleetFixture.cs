@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Testing;
+using Dynamo.Vllm.Testing.Telemetry;
 
 namespace Dynamo.Vllm.PeerTests;
 
@@ -26,6 +27,12 @@ public sealed class MixedFleetFixture : IAsyncLifetime
 
     public HttpClient OfficialHttp { get; private set; } = null!;
 
+    /// <summary>Where the first of ours sends its metrics.</summary>
+    public OtlpReceiver OurMetrics { get; private set; } = null!;
+
+    /// <summary>Where the official worker sends its.</summary>
+    public OtlpReceiver OfficialMetrics { get; private set; } = null!;
+
     public string Store => _store!.Path;
 
     public async Task InitializeAsync()
@@ -40,14 +47,19 @@ public sealed class MixedFleetFixture : IAsyncLifetime
         RoundRobin = Frontend.Start(variables, "--router-mode", "round-robin");
         KvRouted = Frontend.Start(variables, "--router-mode", "kv");
         // One after the other: each start imports torch three times, and this machine has two cores.
-        First = StartOurs(variables, "--dump-config-to", DumpPath("ours"));
+        OurMetrics = await OtlpReceiver.StartAsync();
+        OfficialMetrics = await OtlpReceiver.StartAsync();
+        First = StartOurs(Exporting(variables, OurMetrics), "--dump-config-to", DumpPath("ours"));
         await First.ReadyAsync(StartLimit);
         var port = FreePorts.Next();
         Official = new ChildProcess(
             "official",
             Peers.Python,
             ["-m", "dynamo.vllm", .. Peers.EngineArguments, .. KvEventFlags.OnFreePort(), "--dump-config-to", DumpPath("official")],
-            new Dictionary<string, string>(variables) { ["DYN_SYSTEM_PORT"] = port.ToString(CultureInfo.InvariantCulture) }
+            new Dictionary<string, string>(Exporting(variables, OfficialMetrics))
+            {
+                ["DYN_SYSTEM_PORT"] = port.ToString(CultureInfo.InvariantCulture),
+            }
         );
         OfficialHttp = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
         await WaitForRecordsAsync("v1/mdc", 2);
@@ -71,8 +83,19 @@ public sealed class MixedFleetFixture : IAsyncLifetime
         await Second.DisposeAsync();
         await RoundRobin.DisposeAsync();
         await KvRouted.DisposeAsync();
+        await OurMetrics.DisposeAsync();
+        await OfficialMetrics.DisposeAsync();
         _store.Dispose();
     }
+
+    private static Dictionary<string, string> Exporting(Dictionary<string, string> variables, OtlpReceiver collector) =>
+        new(variables)
+        {
+            ["OTEL_METRICS_EXPORTER"] = "otlp",
+            ["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector.Grpc,
+            ["OTEL_METRIC_EXPORT_INTERVAL"] = "2000",
+            ["OTEL_RESOURCE_ATTRIBUTES"] = "fleet=mixed",
+        };
 
     private WorkerProcess StartOurs(Dictionary<string, string> variables, params string[] more) =>
         WorkerProcess.Start(Store, ["--python", Peers.Python, .. Peers.EngineArguments, .. KvEventFlags.OnFreePort(), .. more], variables);

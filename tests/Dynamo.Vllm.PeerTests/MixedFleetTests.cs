@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Protocol.ModelCards;
 using Dynamo.Vllm.Testing;
+using Dynamo.Vllm.Testing.Telemetry;
 
 namespace Dynamo.Vllm.PeerTests;
 
@@ -116,6 +117,58 @@ public sealed class MixedFleetTests
         var ours = Families(await _fleet.First.Http.GetStringAsync("/metrics"));
         var official = Families(await _fleet.OfficialHttp.GetStringAsync("/metrics"));
         Assert.Empty(official.Except(ours));
+    }
+
+    [PeerFact]
+    public async Task Our_metrics_over_OTLP_are_the_official_worker_s()
+    {
+        // Both have served a request, so that what appears with the first one is there.
+        foreach (var instance in new[] { _fleet.InstanceOf(_fleet.First), _fleet.OfficialInstance })
+        {
+            using var response = await _fleet.RoundRobin.PostAsync("/v1/completions", Stream("metrics", 4), instance);
+            Assert.Contains("data: [DONE]", await response.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+        }
+
+        var ours = await LatestAsync(_fleet.OurMetrics);
+        var official = await LatestAsync(_fleet.OfficialMetrics);
+
+        Assert.Equal((official.Path, official.Scope), (ours.Path, ours.Scope));
+        Assert.Equal(official.Resource, ours.Resource);
+        var differences = official
+            .Families.Values.Select(family => (Official: Shape(family), Ours: ours.Families.GetValueOrDefault(family.Name)))
+            .Where(pair => pair.Ours is null || Shape(pair.Ours) != pair.Official)
+            .Select(pair => $"official {pair.Official}\nours     {(pair.Ours is null ? "none" : Shape(pair.Ours))}");
+        var text = string.Join('\n', differences);
+        Assert.True(text.Length == 0, text);
+        Assert.True(official.Families.Count > 50, $"{official.Families.Count} families");
+    }
+
+    private static Task<OtlpExport> LatestAsync(OtlpReceiver collector)
+    {
+        var seen = collector.Exports.Count;
+        return collector.ExportAsync(
+            export =>
+                collector.Exports.Count > seen
+                && ReferenceEquals(export, collector.Exports[^1])
+                && export.Families.TryGetValue("vllm:request_success", out var ended)
+                && ended.Series.Sum(series => series.Value) > 0,
+            TimeSpan.FromSeconds(30)
+        );
+    }
+
+    /// <summary>All of a family but its numbers and the values of its labels.</summary>
+    private static string Shape(OtlpFamily family)
+    {
+        var labels = family
+            .Series.Select(series => string.Join(',', series.Labels.Select(label => label.Split('=')[0])))
+            .Distinct()
+            .Order();
+        var bounds = family.Series.Select(series => string.Join(' ', series.Bounds)).Distinct();
+        var hasStart = family.Series.All(series => series.Start > 0);
+        return string.Join(
+            " | ",
+            [family.Name, family.Kind, family.Description, string.Join(',', family.Metadata), .. labels, .. bounds, $"start {hasStart}"]
+        );
     }
 
     private async Task<string> RunAsync(string prompt, int tokens, int cancelAfter)

@@ -14,7 +14,12 @@ public sealed partial class MetricsPageTests : SimulatedWorkerTests
     public async Task The_page_lists_every_metric_of_ours_as_a_scrape_shows_it()
     {
         var families = new SortedDictionary<string, Family>(StringComparer.Ordinal);
-        await using (var worker = await StartAsync())
+        var nowhere = new Dictionary<string, string>
+        {
+            ["OTEL_METRICS_EXPORTER"] = "otlp",
+            ["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:1",
+        };
+        await using (var worker = await StartAsync(environment: nowhere))
         {
             await using var client = await ConnectAsync();
             await using var call = await client.CallAsync(Body(1, 5), default);

@@ -22,6 +22,7 @@ internal static class WorkerServices
         services.TryAddSingleton<IIdSource, RandomIds>();
         services.AddStatus(settings);
 
+        services.AddStage<TelemetryStage>();
         services.AddStage<EngineArgumentsStage>();
         services.AddStage<PlanesStage>();
         services.AddStage<EngineStage>();

@@ -1,0 +1,8 @@
+namespace Dynamo.Vllm.Transports.Otlp;
+
+/// <summary>How a collector is spoken to.</summary>
+public enum OtlpProtocol
+{
+    Grpc,
+    HttpProtobuf,
+}

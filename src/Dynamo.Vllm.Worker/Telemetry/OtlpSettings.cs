@@ -1,0 +1,125 @@
+using System.Text;
+using Dynamo.Vllm.Transports.Otlp;
+using Dynamo.Vllm.Worker.Configuration;
+using Dynamo.Vllm.Worker.Help;
+
+namespace Dynamo.Vllm.Worker.Telemetry;
+
+/// <summary>What OpenTelemetry's variables say of metrics, as the reference reads them (seen of the official worker).</summary>
+/// <remarks>
+/// Metrics go out only with <c>OTEL_METRICS_EXPORTER=otlp</c>: an address alone is for traces and logs. What cannot be used leaves
+/// the export off and the worker serving.
+/// </remarks>
+internal static class OtlpSettings
+{
+    private const string GrpcDefault = "http://localhost:4317";
+    private const string HttpDefault = "http://localhost:4318";
+    private const int IntervalDefault = 60_000;
+
+    /// <summary>More often than that the export itself is the load.</summary>
+    private const int IntervalMin = 100;
+
+    private const int IntervalMax = 86_400_000;
+
+    /// <summary>Reads them.</summary>
+    /// <param name="reader">Also takes what had to be replaced or left out, in sentences.</param>
+    /// <returns>Null where metrics are not to be exported.</returns>
+    /// <exception cref="ConfigurationException">They are to be, and cannot.</exception>
+    public static (OtlpOptions Options, TimeSpan Interval)? Read(EnvironmentReader reader)
+    {
+        if (!string.Equals(reader.Text("OTEL_METRICS_EXPORTER"), "otlp", StringComparison.OrdinalIgnoreCase))
+        {
+            return null;
+        }
+
+        var protocol = Protocol(reader);
+        var options = new OtlpOptions
+        {
+            Endpoint = Endpoint(reader, protocol),
+            Protocol = protocol,
+            Headers = Headers(reader),
+            Resource = Resource(reader),
+            ScopeVersion = ProgramIdentity.DynamoVersion,
+        };
+        var interval = reader.Integer("OTEL_METRIC_EXPORT_INTERVAL", IntervalDefault, IntervalMin, IntervalMax);
+        return (options, TimeSpan.FromMilliseconds(interval));
+    }
+
+    private static OtlpProtocol Protocol(EnvironmentReader reader)
+    {
+        var (variable, text) = First(reader, "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL");
+        return text switch
+        {
+            null or "grpc" => OtlpProtocol.Grpc,
+            "http/protobuf" => OtlpProtocol.HttpProtobuf,
+            _ => throw new ConfigurationException($"{variable}={text} is not supported for metrics; 'grpc' and 'http/protobuf' are"),
+        };
+    }
+
+    private static Uri Endpoint(EnvironmentReader reader, OtlpProtocol protocol)
+    {
+        var isHttp = protocol == OtlpProtocol.HttpProtobuf;
+        var (variable, text) = First(reader, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT");
+        text ??= isHttp ? HttpDefault : GrpcDefault;
+        if (
+            !Uri.TryCreate(text, UriKind.Absolute, out var address)
+            || address.Scheme is not ("http" or "https")
+            || address.UserInfo.Length > 0
+        )
+        {
+            // Its text is not repeated: it may hold a password.
+            throw new ConfigurationException($"{variable} is not an address of the form http://host:port or https://host:port");
+        }
+
+        // The variable for metrics is the whole address, the one for everything the base of all three.
+        var isBase = variable != "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT";
+        return isHttp && isBase ? new Uri($"{address.GetLeftPart(UriPartial.Path).TrimEnd('/')}/v1/metrics") : address;
+    }
+
+    private static List<KeyValuePair<string, string>> Headers(EnvironmentReader reader)
+    {
+        var (variable, text) = First(reader, "OTEL_EXPORTER_OTLP_METRICS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS");
+        var headers = new List<KeyValuePair<string, string>>();
+        foreach (var (name, value) in Pairs(text))
+        {
+            if (IsHeader(name, value))
+            {
+                headers.Add(new(name.ToLowerInvariant(), value));
+            }
+            else
+            {
+                reader.Warnings.Add(
+                    $"{variable}: an entry that is no header was left out ({Encoding.UTF8.GetByteCount(name + value)} bytes)"
+                );
+            }
+        }
+
+        return headers;
+    }
+
+    private static bool IsHeader(string name, string value)
+    {
+        using var message = new HttpRequestMessage();
+        return Ascii.IsValid(value)
+            && !value.Any(char.IsControl)
+            && message.Headers.TryAddWithoutValidation(name, value)
+            && !name.EndsWith("-bin", StringComparison.OrdinalIgnoreCase);
+    }
+
+    private static List<KeyValuePair<string, string>> Resource(EnvironmentReader reader)
+    {
+        var attributes = Pairs(reader.Text("OTEL_RESOURCE_ATTRIBUTES")).Where(pair => pair.Key is not ("" or "service.name")).ToList();
+        attributes.Add(new("service.name", reader.Text("OTEL_SERVICE_NAME") ?? "dynamo"));
+        return attributes;
+    }
+
+    /// <summary>"a=1,b=2%20c", values percent-encoded as OpenTelemetry says. The name is empty in an entry without one.</summary>
+    private static IEnumerable<KeyValuePair<string, string>> Pairs(string? text) =>
+        from entry in (text ?? "").Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)
+        let sign = entry.IndexOf('=', StringComparison.Ordinal)
+        where sign >= 0
+        select KeyValuePair.Create(entry[..sign].Trim(), Uri.UnescapeDataString(entry[(sign + 1)..].Trim()));
+
+    private static (string Variable, string? Text) First(EnvironmentReader reader, string special, string general) =>
+        reader.Text(special) is { } text ? (special, text.Trim()) : (general, reader.Text(general)?.Trim());
+}

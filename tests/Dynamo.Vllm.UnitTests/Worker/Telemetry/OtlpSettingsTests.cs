@@ -1,0 +1,133 @@
+using Dynamo.Vllm.Testing;
+using Dynamo.Vllm.Transports.Otlp;
+using Dynamo.Vllm.UnitTests.Worker.Configuration;
+using Dynamo.Vllm.Worker.Configuration;
+using Dynamo.Vllm.Worker.Telemetry;
+
+namespace Dynamo.Vllm.UnitTests.Worker.Telemetry;
+
+/// <summary>OpenTelemetry's variables, read as the official worker reads them.</summary>
+public sealed class OtlpSettingsTests
+{
+    private readonly List<string> _warnings = [];
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4317")]
+    [InlineData("OTEL_METRICS_EXPORTER=none;OTEL_EXPORT_ENABLED=1;OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4317")]
+    [InlineData("OTEL_METRICS_EXPORTER=prometheus")]
+    [InlineData("OTEL_METRICS_EXPORTER=otlp,console")]
+    public void Metrics_go_out_only_where_the_exporter_is_otlp(string variables) => Assert.Null(Read(variables));
+
+    [Theory]
+    [InlineData("", "http://localhost:4317/", OtlpProtocol.Grpc)]
+    [InlineData(
+        "OTEL_EXPORTER_OTLP_ENDPOINT=http://c:1;OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=https://m:2",
+        "https://m:2/",
+        OtlpProtocol.Grpc
+    )]
+    [InlineData("OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", "http://localhost:4318/v1/metrics", OtlpProtocol.HttpProtobuf)]
+    [InlineData(
+        "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf;OTEL_EXPORTER_OTLP_ENDPOINT=https://c/otlp/",
+        "https://c/otlp/v1/metrics",
+        OtlpProtocol.HttpProtobuf
+    )]
+    [InlineData(
+        "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=http/protobuf;OTEL_EXPORTER_OTLP_PROTOCOL=grpc;"
+            + "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=https://c/m?k=v",
+        "https://c/m?k=v",
+        OtlpProtocol.HttpProtobuf
+    )]
+    public void Addresses_and_protocols_have_their_order(string variables, string endpoint, OtlpProtocol protocol)
+    {
+        var (options, interval) = Read($"OTEL_METRICS_EXPORTER=OTLP;{variables}")!.Value;
+
+        Assert.Equal(new Uri(endpoint), options.Endpoint);
+        Assert.Equal(protocol, options.Protocol);
+        Assert.Equal(TimeSpan.FromMinutes(1), interval);
+        Assert.Equal(["service.name=dynamo"], Text(options.Resource));
+        Assert.Empty(_warnings);
+    }
+
+    [Theory]
+    [InlineData("OTEL_EXPORTER_OTLP_PROTOCOL=http/json", "OTEL_EXPORTER_OTLP_PROTOCOL=http/json is not supported")]
+    [InlineData("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=x", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=x is not supported")]
+    [InlineData("OTEL_EXPORTER_OTLP_ENDPOINT=c:4317", "OTEL_EXPORTER_OTLP_ENDPOINT is not an address")]
+    [InlineData("OTEL_EXPORTER_OTLP_ENDPOINT=ftp://c:4317", "OTEL_EXPORTER_OTLP_ENDPOINT is not an address")]
+    [InlineData("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=http://me:secret@c", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT is not an address")]
+    public void What_cannot_be_used_is_named_without_its_secrets(string variables, string problem)
+    {
+        var exception = Assert.Throws<ConfigurationException>(() => Read($"OTEL_METRICS_EXPORTER=otlp;{variables}"));
+
+        Assert.Contains(problem, exception.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("secret", exception.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("x")]
+    [InlineData("0")]
+    [InlineData("-5")]
+    [InlineData("99")]
+    [InlineData("86400001")]
+    public void An_interval_outside_its_limits_is_the_default_with_a_warning(string text)
+    {
+        Assert.Equal(TimeSpan.FromMinutes(1), Read($"OTEL_METRICS_EXPORTER=otlp;OTEL_METRIC_EXPORT_INTERVAL={text}")!.Value.Interval);
+        Assert.Contains("OTEL_METRIC_EXPORT_INTERVAL", Assert.Single(_warnings), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Headers_and_attributes_are_pairs_with_encoded_values()
+    {
+        var (options, _) = Read(
+            "OTEL_METRICS_EXPORTER=otlp;OTEL_EXPORTER_OTLP_HEADERS=Authorization=Basic%20a==, x=1,=none,a b=2,k=%0A,text-bin=3;"
+                + "OTEL_RESOURCE_ATTRIBUTES=service.name=other,a=c%20d,bad,=e,f=;OTEL_SERVICE_NAME=mine"
+        )!.Value;
+
+        Assert.Equal(["authorization=Basic a==", "x=1"], Text(options.Headers));
+        Assert.Equal(["a=c d", "f=", "service.name=mine"], Text(options.Resource));
+        Assert.Equal(4, _warnings.Count);
+        Assert.All(_warnings, warning => Assert.DoesNotContain("none", warning, StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void Headers_for_metrics_take_the_place_of_those_for_everything()
+    {
+        var (options, _) = Read("OTEL_METRICS_EXPORTER=otlp;OTEL_EXPORTER_OTLP_HEADERS=a=1;OTEL_EXPORTER_OTLP_METRICS_HEADERS=b=2")!.Value;
+        Assert.Equal(["b=2"], Text(options.Headers));
+    }
+
+    [Fact]
+    public void The_page_of_variables_names_them()
+    {
+        var page = File.ReadAllText(Path.Combine(SimulatedPaths.Root, "docs", "configuration.md"));
+        string[] variables =
+        [
+            "OTEL_METRICS_EXPORTER",
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+            "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+            "OTEL_METRIC_EXPORT_INTERVAL",
+            "OTEL_SERVICE_NAME",
+            "OTEL_RESOURCE_ATTRIBUTES",
+        ];
+        Assert.All(variables, variable => Assert.Contains($"`{variable}`", page, StringComparison.Ordinal));
+    }
+
+    private (OtlpOptions Options, TimeSpan Interval)? Read(string variables)
+    {
+        var environment = variables
+            .Split(';', StringSplitOptions.RemoveEmptyEntries)
+            .Select(variable => variable.Split('=', 2))
+            .ToDictionary(pair => pair[0], pair => pair[1]);
+        var reader = new EnvironmentReader(environment, CommandLineSample.Parse().Options);
+        var settings = OtlpSettings.Read(reader);
+        _warnings.AddRange(reader.Warnings);
+        return settings;
+    }
+
+    private static IEnumerable<string> Text(IEnumerable<KeyValuePair<string, string>> pairs) =>
+        pairs.Select(pair => $"{pair.Key}={pair.Value}");
+}
