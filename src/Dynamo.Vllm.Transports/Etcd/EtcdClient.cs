@@ -16,18 +16,20 @@ internal sealed partial class EtcdClient : IDisposable
 {
     private readonly EtcdOptions _options;
     private readonly Uri[] _endpoints;
-    private readonly SslClientAuthenticationOptions? _tls;
+    private readonly RenewedPem<SslClientAuthenticationOptions>? _tls;
     private readonly ILogger _logger;
     private readonly Lock _lock = new();
     private Session? _session;
     private int _position;
 
     /// <exception cref="InvalidOperationException">An address or a certificate cannot be used.</exception>
-    public EtcdClient(EtcdOptions options, ILogger logger)
+    public EtcdClient(EtcdOptions options, TimeProvider time, ILogger logger)
     {
         _options = options;
         _logger = logger;
-        _tls = options.Tls is { } tls ? BuildTls(tls) : null;
+        _tls = options.Tls is { } tls
+            ? new RenewedPem<SslClientAuthenticationOptions>(Given(tls), () => BuildTls(tls), time, logger)
+            : null;
         _endpoints = [.. options.Endpoints.Select(endpoint => ParseEndpoint(endpoint, options.Tls is not null))];
         if (_endpoints.Length == 0)
         {
@@ -159,6 +161,8 @@ internal sealed partial class EtcdClient : IDisposable
             : throw new InvalidOperationException($"ETCD_ENDPOINTS: '{endpoint}' is no http or https address");
     }
 
+    private static IEnumerable<string> Given(EtcdTls tls) => new[] { tls.Authority, tls.Certificate, tls.Key }.OfType<string>();
+
     private static SslClientAuthenticationOptions BuildTls(EtcdTls tls)
     {
         var options = new SslClientAuthenticationOptions();
@@ -209,7 +213,7 @@ internal sealed partial class EtcdClient : IDisposable
 
         if (_tls is not null)
         {
-            handler.SslOptions = _tls;
+            handler.SslOptions = _tls.Current; // those of the moment, for each connection
         }
 
         var channel = GrpcChannel.ForAddress(endpoint, new GrpcChannelOptions { HttpHandler = handler, DisposeHttpClient = true });

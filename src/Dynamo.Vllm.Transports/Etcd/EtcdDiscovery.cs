@@ -52,7 +52,7 @@ public sealed partial class EtcdDiscovery : IDiscovery
 
     public async Task<InstanceId> JoinAsync(CancellationToken cancellationToken)
     {
-        var client = _client = new EtcdClient(_options, _logger);
+        var client = _client = new EtcdClient(_options, _time, _logger);
         var lease = await GrantAtStartAsync(client, cancellationToken).ConfigureAwait(false);
         Adopt(lease);
         LogJoined(_logger, client.Addresses, lease.Id, _options.LeaseLifetime.TotalSeconds);

@@ -40,7 +40,7 @@ public sealed record EtcdLogin(string User, string Password)
     public override string ToString() => User;
 }
 
-/// <summary>TLS to etcd; each value is a path or PEM text.</summary>
+/// <summary>TLS to etcd; each value is a path or PEM text. A file that was renewed is used from the next connection on.</summary>
 /// <param name="Authority">Trusted for the server's certificate; null trusts the system's authorities.</param>
 /// <param name="Certificate">Client certificate, with <paramref name="Key"/>; null sends none.</param>
 public sealed record EtcdTls(string? Authority, string? Certificate, string? Key)

@@ -415,6 +415,57 @@ public sealed class EtcdDiscoveryTests
         Assert.Contains("ETCD_AUTH_CLIENT_KEY cannot be read", exception.Message, StringComparison.Ordinal);
     }
 
+    [PeerFact]
+    public async Task Renewed_certificates_are_used_when_the_server_comes_back_with_its_own()
+    {
+        using var folder = new TemporaryFolder();
+        using var first = new TestCertificates("first");
+        using var second = new TestCertificates("second");
+        void Issue(TestCertificates authority)
+        {
+            foreach (var name in (string[])["server", "client"])
+            {
+                var (certificate, key) = authority.Issue(name);
+                folder.Write($"{name}.pem", certificate);
+                folder.Write($"{name}.key", key);
+            }
+
+            folder.Write("ca.pem", authority.Authority);
+        }
+
+        Issue(first);
+        string In(string name) => Path.Combine(folder.Path, name);
+        await using var etcd = await EtcdServer.StartAsync(
+            secure: true,
+            "--cert-file",
+            In("server.pem"),
+            "--key-file",
+            In("server.key"),
+            "--client-cert-auth",
+            "--trusted-ca-file",
+            In("ca.pem")
+        );
+        await using var discovery = Create(
+            new EtcdOptions
+            {
+                Endpoints = [etcd.Url],
+                Tls = new EtcdTls(In("ca.pem"), In("client.pem"), In("client.key")),
+                CallTimeLimit = TimeSpan.FromSeconds(1),
+                RetryWaitMax = TimeSpan.FromSeconds(3),
+            }
+        );
+        var instance = await discovery.JoinAsync(default);
+        await discovery.RegisterAsync(Endpoint(instance), default);
+
+        await etcd.Process.KillAsync();
+        Issue(second);
+        await etcd.StartAgainAsync();
+
+        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        await discovery.RegisterAsync(DiscoveryRecord.Model(Generate, instance, []), limit.Token);
+        await discovery.LeaveAsync(limit.Token);
+    }
+
     private static DiscoveryRecord Endpoint(InstanceId instance) =>
         DiscoveryRecord.Endpoint(Generate, instance, TransportAddress.Nats(instance, Generate), "cuda", PayloadCodec.MessagePack);
 
