@@ -7,4 +7,10 @@ if (args is ["crossings"])
     return;
 }
 
+if (args is ["zmq"])
+{
+    await ZmqComparison.MeasureAsync();
+    return;
+}
+
 BenchmarkSwitcher.FromAssembly(typeof(BlockConversionBenchmarks).Assembly).Run(args);
