@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Buffers.Binary;
 using System.Collections.Concurrent;
 using Dynamo.Vllm.Python.Platform;
+using Microsoft.Win32.SafeHandles;
 
 namespace Dynamo.Vllm.Python.Interpreter;
 
@@ -21,7 +22,7 @@ internal sealed class Mailbox : IDisposable
     private int _count;
     private long _bytes;
     private int _isSignalled;
-    private int _isClosed;
+    private readonly SafeFileHandle _eventFd;
 
     public Mailbox(int countMax, long bytesMax)
     {
@@ -32,14 +33,17 @@ internal sealed class Mailbox : IDisposable
         {
             throw new InvalidOperationException("eventfd failed: out of file descriptors");
         }
+
+        _eventFd = new SafeFileHandle(EventFd, ownsHandle: true);
     }
 
+    /// <summary>Open until the mailbox is closed: only its reader may use the number.</summary>
     public int EventFd { get; }
 
     /// <summary>Queues a copy of the message. False if the mailbox is full or closed.</summary>
     public bool TryPost(ReadOnlySpan<byte> header, ReadOnlySpan<byte> body, bool isUrgent)
     {
-        if (Volatile.Read(ref _isClosed) != 0)
+        if (_eventFd.IsClosed)
         {
             return false;
         }
@@ -90,11 +94,30 @@ internal sealed class Mailbox : IDisposable
         return taken;
     }
 
-    public void Dispose() => Interlocked.Exchange(ref _isClosed, 1);
+    /// <summary>Once nobody reads any more. What was posted can still be taken.</summary>
+    public void Dispose() => _eventFd.Dispose();
 
     private void Signal()
     {
-        // Fails only if the counter is at its limit, in which case the reader is awake anyway.
-        NativeLibc.Write(EventFd, 1UL, sizeof(ulong));
+        // A number that was closed may be another file's already, so it is held open meanwhile.
+        var isHeld = false;
+        try
+        {
+            _eventFd.DangerousAddRef(ref isHeld);
+
+            // Fails only if the counter is at its limit, in which case the reader is awake anyway.
+            NativeLibc.Write(EventFd, 1UL, sizeof(ulong));
+        }
+        catch (ObjectDisposedException)
+        {
+            // The guest has ended meanwhile.
+        }
+        finally
+        {
+            if (isHeld)
+            {
+                _eventFd.DangerousRelease();
+            }
+        }
     }
 }
