@@ -45,10 +45,12 @@ class Bridge:
             self._dispatch(message)
 
     def _dispatch(self, message: wire.Message) -> None:
-        if message.op == wire.OP_SUBMIT and isinstance(message.body, Exception):
+        if message.op in (wire.OP_SUBMIT, wire.OP_ENCODE) and isinstance(message.body, Exception):
             self._outbox.add(wire.pack_failure(message.id, failures.describe(message.body)))
         elif message.op == wire.OP_SUBMIT:
             self._engine.submit(message.id, message.body, message.blob)
+        elif message.op == wire.OP_ENCODE:
+            self._engine.encode(message.id, message.body, message.blob)
         elif message.op == wire.OP_ABORT:
             self._engine.abort(message.id)
         else:

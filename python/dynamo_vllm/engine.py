@@ -11,7 +11,7 @@ import os
 from array import array
 from typing import TYPE_CHECKING, Any, Awaitable, Callable, Coroutine
 
-from . import children, delivery, entry, failures, names, raw, sampling, statistics
+from . import children, delivery, encode, entry, failures, names, raw, sampling, statistics
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -33,6 +33,7 @@ class Engine:
         self._delivery = delivery.Delivery(outbox, self._forget)
         self._llm: Any = None
         self._entry: entry.ShortEntry | None = None
+        self._encoder: encode.Encoder | None = None
         self._defaults: dict[str, Any] = {}
         self._sampling_cache: Any = None
         self._metrics_registry: Any = None
@@ -80,6 +81,7 @@ class Engine:
             enable_log_requests=False,
             disable_log_stats=False,
         )
+        self._encoder = encode.Encoder(self._llm, self._outbox)
         self._delivery.decode = self._decode_token
         if self._drive == "raw":
             problem = raw.install(self._llm, self._outbox)
@@ -98,9 +100,9 @@ class Engine:
 
     async def open(self) -> None:
         """What needs the running engine, before the first request."""
-        if self._drive != "raw":
-            return
         tasks = await self._llm.get_supported_tasks()
+        if self._drive != "raw" or "generate" not in tasks:
+            return
         found = entry.open_for(self._llm, tasks, lambda fields: sampling.build(self._defaults, fields), self._delivery)
         if isinstance(found, str):
             _LOGGER.warning("every request goes vLLM's own way into the engine: %s", found)
@@ -149,6 +151,7 @@ class Engine:
             "shutdown_timeout": getattr(config, "shutdown_timeout", 0) or 0,
             "default_sampling": self._defaults,
             "bos_token_id": _bos(self._llm),
+            "tasks": list(await self._llm.get_supported_tasks()),
         }
 
     async def _event_block_size(self, fallback: int) -> int:
@@ -177,9 +180,16 @@ class Engine:
         run = self._run_stock if self._drive == "stock" else self._run_collector
         self._start(run(stream, fields, blob))
 
+    def encode(self, request_id: int, fields: dict[str, Any], blob: bytes) -> None:
+        """Starts to encode the prompts of a request, which ends in one record for the host."""
+        assert self._encoder is not None
+        self._encoder.start(request_id, fields, blob)
+
     def abort(self, stream_id: int) -> None:
         """Stops a request; unknown and finished ones are no error."""
         stream = self._streams.get(stream_id)
+        if stream is None and self._encoder is not None:
+            self._encoder.abort(stream_id)
         if stream is None or stream.cancelled:
             return
         stream.cancelled = True

@@ -103,9 +103,13 @@ FEATURES: Names = {
         "do_log_stats", "reset_prefix_cache(reset_connector)", "pause_generation(mode, clear_cache)", "resume_generation", "sleep",
         "wake_up", "start_profile", "stop_profile", "collective_rpc(timeout, kwargs)", "add_lora", "remove_lora",
         "add_request(session_id, reasoning_ended, reasoning_parser_kwargs)", "notify_kv_transfer_request_rejected(data_parallel_rank)",
+        "encode(tokenization_kwargs)",
     ),
     "vllm.lora.request:LoRARequest": ("lora_name", "lora_int_id", "lora_path"),
     "vllm.renderers.embed_utils": ("safe_load_prompt_embeds",),
+    "vllm.pooling_params:PoolingParams": ("task", "dimensions"),
+    "vllm.outputs:PoolingRequestOutput": ("prompt_token_ids", "outputs"),
+    "vllm.outputs:PoolingOutput": ("data",),
 }
 
 

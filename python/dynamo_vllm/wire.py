@@ -18,6 +18,7 @@ OP_SUBMIT = 4
 OP_ABORT = 5
 OP_CALL = 6
 OP_SHUTDOWN = 7
+OP_ENCODE = 8
 
 KIND_TOKENS = 1
 KIND_FAILURE = 2
@@ -26,6 +27,7 @@ KIND_LOG = 4
 KIND_STATS = 5
 KIND_TOKEN_TEXT = 6
 KIND_STEP = 7
+KIND_VECTORS = 8
 
 FLAG_FINISHED = 1
 FLAG_EXTRAS = 2
@@ -49,6 +51,7 @@ _DECODER = json.JSONDecoder()
 
 _STEP = struct.Struct("<BxxxI")
 _SINGLE = struct.Struct("<BBBxIQiiIi")
+_VECTORS = struct.Struct("<BxxxIQQ")
 
 
 class Message(NamedTuple):
@@ -121,6 +124,12 @@ def pack_logprobs(positions: Sequence[Sequence[tuple[int, int, float]]]) -> byte
         parts.append(_LENGTH.pack(len(candidates)))
         parts.extend(_CANDIDATE.pack(*candidate) for candidate in candidates)
     return b"".join(parts)
+
+
+def pack_vectors(request: int, prompt_tokens: int, vectors: Sequence[bytes]) -> bytes:
+    """All that was asked for: how many, how many floats each has, and the 32-bit floats back to back."""
+    head = _VECTORS.pack(KIND_VECTORS, len(vectors), request, prompt_tokens)
+    return b"".join((head, array("I", (len(vector) // 4 for vector in vectors)).tobytes(), *vectors))
 
 
 def pack_failure(stream: int, failure: dict[str, Any]) -> bytes:

@@ -20,10 +20,12 @@ SIMULATED = True
 # and the child should not pay for the front end's modules.
 _LAZY = {
     "SamplingParams": "vllm.sampling_params",
+    "PoolingParams": "vllm.pooling_params",
     "AsyncEngineArgs": "vllm.engine.arg_utils",
     "EngineArgs": "vllm.engine.arg_utils",
     "RequestOutput": "vllm.outputs",
     "CompletionOutput": "vllm.outputs",
+    "PoolingRequestOutput": "vllm.outputs",
     "TokensPrompt": "vllm.inputs",
     "AsyncLLMEngine": "vllm.v1.engine.async_llm:AsyncLLM",
 }

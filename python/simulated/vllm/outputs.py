@@ -151,6 +151,48 @@ class RequestOutput:
         )
 
 
+class PoolingOutput:
+    """The vector of a prompt. vLLM's is a tensor; here it is a list of floats."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: list[float]) -> None:
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"PoolingOutput(data={self.data})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PoolingOutput) and self.data == other.data
+
+
+class PoolingRequestOutput:
+    """What a consumer of one pooling request gets, once."""
+
+    __slots__ = ("request_id", "outputs", "prompt_token_ids", "num_cached_tokens", "finished")
+
+    def __init__(
+        self,
+        request_id: str,
+        outputs: PoolingOutput,
+        prompt_token_ids: list[int],
+        num_cached_tokens: int,
+        finished: bool,
+    ) -> None:
+        self.request_id = request_id
+        self.outputs = outputs
+        self.prompt_token_ids = prompt_token_ids
+        self.num_cached_tokens = num_cached_tokens
+        self.finished = finished
+
+    def __repr__(self) -> str:
+        return (
+            f"PoolingRequestOutput(request_id={self.request_id!r}, "
+            f"outputs={self.outputs!r}, prompt_token_ids={self.prompt_token_ids}, "
+            f"num_cached_tokens={self.num_cached_tokens}, finished={self.finished})"
+        )
+
+
 def _extend(held: CompletionOutput, news: CompletionOutput) -> None:
     held.text += news.text
     # A fresh list: the held one may be shared with whoever made the output.

@@ -12,6 +12,7 @@ from dynamo_vllm import wire
 
 _TOKENS = struct.Struct("<BBBxIQiiI")
 _TEXT = struct.Struct("<BQBI")
+_VECTORS = struct.Struct("<BxxxIQQ")
 
 
 class Answers:
@@ -36,6 +37,16 @@ class Answers:
             streams = array("Q", record[8 : 8 + 8 * count])
             for stream, token in zip(streams, array("i", record[8 + 8 * count :])):
                 self.tokens[stream].append(token)
+        elif record[0] == wire.KIND_VECTORS:
+            count, stream, tokens = _VECTORS.unpack_from(record)[1:]
+            lengths = array("I", record[_VECTORS.size : _VECTORS.size + 4 * count])
+            floats = array("f", record[_VECTORS.size + 4 * count :])
+            vectors = []
+            for length in lengths:
+                vectors.append(floats[:length])
+                floats = floats[length:]
+            assert not floats, "floats that belong to no vector"
+            self.ends[stream].set_result((tokens, vectors))
         elif record[0] == wire.KIND_FAILURE:
             _, stream, _, length = _TEXT.unpack_from(record)
             self.ends[stream].set_result(json.loads(record[_TEXT.size : _TEXT.size + length]))

@@ -271,6 +271,20 @@ class ModelConfig:
     def is_model_dir(self) -> bool:
         return os.path.isdir(self.model)
 
+    @property
+    def embedding_size(self) -> int:
+        return int(getattr(self.hf_config, "hidden_size", 64))
+
+    @property
+    def matryoshka_dimensions(self) -> list[int] | None:
+        return getattr(self.hf_config, "matryoshka_dimensions", None)
+
+    @property
+    def is_matryoshka(self) -> bool:
+        return bool(
+            self.matryoshka_dimensions or getattr(self.hf_config, "is_matryoshka", False)
+        )
+
     def get_vocab_size(self) -> int:
         return self.vocab_size
 
@@ -359,6 +373,8 @@ class VllmConfig:
             "shutdown_timeout": self.shutdown_timeout,
             "max_model_len": self.model_config.max_model_len,
             "vocab_size": self.model_config.vocab_size,
+            "runner": self.model_config.runner_type,
+            "embedding_size": self.model_config.embedding_size,
             "special_token_ids": special_token_ids,
             "block_size": cache.block_size,
             "num_gpu_blocks": cache.num_gpu_blocks_override or DEFAULT_NUM_BLOCKS,

@@ -36,6 +36,7 @@ class Request:
         "context",
         "salt",
         "prompt_logprobs",
+        "pooling",
     )
 
     def __init__(self, message: dict[str, Any]) -> None:
@@ -67,6 +68,7 @@ class Request:
         self.context = 0
         self.salt = 0
         self.prompt_logprobs: Any = None
+        self.pooling: dict[str, Any] | None = message.get("pooling")
 
     @property
     def num_output_tokens(self) -> int:

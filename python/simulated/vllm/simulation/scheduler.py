@@ -22,6 +22,7 @@ from vllm.simulation.request import (
     Request,
 )
 from vllm.simulation.tokens import TokenSource, context_of, follow, logprob_of_rank
+from vllm.simulation.vectors import vector_of
 
 RUNNING, PAUSED_NEW, PAUSED_ALL = 0, 1, 2
 
@@ -50,6 +51,7 @@ class Scheduler:
             if config["kv_transfer"] is not None
             else None
         )
+        self.embedding_size: int = config.get("embedding_size", 0)
         self.requests: dict[str, Request] = {}
         self.running: list[Request] = []
         self.waiting: deque[Request] = deque()
@@ -209,6 +211,12 @@ class Scheduler:
             if request.num_computed < len(request.tokens):
                 continue  # a chunk of a prompt: nothing to sample yet
             extras = self._first_output_extras(request)
+            if request.pooling is not None:
+                finished = True
+                self._finish(request, STOP)
+                vector = vector_of(request.context, self.embedding_size, request.pooling["dimensions"])
+                outputs.append((request.request_id, [], STOP, None, {**(extras or {}), "pooling": vector}))
+                continue
             token = self.source.next_token(request)
             if request.params["logprobs"] is not None:
                 extras = extras or {}

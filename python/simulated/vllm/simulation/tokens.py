@@ -20,7 +20,7 @@ _STRONG_BIAS = 10.0  # a bias of this size decides; smaller ones are ignored
 _FIRST_PLAIN_TOKEN = 3
 
 
-def _mix(value: int) -> int:
+def mix(value: int) -> int:
     """splitmix64: spreads a counter or CRC over 64 bits."""
     value = (value + 0x9E3779B97F4A7C15) & _MASK
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
@@ -55,9 +55,9 @@ class TokenSource:
             # The n children of a seeded request already differ by their seeds.
             seed = params["seed"]
             if seed is not None:
-                salt = _mix(seed & _MASK)
+                salt = mix(seed & _MASK)
             elif params["index"]:
-                salt = _mix(params["index"])
+                salt = mix(params["index"])
         if lora_name:
             salt ^= (zlib.crc32(lora_name.encode()) ^ lora_revision) << 16
         return salt
@@ -82,7 +82,7 @@ class TokenSource:
                 return strongest[0]
         if params["bad_words"]:
             banned = set(banned) | request.forbidden_by_bad_words()
-        value = _mix(request.context ^ request.salt)
+        value = mix(request.context ^ request.salt)
         allowed = params["allowed_token_ids"]
         if allowed:
             choices = [token for token in allowed if token not in banned] or allowed
@@ -99,7 +99,7 @@ class TokenSource:
         token = first + value % span
         attempts = 0
         while (token in special or token in banned) and attempts < 64:
-            value = _mix(value)
+            value = mix(value)
             token = first + value % span
             attempts += 1
         return token
@@ -109,12 +109,12 @@ class TokenSource:
         if count >= self.vocab_size:
             return [token, *(t for t in range(self.vocab_size) if t != token)]
         chosen = [token]
-        value = _mix(request.context ^ 0x5DEECE66D)
+        value = mix(request.context ^ 0x5DEECE66D)
         while len(chosen) < count:
             candidate = value % self.vocab_size
             if candidate not in chosen:
                 chosen.append(candidate)
-            value = _mix(value)
+            value = mix(value)
         return chosen
 
 

@@ -64,7 +64,7 @@ class EngineCoreRequest:
 
     @property
     def params(self) -> Any:
-        return self.sampling_params
+        return self.sampling_params if self.pooling_params is None else self.pooling_params
 
 
 class LogprobsLists(NamedTuple):

@@ -19,7 +19,8 @@ from vllm.exceptions import (
     VLLMClientError,
 )
 from vllm.logger import init_logger
-from vllm.outputs import RequestOutput
+from vllm.outputs import PoolingRequestOutput, RequestOutput
+from vllm.pooling_params import PoolingParams
 from vllm.sampling_params import SamplingParams
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine import EngineCoreRequest
@@ -199,7 +200,7 @@ class AsyncLLM:
         self,
         request_id: str,
         prompt: Any,
-        params: SamplingParams,
+        params: SamplingParams | PoolingParams,
         arrival_time: float | None = None,
         lora_request: Any = None,
         tokenization_kwargs: dict[str, Any] | None = None,
@@ -284,7 +285,9 @@ class AsyncLLM:
 
     def _impose_choice(self, request: EngineCoreRequest) -> None:
         """Of the structured outputs only `choice` shapes the simulated answer."""
-        constraint = request.params.structured_outputs
+        if request.sampling_params is None:
+            return
+        constraint = request.sampling_params.structured_outputs
         if constraint is None or not constraint.choice:
             return
         tokens = self.get_tokenizer().encode(
@@ -336,6 +339,48 @@ class AsyncLLM:
                 yield output
         except (asyncio.CancelledError, GeneratorExit):
             # The consumer has gone away.
+            if queue is not None:
+                await self.abort(queue.request_id, internal=True)
+            raise
+        except (EngineDeadError, VLLMClientError, GracefulHTTPError):
+            raise
+        except Exception as error:
+            if queue is not None:
+                await self.abort(queue.request_id, internal=True)
+            raise EngineGenerateError() from error
+        finally:
+            if queue is not None:
+                queue.close()
+
+    async def encode(
+        self,
+        prompt: Any,
+        pooling_params: PoolingParams,
+        request_id: str,
+        lora_request: Any = None,
+        trace_headers: Mapping[str, str] | None = None,
+        priority: int = 0,
+        tokenization_kwargs: dict[str, Any] | None = None,
+        reasoning_ended: bool | None = None,
+    ) -> AsyncGenerator[PoolingRequestOutput, None]:
+        queue: RequestOutputCollector | None = None
+        try:
+            queue = await self.add_request(
+                request_id,
+                prompt,
+                pooling_params,
+                lora_request=lora_request,
+                tokenization_kwargs=tokenization_kwargs,
+                trace_headers=trace_headers,
+                priority=priority,
+                reasoning_ended=reasoning_ended,
+            )
+            finished = False
+            while not finished:
+                output: Any = queue.get_nowait() or await queue.get()
+                finished = output.finished
+                yield output
+        except asyncio.CancelledError:
             if queue is not None:
                 await self.abort(queue.request_id, internal=True)
             raise

@@ -334,7 +334,7 @@ class EngineCore:
         return self.scheduler.pause_state != RUNNING
 
     def utility_get_supported_tasks(self) -> list[str]:
-        return ["generate"]
+        return ["generate"] if self.config["runner"] != "pooling" else ["token_embed", "embed"]
 
     def utility_is_sleeping(self) -> bool:
         return self.sleep_level > 0

@@ -495,6 +495,8 @@ def _decode_extras(output: EngineCoreOutput, extras: dict[str, Any]) -> None:
             output.new_prompt_logprobs_tensors = value
         elif name == "kv_transfer_params":
             output.kv_transfer_params = value
+        elif name == "pooling":
+            output.pooling_output = value
 
 
 def _decode_stats(row: tuple[Any, ...]) -> SchedulerStats:
@@ -509,8 +511,30 @@ def _decode_stats(row: tuple[Any, ...]) -> SchedulerStats:
     )
 
 
+_NO_SAMPLING: dict[str, Any] = {
+    "index": 0,
+    "temperature": 0.0,
+    "seed": None,
+    "max_tokens": 0,
+    "min_tokens": 0,
+    "logprobs": None,
+    "logprob_token_ids": None,
+    "prompt_logprobs": None,
+    "eos_token_id": None,
+    "stop_token_ids": [],
+    "all_stop_token_ids": [],
+    "logit_bias": None,
+    "allowed_token_ids": None,
+    "bad_words": [],
+    "forced": None,
+    "kv_transfer_params": None,
+}
+
+
 def encode_request(request: EngineCoreRequest, vllm_config: Any) -> dict[str, Any]:
     """Plain data for the child; the prompt list is the child's own after this."""
+    if request.pooling_params is not None:
+        return _encode_pooling(request)
     params = request.sampling_params
     extra = params.extra_args or {}
     transfer = extra.get("kv_transfer_params") if vllm_config.kv_transfer_config else None
@@ -548,6 +572,25 @@ def encode_request(request: EngineCoreRequest, vllm_config: Any) -> dict[str, An
             "forced": getattr(params, "simulated_forced_token_ids", None)
             or params.trace_decode_token_ids,
             "kv_transfer_params": dict(transfer) if isinstance(transfer, dict) else None,
+        },
+    }
+
+
+def _encode_pooling(request: EngineCoreRequest) -> dict[str, Any]:
+    params = request.pooling_params
+    return {
+        "request_id": request.request_id,
+        "prompt_token_ids": request.prompt_token_ids,
+        "arrival_time": request.arrival_time,
+        "lora": None,
+        "cache_salt": request.cache_salt,
+        "embeds_digest": None,
+        "session_id": request.session_id,
+        "priority": request.priority,
+        "pooling": {"dimensions": params.dimensions, "task": params.task},
+        "params": {
+            **_NO_SAMPLING,
+            "skip_reading_prefix_cache": bool(params.skip_reading_prefix_cache),
         },
     }
 

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from vllm.exceptions import VLLMValidationError
+from vllm.pooling_params import PoolingParams
 from vllm.sampling_params import SamplingParams
 from vllm.utils import random_uuid
 from vllm.v1.engine import EngineCoreRequest
@@ -94,19 +95,20 @@ class InputProcessor:
                 f"Got lora_request {lora_request} but LoRA is not enabled!"
             )
         self._check_rank(data_parallel_rank)
-        token_ids, embeds, text, salt = self._read_prompt(prompt)
+        token_ids, embeds, text, salt = self._read_prompt(prompt, tokenization_kwargs)
         length = len(embeds) if token_ids is None else len(token_ids)
         rendered = isinstance(prompt, dict) and "type" in prompt
-        self._check_length(length, rendered)
+        is_pooling = isinstance(params, PoolingParams)
+        self._check_length(length, rendered, most_output=0 if is_pooling else 1)
         if token_ids and self.tokenizer is not None:
             self._check_vocabulary(token_ids)
-        params = self._complete(params, length)
+        params = params.clone() if is_pooling else self._complete(params, length)
         return EngineCoreRequest(
             request_id=request_id,
             prompt_token_ids=token_ids,
             mm_features=None,
-            sampling_params=params,
-            pooling_params=None,
+            sampling_params=None if is_pooling else params,
+            pooling_params=params if is_pooling else None,
             arrival_time=time.time() if arrival_time is None else arrival_time,
             lora_request=lora_request,
             cache_salt=salt,
@@ -122,6 +124,9 @@ class InputProcessor:
     # -- checks ----------------------------------------------------------
 
     def _check_params(self, params: Any, supported_tasks: tuple[str, ...]) -> None:
+        if isinstance(params, PoolingParams):
+            self._check_pooling(params, supported_tasks)
+            return
         if not isinstance(params, SamplingParams):
             raise TypeError(
                 "params must be either SamplingParams or PoolingParams, "
@@ -145,6 +150,20 @@ class InputProcessor:
                 "and/or --reasoning-config to use thinking_token_budget."
             )
 
+    def _check_pooling(
+        self, params: PoolingParams, supported_tasks: tuple[str, ...]
+    ) -> None:
+        tasks = [task for task in supported_tasks if task != "generate"]
+        if not tasks:
+            raise VLLMValidationError("This model does not support pooling")
+        if params.task is None:
+            params.task = "token_embed"
+        if params.task not in tasks:
+            raise VLLMValidationError(
+                f"Unsupported task: {params.task!r} Supported tasks: {tasks}"
+            )
+        params.verify(self.model_config)
+
     def _check_rank(self, rank: int | None) -> None:
         parallel = self.vllm_config.parallel_config
         ranks = (
@@ -157,10 +176,32 @@ class InputProcessor:
                 f"data_parallel_rank {rank} is out of range [0, {ranks})."
             )
 
-    def _read_prompt(self, prompt: Any) -> tuple[Any, Any, str | None, str | None]:
+    def _tokenize(self, text: str, options: dict[str, Any] | None) -> list[int]:
+        """Cut as vLLM cuts it: at the end, to a length that fits, -1 being all that fits."""
+        options = options or {}
+        tokens: list[int] = self.get_tokenizer().encode(
+            text, add_special_tokens=options.get("add_special_tokens", True)
+        )
+        length = options.get("truncate_prompt_tokens")
+        if length is None:
+            return tokens
+        most = self.model_config.max_model_len
+        if length > most:
+            raise VLLMValidationError(
+                f"truncate_prompt_tokens={length} cannot be greater than "
+                f"max_total_tokens - max_output_tokens = {most}. "
+                "Please request a smaller truncation size.",
+                parameter="truncate_prompt_tokens",
+                value=length,
+            )
+        return tokens[: most if length < 0 else length]
+
+    def _read_prompt(
+        self, prompt: Any, tokenization: dict[str, Any] | None = None
+    ) -> tuple[Any, Any, str | None, str | None]:
         """(token ids, embeds, text, cache salt) of any of the prompt forms."""
         if isinstance(prompt, str):
-            return self.get_tokenizer().encode(prompt), None, prompt, None
+            return self._tokenize(prompt, tokenization), None, prompt, None
         if isinstance(prompt, list):
             return prompt, None, None, None
         if not isinstance(prompt, dict):
@@ -191,7 +232,7 @@ class InputProcessor:
             )
         return list(token_ids), None, text, salt
 
-    def _check_length(self, length: int, rendered: bool) -> None:
+    def _check_length(self, length: int, rendered: bool, most_output: int) -> None:
         if length == 0:
             raise VLLMValidationError("The decoder prompt cannot be empty")
         most = self.model_config.max_model_len
@@ -212,7 +253,7 @@ class InputProcessor:
                 f"model length of {most}. Make sure that `max_model_len` is no smaller "
                 "than the number of text tokens."
             )
-        if length == most:
+        if length == most and most_output:
             raise VLLMValidationError(
                 f"The decoder prompt (length {length}) plus the number of requested "
                 "output tokens (at least 1) is longer than the maximum model length "

@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Iterable
 
 from vllm.logprobs import Logprob
-from vllm.outputs import CompletionOutput, RequestOutput
+from vllm.outputs import (
+    CompletionOutput,
+    PoolingOutput,
+    PoolingRequestOutput,
+    RequestOutput,
+)
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine import FINISH_REASON_STRINGS, EngineCoreRequest, FinishReason
 from vllm.v1.engine.parallel_sampling import ParentRequest
@@ -122,7 +127,8 @@ class RequestState:
         log_stats: bool,
         stream_interval: int,
     ) -> None:
-        params = request.sampling_params
+        params = request.params
+        self.is_pooling = request.pooling_params is not None
         self.request_id = request.request_id
         self.external_req_id = request.external_req_id or request.request_id
         self.parent_req = parent
@@ -136,26 +142,31 @@ class RequestState:
         if self.prompt_token_ids is None:
             self.prompt_token_ids = [0] * len(request.prompt_embeds)
         self.prompt_len = len(self.prompt_token_ids)
-        self.max_tokens_param = params.max_tokens
+        self.max_tokens_param = None if self.is_pooling else params.max_tokens
         self.is_prefilling = True
         self.num_cached_tokens = 0
         self.num_cache_creation_tokens = 0
-        self.stream_interval = max(params.stream_interval or 1, stream_interval)
+        self.stream_interval = stream_interval
+        if not self.is_pooling:
+            self.stream_interval = max(params.stream_interval or 1, stream_interval)
         self.sent_tokens_offset = 0
         self.stats = (
             RequestStateStats(arrival_time=request.arrival_time) if log_stats else None
         )
-        self.tokenizer = tokenizer if params.detokenize else None
+        detokenizes = not self.is_pooling and params.detokenize
+        self.tokenizer = tokenizer if detokenizes else None
         self.text = _Text(tokenizer, params) if self.tokenizer is not None else None
         self.logprobs: list[dict[int, Logprob]] | None = (
-            [] if params.num_logprobs is not None else None
+            [] if not self.is_pooling and params.num_logprobs is not None else None
         )
         self.cumulative_logprob = None if self.logprobs is None else 0.0
         self.prompt_logprobs: list[Any] | None = None
         # All tokens are needed only where an output repeats or postpones some.
         self.keeps_tokens = not self.delta or self.stream_interval > 1
         self.token_ids: list[int] = []
-        self.remote_prefill_cached_tokens = _remote_cached_tokens(params)
+        self.remote_prefill_cached_tokens = (
+            None if self.is_pooling else _remote_cached_tokens(params)
+        )
         self.plain = (
             self.delta
             and self.text is None
@@ -163,6 +174,16 @@ class RequestState:
             and params.prompt_logprobs is None
             and parent is None
             and self.stream_interval == 1
+        )
+
+    def make_pooling_output(self, data: list[float]) -> PoolingRequestOutput:
+        """The only output there is; of a request that was stopped, an empty one."""
+        return PoolingRequestOutput(
+            self.external_req_id,
+            PoolingOutput(data),
+            self.prompt_token_ids,
+            self.num_cached_tokens,
+            True,
         )
 
     def make_request_output(
@@ -342,7 +363,11 @@ class OutputProcessor:
             if state is not None:
                 self._forget(state)
                 ended.append(request_id)
-                output = state.make_request_output([], FinishReason.ABORT, None)
+                output: Any = (
+                    state.make_pooling_output([])
+                    if state.is_pooling
+                    else state.make_request_output([], FinishReason.ABORT, None)
+                )
                 if output is not None and state.queue is not None:
                     state.queue.put(output)
                 continue
@@ -387,7 +412,7 @@ class OutputProcessor:
             token_ids = core_output.new_token_ids
             finish_reason = core_output.finish_reason
             stop_reason = core_output.stop_reason
-            if not state.plain:
+            if not state.plain and not state.is_pooling:
                 if state.keeps_tokens:
                     state.token_ids.extend(token_ids)
                 if state.text is not None:
@@ -399,13 +424,18 @@ class OutputProcessor:
                             to_abort.append(state.request_id)
                         finish_reason, stop_reason = FinishReason.STOP, stop
                 state.take_logprobs(core_output)
-            output = state.make_request_output(
-                token_ids,
-                finish_reason,
-                stop_reason,
-                core_output.kv_transfer_params,
-                core_output.ec_transfer_params,
-            )
+            output: Any
+            if state.is_pooling:
+                # An engine that goes down ends it without a vector.
+                output = state.make_pooling_output(core_output.pooling_output or [])
+            else:
+                output = state.make_request_output(
+                    token_ids,
+                    finish_reason,
+                    stop_reason,
+                    core_output.kv_transfer_params,
+                    core_output.ec_transfer_params,
+                )
             if output is not None:
                 if state.queue is not None:
                     state.queue.put(output)
