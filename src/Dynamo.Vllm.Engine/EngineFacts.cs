@@ -45,6 +45,7 @@ internal static class EngineFacts
                     ? tokens.GetInt32()
                     : null,
             BosTokenId = (int?)Long(facts, "bos_token_id"),
+            Tasks = [.. facts.GetProperty("tasks").EnumerateArray().Select(task => task.GetString()!)],
             ShutdownTimeoutSeconds = facts.GetProperty("shutdown_timeout").GetDouble(),
         };
     }

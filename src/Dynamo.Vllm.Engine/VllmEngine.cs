@@ -6,6 +6,7 @@ using Dynamo.Vllm.Engine.Control;
 using Dynamo.Vllm.Engine.Guest;
 using Dynamo.Vllm.Engine.Requests;
 using Dynamo.Vllm.Protocol.Errors;
+using Dynamo.Vllm.Protocol.Requests;
 using Dynamo.Vllm.Python.Interpreter;
 using Dynamo.Vllm.Python.Locating;
 using Microsoft.Extensions.Logging;
@@ -17,13 +18,14 @@ namespace Dynamo.Vllm.Engine;
 /// One delivery loop reads the batches and splits them by request. Members are thread-safe and none takes the interpreter lock.
 /// After <see cref="Died"/> every stream has failed and every call fails at once.
 /// </remarks>
-public sealed partial class VllmEngine : IEngine
+public sealed partial class VllmEngine : IEngine, IPoolingEngine
 {
     private readonly PythonHost _host;
     private readonly ILogger<VllmEngine> _logger;
     private readonly GuestMailbox _mailbox;
     private readonly GuestCalls _calls;
     private readonly EngineStreams _streams;
+    private readonly PendingEncodes _encodes;
     private readonly LoadListeners _load;
     private readonly GuestDelivery _delivery;
 
@@ -45,8 +47,9 @@ public sealed partial class VllmEngine : IEngine
         _mailbox = new GuestMailbox(_host);
         _calls = new GuestCalls(_mailbox);
         _streams = new EngineStreams(new StreamCommands(_mailbox, _logger));
+        _encodes = new PendingEncodes(_mailbox);
         _load = new LoadListeners(_logger);
-        _delivery = new GuestDelivery(_streams, _calls, _load, GiveUp, loggers, _logger);
+        _delivery = new GuestDelivery(_streams, _encodes, _calls, _load, GiveUp, loggers, _logger);
         Control = new VllmEngineControl(_calls);
     }
 
@@ -58,7 +61,7 @@ public sealed partial class VllmEngine : IEngine
 
     public EngineDescription Description => _description ?? throw new InvalidOperationException("the engine has not started");
 
-    public int RunningRequests => _streams.Count;
+    public int RunningRequests => _streams.Count + _encodes.Count;
 
     public long Steps => _delivery.Steps;
 
@@ -105,11 +108,7 @@ public sealed partial class VllmEngine : IEngine
 
     public IEngineStream Submit(EngineRequest request)
     {
-        if (_died.Task.IsCompleted)
-        {
-            throw new RequestFailedException(DynamoError.EngineShutdown("the engine has ended"));
-        }
-
+        RefuseIfDead();
         var json = new ArrayBufferWriter<byte>(512);
         RequestEncoder.Write(json, request);
         var stream = _streams.Add(_mailbox.NextId());
@@ -120,16 +119,24 @@ public sealed partial class VllmEngine : IEngine
             throw new RequestFailedException(DynamoError.WorkerOverloaded("the mailbox of the interpreter is full"));
         }
 
-        if (_died.Task.IsCompleted)
-        {
-            // It ended between the check above and the registration, so nobody will fail this stream but us.
-            _streams.FailAll(DynamoError.EngineShutdown("the engine has ended"));
-        }
-
+        FailIfDead();
         return stream;
     }
 
-    public void ReleaseRequests(DynamoError error) => _streams.ReleaseAll(error);
+    public async Task<PromptVectors> EncodeAsync(string requestId, EmbeddingRequest request, CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        RefuseIfDead();
+        var pending = _encodes.Start(requestId, request);
+        FailIfDead();
+        return await _encodes.WaitAsync(pending, cancellationToken).ConfigureAwait(false);
+    }
+
+    public void ReleaseRequests(DynamoError error)
+    {
+        _streams.ReleaseAll(error);
+        _encodes.ReleaseAll(error);
+    }
 
     /// <summary>Ends the engine and its processes, then the guest.</summary>
     /// <param name="engineTimeout">How long the engine may finish running requests; 0 aborts them.</param>
@@ -155,9 +162,33 @@ public sealed partial class VllmEngine : IEngine
     {
         if (_died.TrySetResult(reason))
         {
-            _streams.FailAll(DynamoError.EngineShutdown(reason));
+            FailRequests(reason);
             _calls.EndEngine(reason);
         }
+    }
+
+    private void RefuseIfDead()
+    {
+        if (_died.Task.IsCompleted)
+        {
+            throw new RequestFailedException(DynamoError.EngineShutdown("the engine has ended"));
+        }
+    }
+
+    /// <summary>It may have ended between <see cref="RefuseIfDead"/> and
+    /// the registration: then nobody will fail this request but us.</summary>
+    private void FailIfDead()
+    {
+        if (_died.Task.IsCompleted)
+        {
+            FailRequests("the engine has ended");
+        }
+    }
+
+    private void FailRequests(string reason)
+    {
+        _streams.FailAll(DynamoError.EngineShutdown(reason));
+        _encodes.FailAll(DynamoError.EngineShutdown(reason));
     }
 
     private async Task WatchGuestAsync()

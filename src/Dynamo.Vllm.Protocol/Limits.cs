@@ -15,6 +15,15 @@ public static class Limits
     /// </summary>
     public const int GuidedDecodingBytesMax = 1024 * 1024;
 
+    /// <summary>Prompts of one embedding request: each is a request to the engine. OpenAI takes an eighth of it.</summary>
+    public const int EmbeddingInputsMax = 16 * 1024;
+
+    /// <summary>All texts of one embedding request in UTF-8 bytes: the interpreter holds them twice while it reads them.</summary>
+    public const int EmbeddingTextBytesMax = 16 * 1024 * 1024;
+
+    /// <summary>All token ids of one embedding request: 16 MiB here, several times that in the interpreter.</summary>
+    public const int EmbeddingTokensMax = 4 * 1024 * 1024;
+
     /// <summary>Nesting of maps and arrays in a body. Deeper input is refused instead of overflowing the stack.</summary>
     public const int NestingDepthMax = 128;
 

@@ -72,6 +72,9 @@ public sealed record EngineDescription
 
     public int? BosTokenId { get; init; }
 
+    /// <summary>What the model can be asked for, in the engine's words: <c>generate</c>, <c>embed</c> and others.</summary>
+    public IReadOnlyList<string> Tasks { get; init; } = ["generate"];
+
     public double ShutdownTimeoutSeconds { get; init; }
 
     /// <summary>KV blocks of one rank: the quotient, at least 1; 0 if unknown.</summary>

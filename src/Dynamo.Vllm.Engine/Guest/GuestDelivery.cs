@@ -13,6 +13,7 @@ namespace Dynamo.Vllm.Engine.Guest;
 internal sealed partial class GuestDelivery
 {
     private readonly EngineStreams _streams;
+    private readonly PendingEncodes _encodes;
     private readonly GuestCalls _calls;
     private readonly LoadListeners _load;
     private readonly Action<string> _onEngineDeath;
@@ -23,6 +24,7 @@ internal sealed partial class GuestDelivery
 
     public GuestDelivery(
         EngineStreams streams,
+        PendingEncodes encodes,
         GuestCalls calls,
         LoadListeners load,
         Action<string> onEngineDeath,
@@ -31,6 +33,7 @@ internal sealed partial class GuestDelivery
     )
     {
         _streams = streams;
+        _encodes = encodes;
         _calls = calls;
         _load = load;
         _onEngineDeath = onEngineDeath;
@@ -102,6 +105,11 @@ internal sealed partial class GuestDelivery
                 CountStep();
                 _load.Notify(load);
                 break;
+            case GuestRecordKind.Vectors:
+                var (request, vectors) = reader.ReadVectors();
+                CountStep();
+                _encodes.Complete(request, vectors);
+                break;
             case GuestRecordKind.TokenText:
                 var (token, text) = reader.ReadTokenText();
                 _streams.SetText(token, text);
@@ -128,6 +136,10 @@ internal sealed partial class GuestDelivery
         if (_streams.TryRemove(record.Id, out var stream))
         {
             stream.Fail(FailureMapping.ToError(document.RootElement));
+        }
+        else
+        {
+            _encodes.Fail(record.Id, FailureMapping.ToError(document.RootElement));
         }
 
         NoticeDeath(document.RootElement);

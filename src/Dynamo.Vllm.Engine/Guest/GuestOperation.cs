@@ -10,4 +10,5 @@ internal enum GuestOperation : byte
     Abort = 5,
     Call = 6,
     Shutdown = 7,
+    Encode = 8,
 }

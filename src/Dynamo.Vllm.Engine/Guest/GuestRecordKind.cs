@@ -10,4 +10,5 @@ internal enum GuestRecordKind : byte
     Stats = 5,
     TokenText = 6,
     Step = 7,
+    Vectors = 8,
 }

@@ -63,6 +63,26 @@ internal ref struct GuestRecordReader
         );
     }
 
+    /// <summary><c>Bxxx I Q Q</c>, a length for each vector (<c>I</c>), then their floats back to back.</summary>
+    public (ulong Id, PromptVectors Vectors) ReadVectors()
+    {
+        var head = Take(24);
+        var count = BinaryPrimitives.ReadInt32LittleEndian(head[4..]);
+        var lengths = MemoryMarshal.Cast<byte, int>(Take(count * sizeof(int))).ToArray();
+        var floats = 0;
+        foreach (var length in lengths)
+        {
+            floats += length;
+        }
+
+        var vectors = new PromptVectors(
+            Take(floats * sizeof(float)).ToArray(), // the batch is given back before anybody has read them
+            lengths,
+            BinaryPrimitives.ReadInt64LittleEndian(head[16..])
+        );
+        return (BinaryPrimitives.ReadUInt64LittleEndian(head[8..]), vectors);
+    }
+
     /// <summary><c>B Q B I</c> and JSON: a failure or a reply.</summary>
     public (ulong Id, bool Ok, byte[] Json) ReadText()
     {
