@@ -32,9 +32,10 @@ public static class MetricLabels
         return output.ToString();
     }
 
-    /// <summary>The text without the model labels of endpoints that serve no model.
+    /// <summary>The text without the model labels that endpoints do not have.
     /// Prometheus takes an empty label for none, readers of the text do not.</summary>
-    public static string WithoutEmptyModel(string text) => text.Replace("model=\"\",model_name=\"\",", "", StringComparison.Ordinal);
+    public static string WithoutEmptyModel(string text) =>
+        text.Replace("model=\"\",model_name=\"\",", "", StringComparison.Ordinal).Replace("model_name=\"\",", "", StringComparison.Ordinal);
 
     private static ReadOnlySpan<char> FamilyName(ReadOnlySpan<char> line)
     {

@@ -92,6 +92,11 @@ public sealed class RuntimeMetrics
 
     /// <param name="endpoint">Endpoint.</param>
     /// <param name="model">Served name, or empty for an endpoint of no model: its series have no model labels.</param>
-    public EndpointMetrics ForEndpoint(Protocol.Discovery.EndpointId endpoint, string model) =>
-        new(this, [endpoint.Component, endpoint.Name, endpoint.Namespace, model, model, WorkerId]);
+    public EndpointMetrics ForEndpoint(Protocol.Discovery.EndpointId endpoint, string model) => ForEndpoint(endpoint, model, model);
+
+    /// <param name="endpoint">Endpoint.</param>
+    /// <param name="model">Label <c>model</c>.</param>
+    /// <param name="modelName">Label <c>model_name</c>; empty for none.</param>
+    public EndpointMetrics ForEndpoint(Protocol.Discovery.EndpointId endpoint, string model, string modelName) =>
+        new(this, [endpoint.Component, endpoint.Name, endpoint.Namespace, model, modelName, WorkerId]);
 }

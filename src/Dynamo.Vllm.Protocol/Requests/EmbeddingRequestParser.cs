@@ -3,7 +3,7 @@ using Dynamo.Vllm.Protocol.MessagePack;
 
 namespace Dynamo.Vllm.Protocol.Requests;
 
-/// <summary>Body of an embedding request, as the client sent it (<c>input</c>) or as the frontend tokenized it (<c>token_ids</c>).</summary>
+/// <summary>Body of an embedding request: the client's own (<c>input</c>), or what the frontend made of it (<c>token_ids</c>).</summary>
 /// <remarks>
 /// Unknown keys are skipped and null counts as absent, as in the reference. Golden files: captures/llm/other-kinds.json.
 /// </remarks>

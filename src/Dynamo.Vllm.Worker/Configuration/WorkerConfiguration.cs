@@ -22,6 +22,9 @@ public sealed record WorkerConfiguration
 
     public required DisaggregationMode Mode { get; init; }
 
+    /// <summary>Makes vectors of prompts instead of continuing them: one endpoint, no cache that routers would want to know of.</summary>
+    public bool IsEmbeddingWorker => Options.Get(VllmOptions.EmbeddingWorker);
+
     /// <summary>The model as the user wrote it; also the source path of the card.</summary>
     public required string Model { get; init; }
 

@@ -75,8 +75,11 @@ internal sealed class EngineControl
         );
         Add(routes, "set_weight_version", SetWeightVersionAsync);
         Add(routes, "update_weights_from_tensor", (_, _) => Task.FromResult(Failure("update_weights_from_tensor is not implemented")));
-        routes.Add("update/model_taints", SetTaintsAsync);
+        AddTaintsTo(routes);
     }
+
+    /// <summary>All that a worker has which does not generate.</summary>
+    public void AddTaintsTo(EngineRoutes routes) => routes.Add("update/model_taints", SetTaintsAsync);
 
     /// <summary>A call whose body is an object; null stands for an empty one.</summary>
     private void Add(EngineRoutes routes, string path, Func<JsonObject, CancellationToken, Task<JsonObject>> handler) =>

@@ -6,29 +6,35 @@ namespace Dynamo.Vllm.Worker.Models;
 /// <summary>What the canary sends (behaviour.md, 7).</summary>
 internal static class HealthPayload
 {
-    /// <param name="bosTokenId">The tokenizer's own; the reference always sends 1.</param>
+    /// <param name="usual">What this role answers.</param>
     /// <param name="replacement"><c>DYN_HEALTH_CHECK_PAYLOAD</c>: a JSON object, or <c>@</c> and a path.</param>
     /// <param name="warn">Hears why a replacement is ignored.</param>
-    public static JsonObject Create(int? bosTokenId, string? replacement, Action<string> warn)
+    public static JsonObject Create(JsonObject usual, string? replacement, Action<string> warn)
     {
-        var payload =
-            Replacement(replacement, warn)
-            ?? new JsonObject
-            {
-                ["token_ids"] = new JsonArray(bosTokenId ?? 1),
-                ["sampling_options"] = new JsonObject { ["temperature"] = 0.0 },
-                ["stop_conditions"] = new JsonObject
-                {
-                    ["max_tokens"] = 1,
-                    ["stop"] = null,
-                    ["stop_token_ids"] = null,
-                    ["include_stop_str_in_output"] = false,
-                    ["ignore_eos"] = false,
-                },
-            };
+        var payload = Replacement(replacement, warn) ?? usual;
         payload["_HEALTH_CHECK"] = true;
         return payload;
     }
+
+    /// <summary>One token more.</summary>
+    /// <param name="bosTokenId">The tokenizer's own; the reference always sends 1.</param>
+    public static JsonObject ForGeneration(int? bosTokenId) =>
+        new()
+        {
+            ["token_ids"] = new JsonArray(bosTokenId ?? 1),
+            ["sampling_options"] = new JsonObject { ["temperature"] = 0.0 },
+            ["stop_conditions"] = new JsonObject
+            {
+                ["max_tokens"] = 1,
+                ["stop"] = null,
+                ["stop_token_ids"] = null,
+                ["include_stop_str_in_output"] = false,
+                ["ignore_eos"] = false,
+            },
+        };
+
+    /// <summary>The vector of one word.</summary>
+    public static JsonObject ForEmbedding(string servedModelName) => new() { ["input"] = "probe", ["model"] = servedModelName };
 
     private static JsonObject? Replacement(string? text, Action<string> warn)
     {

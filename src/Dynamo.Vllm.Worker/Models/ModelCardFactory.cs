@@ -21,16 +21,21 @@ internal static class ModelCardFactory
     )
     {
         var isPrefill = configuration.Mode == DisaggregationMode.Prefill;
-        var endpointTypes = isPrefill
-            ? EndpointTypes.None
-            : EndpointTypeList.Parse(configuration.Options.Get(RuntimeOptions.EndpointTypes));
+        var endpointTypes =
+            isPrefill || configuration.IsEmbeddingWorker
+                ? EndpointTypes.None
+                : EndpointTypeList.Parse(configuration.Options.Get(RuntimeOptions.EndpointTypes));
         return new ModelCard
         {
             DisplayName = configuration.ServedModelName,
             SourcePath = SourcePath(configuration, engine),
             Files = files,
             KvCacheBlockSize = (uint)engine.BlockSize,
-            ModelType = isPrefill ? "Prefill" : TypeText(endpointTypes),
+            ModelType =
+                isPrefill ? "Prefill"
+                : configuration.IsEmbeddingWorker ? "Embedding"
+                : TypeText(endpointTypes),
+            ModelInput = TakesText(configuration) ? "Text" : "Tokens",
             WorkerType = WorkerType(configuration.Mode),
             Needs = Needs(configuration.Mode),
             Aliases = configuration.ServedModelAliases,
@@ -116,7 +121,7 @@ internal static class ModelCardFactory
             KvTransferEnforcement = topology.Enforcement,
             KvTransferPreferredWeight = topology.PreferredWeight,
             StableRoutingId = StableRoutingId(),
-            MaxGpuLoraCount = configuration.Engine.EnableLora ? (uint?)engine.MaxLoras : null,
+            MaxGpuLoraCount = configuration.Engine.EnableLora && !configuration.IsEmbeddingWorker ? (uint?)engine.MaxLoras : null,
         };
     }
 
@@ -126,8 +131,12 @@ internal static class ModelCardFactory
         var data = new JsonObject
         {
             ["tool_call_structural_tag_excludes_reasoning"] = engine.ReasoningParser.Length > 0 && !engine.EnableInReasoning,
-            ["token_budget"] = TokenBudget(engine),
         };
+        if (!configuration.IsEmbeddingWorker)
+        {
+            data["token_budget"] = TokenBudget(engine);
+        }
+
         if (!isPrefill && (endpointTypes.HasFlag(EndpointTypes.Chat) || endpointTypes == EndpointTypes.Completions))
         {
             AddGenerateCapability(data, engine);
@@ -150,6 +159,10 @@ internal static class ModelCardFactory
     /// <summary>Where the engine has the model from.</summary>
     public static string SourcePath(WorkerConfiguration configuration, EngineDescription engine) =>
         engine.ModelWeights.Length > 0 ? engine.ModelWeights : configuration.Model;
+
+    /// <summary>The frontend passes the client's body on.</summary>
+    private static bool TakesText(WorkerConfiguration configuration) =>
+        configuration.IsEmbeddingWorker && !configuration.Options.Get(VllmOptions.EmbeddingFrontendTokenization);
 
     private static string WorkerType(DisaggregationMode mode) =>
         mode switch

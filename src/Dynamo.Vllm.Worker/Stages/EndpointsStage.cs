@@ -1,6 +1,7 @@
 using Dynamo.Vllm.Core;
 using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Disaggregation;
+using Dynamo.Vllm.Core.Embeddings;
 using Dynamo.Vllm.Core.Generate;
 using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Core.Health.Stalls;
@@ -81,10 +82,18 @@ internal sealed class EndpointsStage : IStage
     public Task UpAsync(CancellationToken cancellationToken)
     {
         var configuration = _arguments.Configuration;
-        Adapters = configuration.Engine.EnableLora ? new AdapterTable(AdapterLimits) : null;
-        Generate = Add(configuration.Endpoint, CreateGenerateHandler(configuration));
-        Add("clear_kv_blocks", new ClearKvBlocksHandler(_arguments.Engine.Control));
-        Add("get_perf_metrics", new PerfMetricsHandler());
+        if (configuration.IsEmbeddingWorker)
+        {
+            Generate = Add(configuration.Endpoint, new EmbeddingHandler(_arguments.Engine, configuration.ServedModelName));
+        }
+        else
+        {
+            Adapters = configuration.Engine.EnableLora ? new AdapterTable(AdapterLimits) : null;
+            Generate = Add(configuration.Endpoint, CreateGenerateHandler(configuration));
+            Add("clear_kv_blocks", new ClearKvBlocksHandler(_arguments.Engine.Control));
+            Add("get_perf_metrics", new PerfMetricsHandler());
+        }
+
         _loops.Watch("stall watch", LoopRule.Fatal, CreateStallWatch(configuration).RunAsync);
         return Task.CompletedTask;
     }
@@ -96,7 +105,11 @@ internal sealed class EndpointsStage : IStage
     {
         var configuration = _arguments.Configuration;
         var id = configuration.EndpointId(name);
-        var endpoint = new ServedEndpoint(id, handler, _planes.Metrics.ForEndpoint(id, configuration.ServedModelName));
+        // An embedding worker's series bear the model string, and no served name, as in the reference.
+        var metrics = configuration.IsEmbeddingWorker
+            ? _planes.Metrics.ForEndpoint(id, configuration.Model, "")
+            : _planes.Metrics.ForEndpoint(id, configuration.ServedModelName);
+        var endpoint = new ServedEndpoint(id, handler, metrics);
         _endpoints.Add(endpoint);
         return endpoint;
     }
@@ -104,7 +117,7 @@ internal sealed class EndpointsStage : IStage
     private GenerateHandler CreateGenerateHandler(WorkerConfiguration configuration)
     {
         var engine = _arguments.Engine;
-        var firstTokens = _events.Relay.FirstTokens;
+        var firstTokens = _events.Relay?.FirstTokens;
         var options = new GenerateOptions
         {
             BaseModelNames = configuration.BaseModelNames,

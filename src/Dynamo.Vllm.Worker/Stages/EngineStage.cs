@@ -16,6 +16,9 @@ internal sealed partial class EngineStage : IStage
     /// <summary>Python's own helpers end once the engine is down; they only have shared memory to remove.</summary>
     private static readonly TimeSpan HelperLimit = TimeSpan.FromSeconds(1);
 
+    /// <summary>In vLLM's words: one vector for a prompt.</summary>
+    private const string EmbedTask = "embed";
+
     private readonly WorkerSettings _settings;
     private readonly EngineArgumentsStage _arguments;
     private readonly PlanesStage _planes;
@@ -59,17 +62,15 @@ internal sealed partial class EngineStage : IStage
         );
         await engine.BuildAsync(overrides, EnvironmentOf(configuration), cancellationToken).ConfigureAwait(false);
         var facts = engine.Description;
-        var worker = new WorkerMetrics(_metrics.Worker, configuration.ServedModelName, configuration.Component);
-        worker.SetLoadTime(_time.GetElapsedTime(started));
-        for (var rank = 0; rank < facts.DataParallelSize; rank++)
+        if (configuration.IsEmbeddingWorker)
         {
-            worker.SetBlocks(facts.DataParallelStart + rank, facts.BlocksPerRank);
+            CheckMakesVectors(facts);
+        }
+        else
+        {
+            await ShowMetricsAsync(configuration, _time.GetElapsedTime(started), cancellationToken).ConfigureAwait(false);
         }
 
-        engine.LoadChanged += load => worker.SetUsage(load.Rank, load.KvCacheUsage);
-        var text = new EngineMetricsText(engine.Control, LabelsOf(configuration));
-        await text.ReadFirstAsync(cancellationToken).ConfigureAwait(false);
-        _metrics.Engine = text;
         _isUp = true;
         LogEngine(_logger, configuration.ServedModelName, facts.EngineVersion, facts.MaxModelLength, facts.NumGpuBlocks, facts.BlockSize);
     }
@@ -92,6 +93,36 @@ internal sealed partial class EngineStage : IStage
         {
             await _steps.TryAsync("temporary files", RemoveMetricsFolder).ConfigureAwait(false);
         }
+    }
+
+    /// <summary>Otherwise it would be registered, and refuse each request.</summary>
+    private static void CheckMakesVectors(EngineDescription facts)
+    {
+        if (!facts.Tasks.Contains(EmbedTask))
+        {
+            throw new WorkerExitException(
+                ExitCodes.Failure,
+                $"--embedding-worker: the model as vLLM has loaded it makes no embeddings, it does {string.Join(", ", facts.Tasks)}. "
+                    + "It needs --runner pooling, and --convert embed if it was not made for embeddings."
+            );
+        }
+    }
+
+    private async Task ShowMetricsAsync(WorkerConfiguration configuration, TimeSpan loadTime, CancellationToken cancellationToken)
+    {
+        var engine = _arguments.Engine;
+        var facts = engine.Description;
+        var worker = new WorkerMetrics(_metrics.Worker, configuration.ServedModelName, configuration.Component);
+        worker.SetLoadTime(loadTime);
+        for (var rank = 0; rank < facts.DataParallelSize; rank++)
+        {
+            worker.SetBlocks(facts.DataParallelStart + rank, facts.BlocksPerRank);
+        }
+
+        engine.LoadChanged += load => worker.SetUsage(load.Rank, load.KvCacheUsage);
+        var text = new EngineMetricsText(engine.Control, LabelsOf(configuration));
+        await text.ReadFirstAsync(cancellationToken).ConfigureAwait(false);
+        _metrics.Engine = text;
     }
 
     private JsonObject EnvironmentOf(WorkerConfiguration configuration)

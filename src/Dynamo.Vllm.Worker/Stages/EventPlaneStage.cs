@@ -41,11 +41,17 @@ internal sealed class EventPlaneStage : IStage
     /// <summary>The store twice, and the last events on the wire.</summary>
     public TimeSpan DownLimit => StorePatience.Limit + StorePatience.LimitAgain + TimeSpan.FromSeconds(2);
 
-    public KvRelayService Relay => _relay!;
+    /// <summary>Null for a role that has nothing to tell routers.</summary>
+    public KvRelayService? Relay => _relay;
 
     public async Task UpAsync(CancellationToken cancellationToken)
     {
         var configuration = _arguments.Configuration;
+        if (configuration.IsEmbeddingWorker)
+        {
+            return;
+        }
+
         var endpoint = configuration.EndpointId(configuration.Endpoint);
         var registration = _planes.Registration;
         _events = await _planes

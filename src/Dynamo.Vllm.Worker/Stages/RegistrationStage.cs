@@ -98,10 +98,18 @@ internal sealed partial class RegistrationStage : IStage
             _roles.Adapters,
             (taints, cancellation) => PutCardAsync(ModelCardSource.Tainted(card, taints), cancellation)
         );
-        control.AddTo(_routes);
+        if (_arguments.Configuration.IsEmbeddingWorker)
+        {
+            control.AddTaintsTo(_routes);
+        }
+        else
+        {
+            control.AddTo(_routes);
+        }
+
         cancellationToken.ThrowIfCancellationRequested(); // the last point at which a stop leaves no trace in discovery
         await PutCardAsync(card, cancellationToken).ConfigureAwait(false);
-        foreach (var query in _events.Relay.QueryEndpoints)
+        foreach (var query in _events.Relay?.QueryEndpoints ?? [])
         {
             _health.AddEndpoint(query.Id.Name, hasPayload: false);
         }

@@ -72,7 +72,9 @@ internal sealed partial class WatchStage : IStage
         );
         _loops.Watch("engine monitor", LoopRule.Fatal, monitor.RunAsync);
         var payload = HealthPayload.Create(
-            _arguments.Engine.Description.BosTokenId,
+            _arguments.Configuration.IsEmbeddingWorker
+                ? HealthPayload.ForEmbedding(_arguments.Configuration.ServedModelName)
+                : HealthPayload.ForGeneration(_arguments.Engine.Description.BosTokenId),
             health.Payload,
             problem => LogWarning(_logger, problem)
         );

@@ -11,6 +11,13 @@ public sealed class MetricLabelsTests
         new("worker_id", "a\"b"),
     ];
 
+    [Theory]
+    [InlineData("x{a=\"b\",model=\"\",model_name=\"\",worker_id=\"1\"} 1", "x{a=\"b\",worker_id=\"1\"} 1")]
+    [InlineData("x{a=\"b\",model=\"/m\",model_name=\"\",worker_id=\"1\"} 1", "x{a=\"b\",model=\"/m\",worker_id=\"1\"} 1")]
+    [InlineData("x{model=\"m\",model_name=\"m\",worker_id=\"1\"} 1", "x{model=\"m\",model_name=\"m\",worker_id=\"1\"} 1")]
+    public void Labels_that_an_endpoint_does_not_have_are_not_shown(string sample, string shown) =>
+        Assert.Equal(shown, MetricLabels.WithoutEmptyModel(sample));
+
     [Fact]
     public void Labels_are_added_and_never_override()
     {

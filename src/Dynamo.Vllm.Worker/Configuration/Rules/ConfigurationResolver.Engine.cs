@@ -128,7 +128,7 @@ public sealed partial class ConfigurationResolver
     private void ResolveScheduler(Draft draft)
     {
         var byPort = IsSet(MetricsPortVariable);
-        draft.ForwardPassMetrics = byPort || (draft.Options.Get(RuntimeOptions.FpmTrace) && TraceIsRelayed(draft));
+        draft.ForwardPassMetrics = IsRelayedByPort(draft, byPort) || (draft.Options.Get(RuntimeOptions.FpmTrace) && TraceIsRelayed(draft));
         if (draft.ForwardPassMetrics)
         {
             draft.ForwardPassMetricsPort = MetricsPort(draft.ForwardPassMetricsPort);
@@ -149,6 +149,18 @@ public sealed partial class ConfigurationResolver
         {
             draft.Overrides["scheduler_cls"] = InstrumentedScheduler;
         }
+    }
+
+    /// <summary>The instrumented scheduler drops what a pooling request asks for, and nobody would relay what it counts.</summary>
+    private static bool IsRelayedByPort(Draft draft, bool byPort)
+    {
+        if (!byPort || !draft.Options.Get(VllmOptions.EmbeddingWorker))
+        {
+            return byPort;
+        }
+
+        draft.Warnings.Add($"{MetricsPortVariable} has no effect: embedding workers relay no forward-pass metrics");
+        return false;
     }
 
     private static bool TraceIsRelayed(Draft draft)

@@ -179,7 +179,6 @@ public sealed class ConfigurationResolverTests
 
     [Theory]
     [InlineData("--disaggregation-mode", "encode", "--disaggregation-mode encode")]
-    [InlineData("--embedding-worker", "--enforce-eager", "--embedding-worker")]
     [InlineData("--realtime", "--enforce-eager", "--realtime")]
     [InlineData("--classify-worker", "--enforce-eager", "--classify-worker")]
     [InlineData("--headless", "--enforce-eager", "--headless")]
@@ -187,6 +186,24 @@ public sealed class ConfigurationResolverTests
     [InlineData("--benchmark-mode", "agg", "--benchmark-mode")]
     public void What_this_worker_cannot_serve_is_valid_but_listed(string first, string second, string flag) =>
         Assert.Contains(ResolverSample.Resolve(first, second).UnsupportedFeatures, feature => feature.Flag == flag);
+
+    [Fact]
+    public void An_embedding_worker_is_served_by_one_process_without_prefix_cache_and_forward_pass_metrics()
+    {
+        var environment = CommandLineSample.Environment("DYN_FORWARDPASS_METRIC_PORT", "20380");
+        var resolved = ResolverSample.Resolve(environment, "--embedding-worker", "--fpm-trace");
+        Assert.True(resolved.IsEmbeddingWorker);
+        Assert.Empty(resolved.UnsupportedFeatures);
+        Assert.False((bool)resolved.EngineOverrides["enable_prefix_caching"]!);
+        Assert.False(resolved.ForwardPassMetrics);
+        Assert.DoesNotContain("scheduler_cls", resolved.EngineOverrides.Keys);
+        Assert.Contains("DYN_FORWARDPASS_METRIC_PORT has no effect: embedding workers relay no forward-pass metrics", resolved.Warnings);
+
+        var several = ResolverSample.Resolve("--embedding-worker", "--embedding-worker-processes", "2");
+        Assert.Equal("--embedding-worker-processes: only one process is supported", Assert.Single(several.UnsupportedFeatures).ToString());
+        var given = ResolverSample.Resolve("--embedding-worker", "--enable-prefix-caching");
+        Assert.True(given.EnablePrefixCaching);
+    }
 
     [Fact]
     public void A_plain_worker_uses_nothing_unsupported_and_has_no_warnings()
