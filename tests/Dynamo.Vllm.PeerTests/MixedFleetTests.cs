@@ -24,7 +24,7 @@ public sealed class MixedFleetTests
         var official = cards[_fleet.OfficialInstance];
         Assert.Equal(3, cards.Count);
         Assert.Single(cards.Values.Select(ModelCardChecksum.Compute).Distinct());
-        Assert.Equal(Canonical(official), Canonical(ours));
+        Assert.Equal(CanonicalJson.Write(official), CanonicalJson.Write(ours));
     }
 
     [PeerFact]
@@ -223,21 +223,4 @@ public sealed class MixedFleetTests
 
         return $"{(int)response.StatusCode} {answer.ToJsonString()}";
     }
-
-    private static string Canonical(JsonNode? node) =>
-        node switch
-        {
-            JsonObject map => "{"
-                + string.Join(
-                    ',',
-                    map.OrderBy(pair => pair.Key, StringComparer.Ordinal).Select(pair => $"\"{pair.Key}\":{Canonical(pair.Value)}")
-                )
-                + "}",
-            JsonArray list => "[" + string.Join(',', list.Select(Canonical)) + "]",
-            JsonValue value when value.TryGetValue<string>(out var text) && text.StartsWith("http://", StringComparison.Ordinal) => new Uri(
-                text
-            ).AbsolutePath,
-            null => "null",
-            _ => node.ToJsonString(),
-        };
 }
