@@ -6,6 +6,8 @@ namespace Dynamo.Vllm.PeerTests;
 /// <summary>Embedding requests: through a frontend, where the name of the model is added, and straight at a worker.</summary>
 internal static class EmbeddingCatalogue
 {
+    private const string Empty = "The decoder prompt cannot be empty";
+
     private static readonly string LongText = string.Concat(Enumerable.Repeat("a ", 3000));
 
     /// <summary>Answered by both with the same vectors.</summary>
@@ -61,21 +63,19 @@ internal static class EmbeddingCatalogue
                 ]
         ).Select(Parse);
 
-    /// <summary>Mistakes of the client's that the official worker answers with 500, at least where it tokenizes itself.</summary>
-    public static IEnumerable<JsonObject> FaultsThere =>
-        (
-            (string[])
-                [
-                    """{"input":[[]]}""",
-                    """{"input":[[1],[]]}""",
-                    """{"input":[99999]}""",
-                    """{"input":"hello world","truncate_prompt_tokens":0}""",
-                    """{"input":"hello","truncate_prompt_tokens":5000}""",
-                    """{"input":"hello","dimensions":16}""",
-                ]
-        )
-            .Select(Parse)
-            .Concat([With(LongText, "{}"), With(Tokens(1025), "{}")]);
+    /// <summary>Mistakes of the client's that the official worker answers with 500,
+    /// at least where it tokenizes itself, and what ours says of them.</summary>
+    public static IEnumerable<(JsonObject Body, string Text)> FaultsThere =>
+        [
+            (Parse("""{"input":[[]]}"""), Empty),
+            (Parse("""{"input":[[1],[]]}"""), Empty),
+            (Parse("""{"input":[99999]}"""), "Token id 99999 is out of vocabulary"),
+            (Parse("""{"input":"hello world","truncate_prompt_tokens":0}"""), Empty),
+            (Parse("""{"input":"hello","truncate_prompt_tokens":5000}"""), "truncate_prompt_tokens=5000 cannot be greater than"),
+            (Parse("""{"input":"hello","dimensions":16}"""), "dimensions must be unset (received dimensions=16)"),
+            (With(LongText, "{}"), "1024"),
+            (With(Tokens(1025), "{}"), "holds 1025 token ids, above the limit 1024"),
+        ];
 
     /// <summary>Straight at a worker: what frontends send, what the canary sends, and what a caller may leave out.</summary>
     public static readonly string[] Direct =

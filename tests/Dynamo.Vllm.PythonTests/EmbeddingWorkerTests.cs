@@ -69,8 +69,8 @@ public sealed class EmbeddingWorkerTests : SimulatedWorkerTests
         Assert.Equal((4, 4), (ids["prompt_tokens"]!.GetValue<int>(), ids["total_tokens"]!.GetValue<int>()));
         Assert.Equal(2, ids["embeddings"]!.AsArray().Count);
         var refused = await AskAsync(client, """{"input":[[1],[99999]]}""");
-        Assert.Contains("Token id 99999 is out of vocabulary", refused["error"]!["message"]!.GetValue<string>(), StringComparison.Ordinal);
-        Assert.Equal("request.invalid", refused["error"]!["reason"]!.GetValue<string>());
+        Assert.Equal("Token id 99999 is out of vocabulary", refused["error"]!["public"]!["message"]!.GetValue<string>());
+        Assert.Equal("backend.invalid_argument", refused["error"]!["reason"]!.GetValue<string>());
     }
 
     [Fact]

@@ -1,5 +1,4 @@
 using Dynamo.Vllm.Core.Engines;
-using Dynamo.Vllm.Core.Generate;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Errors;
 using Dynamo.Vllm.Protocol.Requests;
@@ -25,11 +24,7 @@ public sealed class EmbeddingHandler : IEndpointHandler
     {
         var request = EmbeddingRequestParser.Parse(context.Body.Span, context.Codec);
         context.ReleaseBody();
-        foreach (var tokens in request.Prompts.TokenCounts)
-        {
-            RequestLimits.CheckPrompt(tokens, _engine.Description.MaxModelLength);
-        }
-
+        CheckLengths(request, _engine.Description.MaxModelLength);
         PromptVectors vectors;
         try
         {
@@ -46,6 +41,24 @@ public sealed class EmbeddingHandler : IEndpointHandler
 
         CheckDimensions(vectors, request.Dimensions);
         await responses.WriteAsync(Write(vectors, request));
+    }
+
+    /// <summary>The engine would refuse it, too, but only after the interpreter had made objects of all its ids.</summary>
+    private static void CheckLengths(EmbeddingRequest request, int tokensMax)
+    {
+        var counts = request.Prompts.TokenCounts;
+        for (var i = 0; i < counts.Count; i++)
+        {
+            if (counts[i] > tokensMax)
+            {
+                var field = request.IsPreprocessed ? "token_ids" : "input";
+                throw new RequestFailedException(
+                    DynamoError.InvalidArgument(
+                        $"prompt {i} of {field} holds {counts[i]} token ids, above the limit {tokensMax}, the context of the model"
+                    )
+                );
+            }
+        }
     }
 
     private ReadOnlyMemory<byte> Write(PromptVectors vectors, EmbeddingRequest request) =>

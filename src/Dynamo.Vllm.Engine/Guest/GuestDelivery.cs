@@ -139,7 +139,7 @@ internal sealed partial class GuestDelivery
         }
         else
         {
-            _encodes.Fail(record.Id, FailureMapping.ToError(document.RootElement));
+            _encodes.Fail(record.Id, FailureMapping.ToEncodeError(document.RootElement));
         }
 
         NoticeDeath(document.RootElement);

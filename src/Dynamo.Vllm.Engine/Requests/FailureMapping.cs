@@ -24,6 +24,13 @@ internal static class FailureMapping
         };
     }
 
+    /// <summary>The error of an embedding request that failed: what vLLM
+    /// refuses is said in its words, as its own server says it.</summary>
+    public static DynamoError ToEncodeError(JsonElement failure) =>
+        Text(failure, "kind") == "http" && failure.GetProperty("status").GetInt32() < 500
+            ? DynamoError.InvalidArgument(Text(failure, "message"))
+            : ToError(failure);
+
     public static bool IsEngineDeath(JsonElement failure) => Text(failure, "kind") == "engine_dead";
 
     /// <summary>The exception of a call that failed.</summary>
