@@ -23,8 +23,9 @@ internal sealed class GuestBorder : IDisposable
         var mailbox = new GuestMailbox(_host);
         Calls = new GuestCalls(mailbox);
         Streams = new EngineStreams(new StreamCommands(mailbox, Log.For<EngineStreams>()));
+        Encodes = new PendingEncodes(mailbox);
         Load = new LoadListeners(Log.For<LoadListeners>());
-        Delivery = new GuestDelivery(Streams, Calls, Load, Deaths.Add, Log, Log.For<GuestDelivery>());
+        Delivery = new GuestDelivery(Streams, Encodes, Calls, Load, Deaths.Add, Log, Log.For<GuestDelivery>());
     }
 
     public LogCapture Log { get; } = new();
@@ -32,6 +33,8 @@ internal sealed class GuestBorder : IDisposable
     public GuestCalls Calls { get; }
 
     public EngineStreams Streams { get; }
+
+    public PendingEncodes Encodes { get; }
 
     public LoadListeners Load { get; }
 

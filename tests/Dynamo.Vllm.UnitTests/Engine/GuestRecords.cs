@@ -59,6 +59,17 @@ internal static class GuestRecords
             Array.ForEach(tokens, token => writer.Write(token.Token));
         });
 
+    public static byte[] Vectors(ulong request, long promptTokens, params float[][] vectors) =>
+        Write(writer =>
+        {
+            writer.Write((uint)GuestRecordKind.Vectors);
+            writer.Write(vectors.Length);
+            writer.Write(request);
+            writer.Write(promptTokens);
+            Array.ForEach(vectors, vector => writer.Write(vector.Length));
+            Array.ForEach(vectors, vector => Array.ForEach(vector, writer.Write));
+        });
+
     public static byte[] Failure(ulong id, string json) => Answer(GuestRecordKind.Failure, id, isOk: false, json);
 
     public static byte[] Reply(ulong id, bool isOk, string json) => Answer(GuestRecordKind.Reply, id, isOk, json);
