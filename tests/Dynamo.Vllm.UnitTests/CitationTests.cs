@@ -4,7 +4,9 @@ using Dynamo.Vllm.Testing;
 namespace Dynamo.Vllm.UnitTests;
 
 /// <summary>What a comment or a page cites is in the repository: pages with their sections, rules of style, files.</summary>
-/// <remarks>A page is looked for in <c>docs</c>, <c>docs/protocol</c> and <c>docs/decisions</c>; its section 3.2 is a heading that begins with it.</remarks>
+/// <remarks>
+/// A page is looked for in <c>docs</c>, <c>docs/protocol</c> and <c>docs/decisions</c>; its section 3.2 is a heading that begins with it.
+/// </remarks>
 public sealed partial class CitationTests
 {
     private static readonly string[] Folders = ["src", "tests", "bench", "python", "build", "docs", "deploy", "docker", "systemd"];
