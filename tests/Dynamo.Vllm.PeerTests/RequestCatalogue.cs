@@ -82,7 +82,7 @@ internal static class RequestCatalogue
             [("max_completion_tokens", 5)],
             [("max_tokens", 8), ("stop", new JsonArray("x", "cv cv"))],
             [("max_tokens", 20), ("response_format", new JsonObject { ["type"] = "json_object" })],
-            // With greed_sampling the frontend sends no temperature (llm.md 2.2), so the engine samples: only the seed makes it repeatable.
+            // With greed_sampling the frontend sends no temperature (llm.md, 2.2), so the engine samples: a seed makes it repeatable.
             [("max_tokens", 12), ("nvext", new JsonObject { ["greed_sampling"] = true }), ("seed", 4)],
         ];
         foreach (var option in options)

@@ -6,7 +6,7 @@ namespace Dynamo.Vllm.Core.KvEvents;
 /// <summary>Writes a copy of the index as stored events: parents before children, chains as one event.</summary>
 /// <remarks>
 /// Ids are synthetic, from 0 in each tier. A block whose chain to the start is broken is left out: routers could not attach it.
-/// kv-and-load.md, 8. Golden files: kv/kv-query-official.json.
+/// kv-and-load.md, 8. Golden file: tests/golden/kv/kv-query-official.json.
 /// </remarks>
 internal sealed class TreeDump
 {

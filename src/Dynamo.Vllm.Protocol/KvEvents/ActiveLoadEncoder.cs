@@ -6,7 +6,7 @@ namespace Dynamo.Vllm.Protocol.KvEvents;
 /// <summary>Payload of <c>kv_metrics</c>: a worker knows its used blocks only; the rest is the router's own estimate.</summary>
 /// <remarks>
 /// <code>{ worker_id, dp_rank, active_decode_blocks: nil, active_prefill_tokens: nil, kv_used_blocks }</code>
-/// kv-and-load.md, 10. Golden files: kv/zmq-direct-kv_metrics.frame3.bin.
+/// kv-and-load.md, 10. Golden file: tests/golden/kv/zmq-direct-kv_metrics.frame3.bin.
 /// </remarks>
 public static class ActiveLoadEncoder
 {

@@ -11,7 +11,7 @@ namespace Dynamo.Vllm.Protocol.KvEvents;
 /// local    = XXH3(u32le token* ‖ u64le media hash, ascending *, seed)
 /// sequence = local of the first block; then XXH3(u64le previous ‖ u64le local, 1337)
 /// </code>
-/// kv-and-load.md, 3. Golden files: kv/hash-vectors.json.
+/// kv-and-load.md, 3. Golden file: tests/golden/kv/hash-vectors.json.
 /// </remarks>
 public static class BlockHasher
 {

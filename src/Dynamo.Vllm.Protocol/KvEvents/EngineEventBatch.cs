@@ -11,7 +11,7 @@ namespace Dynamo.Vllm.Protocol.KvEvents;
 /// hash  = u64 | i64 (its bit pattern) | bin (its last 8 bytes, big-endian)
 /// </code>
 /// Unknown keys and trailing elements are skipped; an unknown kind or a wrong type refuses the whole batch.
-/// kv-and-load.md, 2. Golden files: kv/vllm-*.payload.bin, kv/conversion-cases.json.
+/// kv-and-load.md, 2. Golden files: tests/golden/kv/conversion-cases.json, vllm-*.payload.bin.
 /// </remarks>
 public sealed partial class EngineEventBatch
 {

@@ -10,7 +10,7 @@ namespace Dynamo.Vllm.Protocol.KvEvents;
 /// envelope = { publisher_id: u53, sequence: u64, published_at: unix ms, topic: str, payload: bin }
 /// frame    = 01, u32be length, envelope       (the last of four ZMQ frames; NATS carries the bare envelope)
 /// </code>
-/// kv-and-load.md, 5.1 and 5.3. Golden files: kv/zmq-direct-*.bin, kv/nats-*.bin.
+/// kv-and-load.md, 5.1 and 5.3. Golden files in tests/golden/kv: zmq-direct-*.bin, nats-*.bin.
 /// </remarks>
 public static class EventEnvelope
 {

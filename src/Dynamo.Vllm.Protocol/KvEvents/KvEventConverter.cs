@@ -6,7 +6,8 @@ namespace Dynamo.Vllm.Protocol.KvEvents;
 /// <remarks>
 /// For each event: 1. owner, kind, locality; 2. medium; 3. cache group; 4. cache salt; 5. blocks and their hashes; 6. duplicates; 7. merge.
 /// Steps 3 and 4 refuse nothing on disk and external tiers. Learned groups and salts carry over from batch to batch.
-/// Without media nothing is allocated but the growth of buffers. kv-and-load.md, 4. Golden files: kv/conversion-cases*.json.
+/// Without media nothing is allocated but the growth of buffers. kv-and-load.md, 4.
+/// Golden files: tests/golden/kv/conversion-cases.json, conversion-cases-multimodal.json.
 /// </remarks>
 public sealed class KvEventConverter
 {

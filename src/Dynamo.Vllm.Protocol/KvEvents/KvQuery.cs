@@ -6,7 +6,7 @@ namespace Dynamo.Vllm.Protocol.KvEvents;
 /// <summary>A router's question for what it missed.</summary>
 /// <remarks>
 /// <code>{ worker_id, dp_rank, start_event_id: u64?, end_event_id: u64?, supports_tree_dump_failed: bool?, kind: "recovery"? }</code>
-/// kv-and-load.md, 8. Golden files: kv/kv-query-official.json.
+/// kv-and-load.md, 8. Golden file: tests/golden/kv/kv-query-official.json.
 /// </remarks>
 public sealed record KvQuery(ulong WorkerId, uint Rank, ulong? Start, ulong? End, bool SupportsDumpFailed, bool IsRecovery)
 {

@@ -10,7 +10,7 @@ namespace Dynamo.Vllm.Protocol.KvEvents;
 /// | { "TooNew": { requested_start, requested_end, newest_available } } | { "InvalidRange": { start_id, end_id } }
 /// | { "TreeDumpFailed": { last_event_id, message } } | { "Error": text }
 /// </code>
-/// kv-and-load.md, 8. Golden files: kv/kv-query-official.json.
+/// kv-and-load.md, 8. Golden file: tests/golden/kv/kv-query-official.json.
 /// </remarks>
 public static class KvQueryAnswer
 {

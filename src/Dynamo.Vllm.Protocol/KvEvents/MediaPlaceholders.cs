@@ -4,7 +4,7 @@ namespace Dynamo.Vllm.Protocol.KvEvents;
 /// <remarks>
 /// With an image token, each run of it is replaced by the pad value of the next object. With a video token the runs must match the objects
 /// exactly: an image run is one object, video runs without an image run between them are one. Where nothing is replaced, the objects'
-/// hashes are appended instead. kv-and-load.md, 3. Golden files: kv/conversion-cases-multimodal.json.
+/// hashes are appended instead. kv-and-load.md, 3. Golden file: tests/golden/kv/conversion-cases-multimodal.json.
 /// </remarks>
 public sealed class MediaPlaceholders
 {

@@ -11,7 +11,7 @@ namespace Dynamo.Vllm.Protocol.KvEvents;
 /// data  = { "stored": { parent_hash, start_position: nil, blocks: [ block* ] } } | { "removed": { block_hashes } } | "cleared"
 /// block = { block_hash, tokens_hash, mm_extra_info: nil | { mm_objects: [ { mm_hash, offsets } * ] } }
 /// </code>
-/// kv-and-load.md, 6. Golden files: kv/conversion-cases.json, kv/kv-query-official.json.
+/// kv-and-load.md, 6. Golden files: tests/golden/kv/conversion-cases.json, kv-query-official.json.
 /// </remarks>
 public static class RouterEventEncoder
 {

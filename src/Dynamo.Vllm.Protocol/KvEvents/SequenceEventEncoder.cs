@@ -9,7 +9,7 @@ namespace Dynamo.Vllm.Protocol.KvEvents;
 /// batch = { events: [ event* ] }           (ZMQ; NATS carries one event without the batch)
 /// event = { request_id, worker: { worker_id, dp_rank }, data: "MarkPrefillCompleted", router_id, lora_name: nil }
 /// </code>
-/// kv-and-load.md, 11. Golden files: kv/dynamo-vllm-eventplane.json.
+/// kv-and-load.md, 11. Golden file: tests/golden/kv/dynamo-vllm-eventplane.json.
 /// </remarks>
 public static class SequenceEventEncoder
 {

@@ -5,7 +5,7 @@ namespace Dynamo.Vllm.Protocol.Requests;
 
 /// <summary>Body of an embedding request: the client's own (<c>input</c>), or what the frontend made of it (<c>token_ids</c>).</summary>
 /// <remarks>
-/// Unknown keys are skipped and null counts as absent, as in the reference. Golden files: captures/llm/other-kinds.json.
+/// Unknown keys are skipped and null counts as absent, as in the reference. Golden file: tests/golden/llm/other-kinds.json.
 /// </remarks>
 public static class EmbeddingRequestParser
 {

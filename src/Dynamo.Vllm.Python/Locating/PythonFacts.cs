@@ -2,7 +2,7 @@ using System.Text.Json.Serialization;
 
 namespace Dynamo.Vllm.Python.Locating;
 
-/// <summary>What an interpreter says of itself (python-host.md, "Finding and starting it").</summary>
+/// <summary>What an interpreter says of itself, asked as a program before it is loaded as a library.</summary>
 internal sealed record PythonFacts(
     string Executable,
     string Version,

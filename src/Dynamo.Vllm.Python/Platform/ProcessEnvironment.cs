@@ -2,7 +2,7 @@ namespace Dynamo.Vllm.Python.Platform;
 
 /// <summary>Environment of this process as native code and children see it.</summary>
 /// <remarks>
-/// .NET keeps a copy of its own, so a variable that Python must see is set in both (python-host.md). Only before the interpreter starts:
+/// .NET keeps a copy of its own, so a variable that Python must see is set in both. Only before the interpreter starts:
 /// setenv is not safe beside other threads that read the environment in C, and Python copies it once.
 /// </remarks>
 public static class ProcessEnvironment

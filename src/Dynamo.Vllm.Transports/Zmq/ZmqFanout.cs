@@ -8,7 +8,7 @@ namespace Dynamo.Vllm.Transports.Zmq;
 /// <summary>Encodes a message once and offers it to each subscriber. Peers come and go on other threads.</summary>
 /// <remarks>
 /// <code>message = topic or subject, publisher id u64be, sequence u64be, (01, length u32be, envelope)</code>
-/// kv-and-load.md, 5.3 and 5.4. Golden files: kv/zmq-direct-*.bin, kv/eventplane-zmq-broker.json.
+/// kv-and-load.md, 5.3 and 5.4. Golden files: tests/golden/kv/eventplane-zmq-broker.json, zmq-direct-*.bin.
 /// </remarks>
 internal sealed class ZmqFanout
 {

@@ -27,7 +27,7 @@ public sealed record StructuralTag
             ["allow_tool_calls_with_structured_output"] = AllowToolCallsWithStructuredOutput,
         };
 
-        // An unset value is absent, not null (golden/llm/cards.json).
+        // An unset value is absent, not null (tests/golden/llm/cards.json).
         if (ExcludeSpecialTokens is { } exclude)
         {
             card["exclude_special_tokens"] = exclude;

@@ -1,7 +1,7 @@
 namespace Dynamo.Vllm.Worker.Configuration.Options;
 
 /// <summary>The router advertisement options, parsed by their own parser, the only one that takes abbreviations.</summary>
-/// <remarks>Order, defaults and texts are those of <c>golden/worker/help-full.txt</c>; a test compares the two line by line.</remarks>
+/// <remarks>Order, defaults and texts are those of <c>tests/golden/worker/help-full.txt</c>; a test compares them line by line.</remarks>
 public static class RouterOptions
 {
     public static Option<string?> RouterMode { get; } =

@@ -1,7 +1,7 @@
 namespace Dynamo.Vllm.Worker.Configuration.Options;
 
 /// <summary>The group "Dynamo Runtime Options": options that every Dynamo backend shares.</summary>
-/// <remarks>Order, defaults and texts are those of <c>golden/worker/help-full.txt</c>; a test compares the two line by line.</remarks>
+/// <remarks>Order, defaults and texts are those of <c>tests/golden/worker/help-full.txt</c>; a test compares them line by line.</remarks>
 public static class RuntimeOptions
 {
     public static Option<string> Namespace { get; } =

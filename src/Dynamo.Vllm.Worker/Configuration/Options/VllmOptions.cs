@@ -1,7 +1,7 @@
 namespace Dynamo.Vllm.Worker.Configuration.Options;
 
 /// <summary><c>--version</c> and the group "Dynamo vLLM Options".</summary>
-/// <remarks>Order, defaults and texts are those of <c>golden/worker/help-full.txt</c>; a test compares the two line by line.</remarks>
+/// <remarks>Order, defaults and texts are those of <c>tests/golden/worker/help-full.txt</c>; a test compares them line by line.</remarks>
 public static class VllmOptions
 {
     public static OptionDefinition Version { get; } = Option.Version();

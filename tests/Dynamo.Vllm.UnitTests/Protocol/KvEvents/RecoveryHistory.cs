@@ -5,7 +5,8 @@ namespace Dynamo.Vllm.UnitTests.Protocol.KvEvents;
 
 using Dynamo.Vllm.Testing;
 
-/// <summary>The events that the reference had published before the recovery queries of kv/kv-query-official.json were captured.</summary>
+/// <summary>The events that the reference had published before the recovery queries were captured.</summary>
+/// <remarks>tests/golden/kv/kv-query-official.json.</remarks>
 internal static class RecoveryHistory
 {
     /// <summary>Router events from the captured answer to "everything from 1", one list each.</summary>
