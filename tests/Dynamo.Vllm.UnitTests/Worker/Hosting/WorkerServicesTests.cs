@@ -41,7 +41,8 @@ public sealed partial class WorkerServicesTests
 
     private static bool Exists(string path)
     {
-        var place = path.StartsWith("python/", StringComparison.Ordinal) ? path : Path.Combine("src", $"Dynamo.Vllm.{path}");
+        string[] folders = ["python", "docs", "tests"];
+        var place = folders.Contains(path.Split('/')[0]) ? path : Path.Combine("src", $"Dynamo.Vllm.{path}");
         var full = Path.Combine(SimulatedPaths.Root, place);
         return full.EndsWith('/') ? Directory.Exists(full) : File.Exists(full);
     }
