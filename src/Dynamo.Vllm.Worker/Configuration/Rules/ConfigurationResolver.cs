@@ -11,60 +11,65 @@ namespace Dynamo.Vllm.Worker.Configuration.Rules;
 /// 1. runtime options; 2. worker roles; 3. options against vLLM's; 4. names and connectors; 5. engine overrides; 6. what only this
 /// worker does not support.
 /// </remarks>
-public sealed partial class ConfigurationResolver
+public sealed class ConfigurationResolver
 {
-    private const string InstrumentedScheduler = "dynamo.vllm.instrumented_scheduler.InstrumentedScheduler";
-
-    private readonly IReadOnlyDictionary<string, string> _environment;
-    private readonly INixlHostProbe _hostProbe;
-    private readonly Func<string, bool> _fileExists;
+    private readonly BenchmarkRules _benchmark;
+    private readonly ConnectorRules _connectors;
+    private readonly EngineRules _engine;
+    private readonly RoleRules _roles;
+    private readonly RuntimeRules _runtime;
+    private readonly SupportRules _support;
 
     public ConfigurationResolver(IReadOnlyDictionary<string, string> environment, INixlHostProbe hostProbe, Func<string, bool> fileExists)
     {
-        _environment = environment;
-        _hostProbe = hostProbe;
-        _fileExists = fileExists;
+        var facts = new HostFacts(environment, hostProbe, fileExists);
+        _benchmark = new BenchmarkRules(facts);
+        _connectors = new ConnectorRules(facts);
+        _engine = new EngineRules(facts, _benchmark);
+        _roles = new RoleRules(facts);
+        _runtime = new RuntimeRules(facts);
+        _support = new SupportRules(facts);
     }
 
     /// <exception cref="ConfigurationException">The first rule that is broken.</exception>
     public WorkerConfiguration Resolve(WorkerArguments arguments, EngineArgumentValues engine)
     {
-        var draft = new Draft(arguments, engine);
+        var draft = new ConfigurationDraft(arguments, engine);
         var options = arguments.Options;
 
-        draft.Namespace = WithSuffix(options.Get(RuntimeOptions.Namespace));
-        draft.StructuralTag = ResolveStructuralTag(draft);
-        ResolveForwardPassTrace(draft);
-        CheckRuntimeOptions(options);
-        ExportRuntimeOptions(draft);
+        draft.Namespace = _runtime.WithSuffix(options.Get(RuntimeOptions.Namespace));
+        draft.StructuralTag = _runtime.ResolveStructuralTag(draft);
+        _runtime.ResolveForwardPassTrace(draft);
+        _runtime.CheckRuntimeOptions(options);
+        _runtime.ExportRuntimeOptions(draft);
 
-        RejectRemovedVariables();
-        draft.Mode = ParseMode(options.Get(VllmOptions.DisaggregationMode));
-        CheckTransferMode(options.Get(VllmOptions.EmbeddingTransferMode));
-        CheckEmbedding(draft);
-        CheckEmbeddingProcesses(draft);
-        CheckRealtime(draft);
-        CheckClassify(draft);
-        CheckCustomEncoder(draft);
-        CheckBenchmark(draft);
+        _roles.RejectRemovedVariables();
+        draft.Mode = _roles.ParseMode(options.Get(VllmOptions.DisaggregationMode));
+        _roles.CheckTransferMode(options.Get(VllmOptions.EmbeddingTransferMode));
+        _roles.CheckEmbedding(draft);
+        _roles.CheckEmbeddingProcesses(draft);
+        _roles.CheckRealtime(draft);
+        _roles.CheckClassify(draft);
+        _roles.CheckCustomEncoder(draft);
+        _benchmark.CheckBenchmark(draft);
 
-        CheckAgainstEngine(draft);
+        _engine.CheckAgainstEngine(draft);
 
-        ResolveNames(draft);
-        var template = ResolveTemplate(options.Get(RuntimeOptions.CustomJinjaTemplate));
-        RejectConnector(draft);
-        CheckPrefillHasTransfer(draft);
+        _connectors.ResolveNames(draft);
+        var template = _runtime.ResolveTemplate(options.Get(RuntimeOptions.CustomJinjaTemplate));
+        _connectors.RejectConnector(draft);
+        _connectors.CheckPrefillHasTransfer(draft);
 
-        ResolvePrefixCaching(draft);
-        ResolveSideChannel(draft);
-        ResolveEngineOverrides(draft);
-        ResolveReinforcementLearning(draft);
-        CheckSnapshot(options);
+        _engine.ResolvePrefixCaching(draft);
+        _connectors.ResolveSideChannel(draft);
+        _engine.ResolveEngineOverrides(draft);
+        _engine.ResolveReinforcementLearning(draft);
+        _engine.CheckSnapshot(options);
 
         return Build(draft, template);
     }
 
-    private WorkerConfiguration Build(Draft draft, string? template) =>
+    private WorkerConfiguration Build(ConfigurationDraft draft, string? template) =>
         new()
         {
             Arguments = draft.Arguments,
@@ -86,71 +91,8 @@ public sealed partial class ConfigurationResolver
             UsesNixl = draft.UsesNixl,
             EngineOverrides = draft.Overrides,
             EnvironmentChanges = draft.Environment,
-            UnsupportedFeatures = [.. FindUnsupported(draft)],
+            UnsupportedFeatures = [.. _support.FindUnsupported(draft)],
             Warnings = draft.Warnings,
             Notes = draft.Notes,
         };
-
-    private string? Variable(string name) => _environment.GetValueOrDefault(name);
-
-    private bool IsSet(string name) => _environment.ContainsKey(name);
-
-    private static void Refuse(bool broken, string message)
-    {
-        if (broken)
-        {
-            throw new ConfigurationException(message);
-        }
-    }
-
-    private static string Word(DisaggregationMode mode) =>
-        mode switch
-        {
-            DisaggregationMode.Aggregated => "agg",
-            DisaggregationMode.Prefill => "prefill",
-            DisaggregationMode.Decode => "decode",
-            _ => "encode",
-        };
-
-    private static string Quote(string text) => PythonText.Quote(text);
-
-    /// <summary>What the steps have worked out so far; lives for one call of <see cref="Resolve"/>.</summary>
-    private sealed class Draft(WorkerArguments arguments, EngineArgumentValues engine)
-    {
-        public WorkerArguments Arguments { get; } = arguments;
-
-        public EngineArgumentValues Engine { get; } = engine;
-
-        public OptionValues Options => Arguments.Options;
-
-        public string Namespace { get; set; } = string.Empty;
-
-        public string Component { get; set; } = string.Empty;
-
-        public string Endpoint { get; set; } = "generate";
-
-        public DisaggregationMode Mode { get; set; }
-
-        public IReadOnlyList<string> ServedModelNames { get; set; } = [];
-
-        public StructuralTag? StructuralTag { get; set; }
-
-        public bool EnablePrefixCaching { get; set; }
-
-        public bool UseKvEvents { get; set; }
-
-        public bool ForwardPassMetrics { get; set; }
-
-        public int ForwardPassMetricsPort { get; set; } = 20380;
-
-        public bool UsesNixl { get; set; }
-
-        public Dictionary<string, JsonNode?> Overrides { get; } = [];
-
-        public Dictionary<string, string?> Environment { get; } = [];
-
-        public List<string> Warnings { get; } = [.. arguments.Warnings];
-
-        public List<string> Notes { get; } = [];
-    }
 }

@@ -2,10 +2,10 @@ using Dynamo.Vllm.Worker.Configuration.Options;
 
 namespace Dynamo.Vllm.Worker.Configuration.Rules;
 
-/// <remarks>Step 2, last part. The benchmark is not supported yet, but a wrong request for it must still be refused as such.</remarks>
-public sealed partial class ConfigurationResolver
+/// <summary>Step 2, last part. The benchmark is not supported yet, but a wrong request for it must still be refused as such.</summary>
+internal sealed class BenchmarkRules(HostFacts facts) : ConfigurationRules(facts)
 {
-    private static void CheckBenchmark(Draft draft)
+    public void CheckBenchmark(ConfigurationDraft draft)
     {
         var options = draft.Options;
         Refuse(
@@ -42,7 +42,7 @@ public sealed partial class ConfigurationResolver
         Refuse(options.Get(VllmOptions.BenchmarkTimeoutSeconds) <= 0, "--benchmark-timeout must be positive");
     }
 
-    private static long ResolveLegacySampling(Draft draft, BenchmarkSampling.Limit limit)
+    private static long ResolveLegacySampling(ConfigurationDraft draft, BenchmarkSampling.Limit limit)
     {
         var value = draft.Options.Get(limit.Option);
         if (draft.Options.Get(limit.Legacy) is not { } legacy)
@@ -74,7 +74,7 @@ public sealed partial class ConfigurationResolver
         );
     }
 
-    private void CheckBenchmarkEngine(Draft draft)
+    public void CheckBenchmarkEngine(ConfigurationDraft draft)
     {
         var (options, engine) = (draft.Options, draft.Engine);
         if (options.Get(VllmOptions.BenchmarkMode) is null)

@@ -5,12 +5,12 @@ using Dynamo.Vllm.Worker.Configuration.Parsing;
 
 namespace Dynamo.Vllm.Worker.Configuration.Rules;
 
-/// <remarks>Step 4: names, and the KV connectors that a user may still try to pick by a short word.</remarks>
-public sealed partial class ConfigurationResolver
+/// <summary>Step 4: names, and the KV connectors that a user may still try to pick by a short word.</summary>
+internal sealed class ConnectorRules(HostFacts facts) : ConfigurationRules(facts)
 {
     private const string BlockManagerModule = "kvbm.vllm_integration.connector";
 
-    private static void ResolveNames(Draft draft)
+    public void ResolveNames(ConfigurationDraft draft)
     {
         draft.ServedModelNames = [.. draft.Engine.ServedModelName.SelectMany(SplitNames)];
         draft.Component = draft.Mode switch
@@ -38,7 +38,7 @@ public sealed partial class ConfigurationResolver
     /// <summary>Names in one word of <c>--served-model-name</c>, which may itself hold several.</summary>
     private static IEnumerable<string> SplitNames(string word) => PythonText.Words(word.Replace(',', ' '));
 
-    private void RejectConnector(Draft draft)
+    public void RejectConnector(ConfigurationDraft draft)
     {
         var words = draft.Options.Get(RuntimeOptions.Connector).Select(word => word.ToLowerInvariant()).ToList();
         var variable = Variable("DYN_CONNECTOR");
@@ -109,7 +109,7 @@ public sealed partial class ConfigurationResolver
         static JsonObject Connector(string name, string role) => new() { ["kv_connector"] = name, ["kv_role"] = role };
     }
 
-    private static void CheckPrefillHasTransfer(Draft draft) =>
+    public void CheckPrefillHasTransfer(ConfigurationDraft draft) =>
         Refuse(
             draft.Mode == DisaggregationMode.Prefill && draft.Engine.KvTransferConfig is null,
             "--connector is deprecated and the default is no longer nixl. When using --disaggregation-mode prefill, you must explicitly "
@@ -133,7 +133,7 @@ public sealed partial class ConfigurationResolver
             );
     }
 
-    private void ResolveSideChannel(Draft draft)
+    public void ResolveSideChannel(ConfigurationDraft draft)
     {
         const string variable = "VLLM_NIXL_SIDE_CHANNEL_HOST";
         draft.UsesNixl = UsesConnector(draft.Engine.KvTransferConfig, "NixlConnector");
@@ -143,7 +143,7 @@ public sealed partial class ConfigurationResolver
         }
 
         draft.Environment[variable] =
-            _hostProbe.FindRoutableAddress()
+            Facts.Nixl.FindRoutableAddress()
             ?? throw new ConfigurationException(
                 "Unable to determine a routable host IP for NIXL side-channel. Hostname resolution and outbound interface detection both "
                     + "failed or returned a non-routable address (loopback, link-local, etc.). Please set the "

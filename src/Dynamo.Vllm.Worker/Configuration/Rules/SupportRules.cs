@@ -2,12 +2,10 @@ using Dynamo.Vllm.Worker.Configuration.Options;
 
 namespace Dynamo.Vllm.Worker.Configuration.Rules;
 
-/// <remarks>Step 6: valid for the reference, but not something this worker can serve yet.</remarks>
-public sealed partial class ConfigurationResolver
+/// <summary>Step 6: valid for the reference, but not something this worker can serve yet.</summary>
+internal sealed class SupportRules(HostFacts facts) : ConfigurationRules(facts)
 {
-    private const string SnapshotVariable = "DYN_SNAPSHOT_CONTROL_DIR";
-
-    private IEnumerable<UnsupportedFeature> FindUnsupported(Draft draft)
+    public IEnumerable<UnsupportedFeature> FindUnsupported(ConfigurationDraft draft)
     {
         var (options, engine) = (draft.Options, draft.Engine);
         return new (bool Asked, string Flag, string Reason)[]

@@ -2,22 +2,22 @@ using Dynamo.Vllm.Worker.Configuration.Options;
 
 namespace Dynamo.Vllm.Worker.Configuration.Rules;
 
-/// <remarks>Step 1: the options every backend shares.</remarks>
-public sealed partial class ConfigurationResolver
+/// <summary>Step 1: the options every backend shares.</summary>
+internal sealed class RuntimeRules(HostFacts facts) : ConfigurationRules(facts)
 {
     private const string TraceVariable = "DYN_FPM_TRACE";
 
     private static readonly string[] TraceWords = ["1", "0", "true", "false", "on", "off", "yes", "no"];
     private static readonly string[] Modalities = ["audio", "image", "text", "video"];
 
-    private string WithSuffix(string given)
+    public string WithSuffix(string given)
     {
         var name = given.Length > 0 ? given : Variable("DYN_NAMESPACE") ?? "dynamo";
         var suffix = Variable("DYN_NAMESPACE_WORKER_SUFFIX");
         return string.IsNullOrEmpty(suffix) ? name : $"{name}-{suffix}";
     }
 
-    private static StructuralTag? ResolveStructuralTag(Draft draft)
+    public StructuralTag? ResolveStructuralTag(ConfigurationDraft draft)
     {
         var options = draft.Options;
         var enableFlag = options.Get(RuntimeOptions.DynEnableStructuralTag) switch
@@ -52,7 +52,7 @@ public sealed partial class ConfigurationResolver
     }
 
     /// <summary>Python and its children read the variable, not the flag, so it has to say what was decided here.</summary>
-    private void ResolveForwardPassTrace(Draft draft)
+    public void ResolveForwardPassTrace(ConfigurationDraft draft)
     {
         var enabled = draft.Options.Get(RuntimeOptions.FpmTrace);
         var raw = Variable(TraceVariable);
@@ -72,7 +72,7 @@ public sealed partial class ConfigurationResolver
         draft.Environment[TraceVariable] = enabled ? "1" : "0";
     }
 
-    private static void CheckRuntimeOptions(OptionValues options)
+    public void CheckRuntimeOptions(OptionValues options)
     {
         var invalid = options
             .Get(RuntimeOptions.OutputModalities)
@@ -94,23 +94,26 @@ public sealed partial class ConfigurationResolver
     }
 
     /// <summary>The Python side and vLLM's connectors may look at these variables, so flags are written back to them.</summary>
-    private void ExportRuntimeOptions(Draft draft)
+    public void ExportRuntimeOptions(ConfigurationDraft draft)
     {
-        foreach (var (variable, value) in RuntimeOptionsExport.Changes(draft.Options, _environment))
+        foreach (var (variable, value) in RuntimeOptionsExport.Changes(draft.Options, Facts.Environment))
         {
             draft.Environment[variable] = value;
         }
     }
 
-    private string? ResolveTemplate(string? given)
+    public string? ResolveTemplate(string? given)
     {
         if (given is null)
         {
             return null;
         }
 
-        var path = PathExpansion.Expand(given, _environment);
-        Refuse(!_fileExists(path), $"Custom Jinja template file not found: {path}. Please ensure the file exists and the path is correct.");
+        var path = PathExpansion.Expand(given, Facts.Environment);
+        Refuse(
+            !Facts.FileExists(path),
+            $"Custom Jinja template file not found: {path}. Please ensure the file exists and the path is correct."
+        );
         return path;
     }
 }

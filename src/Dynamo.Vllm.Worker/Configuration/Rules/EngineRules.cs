@@ -5,11 +5,9 @@ using Dynamo.Vllm.Worker.Configuration.Parsing;
 
 namespace Dynamo.Vllm.Worker.Configuration.Rules;
 
-/// <remarks>Steps 3, 5 and 6: this worker's options against vLLM's, and what vLLM is told in return.</remarks>
-public sealed partial class ConfigurationResolver
+/// <summary>Steps 3, 5 and 6: this worker's options against vLLM's, and what vLLM is told in return.</summary>
+internal sealed class EngineRules(HostFacts facts, BenchmarkRules benchmark) : ConfigurationRules(facts)
 {
-    private const string MetricsPortVariable = "DYN_FORWARDPASS_METRIC_PORT";
-
     // Ports the IANA lists as registered; ephemeral ports above could be taken by any client socket before the engine binds.
     private const int MetricsPortMin = 1024;
     private const int MetricsPortMax = 49151;
@@ -22,7 +20,7 @@ public sealed partial class ConfigurationResolver
         ("disable_log_stats", "the load signal and the metrics need the statistics"),
     ];
 
-    private static void CheckAgainstEngine(Draft draft)
+    public void CheckAgainstEngine(ConfigurationDraft draft)
     {
         var (options, engine) = (draft.Options, draft.Engine);
         if (engine.StreamInterval != 1)
@@ -52,7 +50,7 @@ public sealed partial class ConfigurationResolver
         }
     }
 
-    private static void ResolvePrefixCaching(Draft draft)
+    public void ResolvePrefixCaching(ConfigurationDraft draft)
     {
         if (draft.Engine.EnablePrefixCaching is { } given)
         {
@@ -65,7 +63,7 @@ public sealed partial class ConfigurationResolver
         draft.Overrides["enable_prefix_caching"] = draft.EnablePrefixCaching;
     }
 
-    private void ResolveEngineOverrides(Draft draft)
+    public void ResolveEngineOverrides(ConfigurationDraft draft)
     {
         var (options, engine) = (draft.Options, draft.Engine);
 
@@ -80,7 +78,7 @@ public sealed partial class ConfigurationResolver
 
         ResolveKvEvents(draft);
         ResolveScheduler(draft);
-        CheckBenchmarkEngine(draft);
+        benchmark.CheckBenchmarkEngine(draft);
         if (draft.ServedModelNames.Count == 0)
         {
             draft.Overrides["served_model_name"] = engine.Model;
@@ -101,7 +99,7 @@ public sealed partial class ConfigurationResolver
         }
     }
 
-    private static void ResolveKvEvents(Draft draft)
+    private static void ResolveKvEvents(ConfigurationDraft draft)
     {
         if (draft.Engine.KvEventsConfig is not { } events)
         {
@@ -125,7 +123,7 @@ public sealed partial class ConfigurationResolver
         }
     }
 
-    private void ResolveScheduler(Draft draft)
+    private void ResolveScheduler(ConfigurationDraft draft)
     {
         var byPort = IsSet(MetricsPortVariable);
         draft.ForwardPassMetrics = IsRelayedByPort(draft, byPort) || (draft.Options.Get(RuntimeOptions.FpmTrace) && TraceIsRelayed(draft));
@@ -152,7 +150,7 @@ public sealed partial class ConfigurationResolver
     }
 
     /// <summary>The instrumented scheduler drops what a pooling request asks for, and nobody would relay what it counts.</summary>
-    private static bool IsRelayedByPort(Draft draft, bool byPort)
+    private static bool IsRelayedByPort(ConfigurationDraft draft, bool byPort)
     {
         if (!byPort || !draft.Options.Get(VllmOptions.EmbeddingWorker))
         {
@@ -163,7 +161,7 @@ public sealed partial class ConfigurationResolver
         return false;
     }
 
-    private static bool TraceIsRelayed(Draft draft)
+    private static bool TraceIsRelayed(ConfigurationDraft draft)
     {
         var options = draft.Options;
         var role =
@@ -201,7 +199,7 @@ public sealed partial class ConfigurationResolver
         return (int)port;
     }
 
-    private static void ResolveReinforcementLearning(Draft draft)
+    public void ResolveReinforcementLearning(ConfigurationDraft draft)
     {
         const string processed = "processed_logprobs";
         var mode = draft.Engine.LogprobsMode;
@@ -216,7 +214,7 @@ public sealed partial class ConfigurationResolver
         draft.Notes.Add($"Defaulting logprobs_mode={processed} (--enable-rl active).");
     }
 
-    private void CheckSnapshot(OptionValues options)
+    public void CheckSnapshot(OptionValues options)
     {
         if (string.IsNullOrEmpty(Variable(SnapshotVariable)))
         {

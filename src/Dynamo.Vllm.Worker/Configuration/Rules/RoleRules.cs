@@ -4,8 +4,8 @@ using Dynamo.Vllm.Worker.Configuration.Parsing;
 
 namespace Dynamo.Vllm.Worker.Configuration.Rules;
 
-/// <remarks>Step 2: which role this worker has, and what that role excludes.</remarks>
-public sealed partial class ConfigurationResolver
+/// <summary>Step 2: which role this worker has, and what that role excludes.</summary>
+internal sealed class RoleRules(HostFacts facts) : ConfigurationRules(facts)
 {
     private const int PortMax = 65535;
 
@@ -19,7 +19,7 @@ public sealed partial class ConfigurationResolver
         ("DYN_VLLM_MULTIMODAL_DECODE_WORKER", "--disaggregation-mode=decode"),
     ];
 
-    private void RejectRemovedVariables()
+    public void RejectRemovedVariables()
     {
         foreach (var (variable, replacement) in RemovedVariables)
         {
@@ -31,7 +31,7 @@ public sealed partial class ConfigurationResolver
         }
     }
 
-    private static DisaggregationMode ParseMode(string? word) =>
+    public DisaggregationMode ParseMode(string? word) =>
         word switch
         {
             null or "agg" or "pd" => DisaggregationMode.Aggregated,
@@ -43,13 +43,13 @@ public sealed partial class ConfigurationResolver
             ),
         };
 
-    private static void CheckTransferMode(string word) =>
+    public void CheckTransferMode(string word) =>
         Refuse(
             word is not ("local" or "nixl-write" or "nixl-read"),
             $"DYN_VLLM_EMBEDDING_TRANSFER_MODE: {Quote(word)} is not a valid EmbeddingTransferMode (one of local, nixl-write, nixl-read)"
         );
 
-    private static void CheckEmbedding(Draft draft)
+    public void CheckEmbedding(ConfigurationDraft draft)
     {
         var options = draft.Options;
         if (options.Get(VllmOptions.EmbeddingFrontendTokenization))
@@ -80,7 +80,7 @@ public sealed partial class ConfigurationResolver
         );
     }
 
-    private void CheckEmbeddingProcesses(Draft draft)
+    public void CheckEmbeddingProcesses(ConfigurationDraft draft)
     {
         var options = draft.Options;
         const string many = "--embedding-worker-processes greater than 1";
@@ -128,7 +128,7 @@ public sealed partial class ConfigurationResolver
             reservations.Add((MetricsPortVariable, metricsPort, metricsPort));
         }
 
-        if (NixlTelemetryPort.Read(_environment) is { } telemetryPort)
+        if (NixlTelemetryPort.Read(Facts.Environment) is { } telemetryPort)
         {
             reservations.Add((NixlTelemetryPort.PortVariable, telemetryPort, telemetryPort));
         }
@@ -148,7 +148,7 @@ public sealed partial class ConfigurationResolver
         static string Ports(long first, long last) => first == last ? first.ToString(Invariant) : $"{first}-{last}";
     }
 
-    private static void CheckRealtime(Draft draft)
+    public void CheckRealtime(ConfigurationDraft draft)
     {
         var options = draft.Options;
         if (!options.Get(VllmOptions.Realtime))
@@ -179,7 +179,7 @@ public sealed partial class ConfigurationResolver
         }
     }
 
-    private static void CheckClassify(Draft draft)
+    public void CheckClassify(ConfigurationDraft draft)
     {
         var options = draft.Options;
         if (!options.Get(VllmOptions.ClassifyWorker))
@@ -214,7 +214,7 @@ public sealed partial class ConfigurationResolver
         );
     }
 
-    private static void CheckCustomEncoder(Draft draft)
+    public void CheckCustomEncoder(ConfigurationDraft draft)
     {
         var options = draft.Options;
         if (string.IsNullOrEmpty(options.Get(VllmOptions.CustomEncoderClass)))
