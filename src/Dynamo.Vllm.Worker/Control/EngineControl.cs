@@ -155,20 +155,30 @@ internal sealed class EngineControl
             _needsWakeUp = false;
             return Success($"Engine slept (level={PythonValues.Show(level)})");
         }
-        catch (EngineCallException failure)
+        catch (Exception failure)
         {
-            try
+            // Of whatever kind it is: the engine must not stay paused, nor the worker invisible, for a call that failed.
+            await StayAwakeAsync().ConfigureAwait(false);
+            if (failure is EngineCallException)
             {
-                await _engine.ResumeAsync(CancellationToken.None).ConfigureAwait(false);
-                await _registration.ShowAsync(_generate, HiddenReasons.Asleep, CancellationToken.None).ConfigureAwait(false);
-                _needsWakeUp = false;
-            }
-            catch (Exception exception) when (exception is EngineCallException or IOException or WorkerLeavingException)
-            {
-                // Half asleep, or awake and invisible: wake_up is still owed.
+                return Failure(failure.Message);
             }
 
-            return Failure(failure.Message);
+            throw;
+        }
+    }
+
+    private async Task StayAwakeAsync()
+    {
+        try
+        {
+            await _engine.ResumeAsync(CancellationToken.None).ConfigureAwait(false);
+            await _registration.ShowAsync(_generate, HiddenReasons.Asleep, CancellationToken.None).ConfigureAwait(false);
+            _needsWakeUp = false;
+        }
+        catch (Exception exception) when (exception is EngineCallException or IOException or WorkerLeavingException)
+        {
+            // Half asleep, or awake and invisible: wake_up is still owed.
         }
     }
 

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core;
+using Dynamo.Vllm.Worker.Configuration.Parsing;
 
 namespace Dynamo.Vllm.Worker.Control;
 
@@ -56,9 +57,15 @@ internal static class PythonValues
                 JsonValueKind.True => "True",
                 JsonValueKind.False => "False",
                 JsonValueKind.String => PythonString.Represent(value.GetValue<string>()),
-                _ => IsInteger(value) ? value.ToJsonString() : value.GetValue<double>().ToString("R", CultureInfo.InvariantCulture),
+                _ => IsInteger(value) ? value.ToJsonString() : PythonText.Float(value.GetValue<double>()),
             },
         };
 
-    private static bool IsInteger(JsonNode number) => !number.ToJsonString().AsSpan().ContainsAny('.', 'e', 'E');
+    /// <summary>As the reference's reader of JSON has it: what 64 bits do not hold is a float there, and so is -0.</summary>
+    private static bool IsInteger(JsonNode number) =>
+        number.ToJsonString() is not "-0" and var text
+        && (
+            long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out _)
+            || ulong.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out _)
+        );
 }

@@ -37,7 +37,7 @@ internal static class OtlpSettings
         {
             Endpoint = Endpoint(reader, protocol),
             Protocol = protocol,
-            Headers = Headers(reader),
+            Headers = Headers(reader, protocol),
             Resource = Resource(reader),
             ScopeVersion = ProgramIdentity.DynamoVersion,
         };
@@ -76,13 +76,13 @@ internal static class OtlpSettings
         return isHttp && isBase ? new Uri($"{address.GetLeftPart(UriPartial.Path).TrimEnd('/')}/v1/metrics") : address;
     }
 
-    private static List<KeyValuePair<string, string>> Headers(EnvironmentReader reader)
+    private static List<KeyValuePair<string, string>> Headers(EnvironmentReader reader, OtlpProtocol protocol)
     {
         var (variable, text) = First(reader, "OTEL_EXPORTER_OTLP_METRICS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS");
         var headers = new List<KeyValuePair<string, string>>();
         foreach (var (name, value) in Pairs(text))
         {
-            if (IsHeader(name, value))
+            if (IsHeader(name, value) && (protocol != OtlpProtocol.Grpc || IsMetadata(name)))
             {
                 headers.Add(new(name.ToLowerInvariant(), value));
             }
@@ -105,6 +105,10 @@ internal static class OtlpSettings
             && message.Headers.TryAddWithoutValidation(name, value)
             && !name.EndsWith("-bin", StringComparison.OrdinalIgnoreCase);
     }
+
+    /// <summary>gRPC takes fewer names than HTTP, and would refuse each call for the sake of one of them.</summary>
+    private static bool IsMetadata(string name) =>
+        name.All(character => char.IsAsciiLetterOrDigit(character) || character is '_' or '-' or '.');
 
     private static List<KeyValuePair<string, string>> Resource(EnvironmentReader reader)
     {

@@ -87,6 +87,14 @@ internal static class PythonText
         }
 
         var text = value.ToString("R", CultureInfo.InvariantCulture);
+        if (Math.Abs(value) is >= 1e16 and < 1e17)
+        {
+            // Python writes an exponent from here on, .NET still seventeen digits.
+            var digits = text.TrimStart('-').TrimEnd('0');
+            var fraction = digits.Length > 1 ? $".{digits[1..]}" : "";
+            return $"{(value < 0 ? "-" : "")}{digits[0]}{fraction}e+16";
+        }
+
         return text.AsSpan().IndexOfAny('.', 'E') < 0 ? text + ".0" : text.Replace("E", "e", StringComparison.Ordinal);
     }
 

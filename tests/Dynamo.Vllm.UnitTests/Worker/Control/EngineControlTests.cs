@@ -54,6 +54,16 @@ public sealed class EngineControlTests
     [InlineData("control/sleep", """{"level":null}""", """{"status":"ok","message":"Engine slept (level=None)"}""")]
     [InlineData("control/sleep", """{"level":true}""", """{"status":"ok","message":"Engine slept (level=True)"}""")]
     [InlineData("control/sleep", """{"level":1.5}""", """{"status":"ok","message":"Engine slept (level=1.5)"}""")]
+    [InlineData("control/sleep", """{"level":1.0}""", """{"status":"ok","message":"Engine slept (level=1.0)"}""")]
+    [InlineData("control/sleep", """{"level":1E5}""", """{"status":"ok","message":"Engine slept (level=100000.0)"}""")]
+    [InlineData("control/sleep", """{"level":1e16}""", """{"status":"ok","message":"Engine slept (level=1e+16)"}""")]
+    [InlineData("control/sleep", """{"level":0.00001}""", """{"status":"ok","message":"Engine slept (level=1e-05)"}""")]
+    [InlineData("control/sleep", """{"level":-0.0}""", """{"status":"ok","message":"Engine slept (level=-0.0)"}""")]
+    [InlineData(
+        "control/sleep",
+        """{"level":123456789012345678901234567890}""",
+        """{"status":"ok","message":"Engine slept (level=1.2345678901234568e+29)"}"""
+    )]
     [InlineData("control/sleep", "5", """{"status":"error","message":"request body must be a JSON object"}""")]
     [InlineData("pause_generation", """{"mode":3}""", """{"status":"error","message":"Invalid mode '3'; expected keep|wait|abort"}""")]
     [InlineData(
@@ -175,6 +185,23 @@ public sealed class EngineControlTests
             }
         };
         Assert.Equal(problem, (await CallAsync("control/sleep", """{"level":"deep"}"""))["message"]!.GetValue<string>());
+        Assert.Equal("Engine already awake", (await CallAsync("control/wake_up", "{}"))["message"]!.GetValue<string>());
+    }
+
+    [Fact]
+    public async Task A_sleep_that_fails_on_our_side_leaves_no_engine_paused()
+    {
+        var calls = new List<string>();
+        _engine.Control.OnCall = call =>
+        {
+            calls.Add(call);
+            if (call == "Sleep")
+            {
+                throw new JsonException("cannot be written");
+            }
+        };
+        await Assert.ThrowsAsync<JsonException>(() => CallAsync("control/sleep", "{}"));
+        Assert.Equal(["Pause", "Sleep", "Resume"], calls);
         Assert.Equal("Engine already awake", (await CallAsync("control/wake_up", "{}"))["message"]!.GetValue<string>());
     }
 

@@ -91,6 +91,10 @@ public sealed class StatusEndpointsTests : StatusPortTests
     [Theory]
     [InlineData("{")]
     [InlineData("{\"a\":1,\"a\":2}")]
+    [InlineData("{\"a\":\"\\ud800\"}")]
+    [InlineData("[{\"\\udc00\":1}]")]
+    [InlineData("{\"a\":[1e400]}")]
+    [InlineData("-1e999")]
     public async Task A_body_that_is_no_json_is_a_400(string body)
     {
         using var response = await Http.PostAsync("/engine/echo", new StringContent(body, Encoding.UTF8));

@@ -89,6 +89,19 @@ public sealed class OtlpSettingsTests
         Assert.All(_warnings, warning => Assert.DoesNotContain("none", warning, StringComparison.Ordinal));
     }
 
+    [Theory]
+    [InlineData("grpc", 0)]
+    [InlineData("http/protobuf", 1)]
+    public void A_name_that_grpc_does_not_take_is_left_out_there(string protocol, int count)
+    {
+        var (options, _) = Read(
+            $"OTEL_METRICS_EXPORTER=otlp;OTEL_EXPORTER_OTLP_PROTOCOL={protocol};OTEL_EXPORTER_OTLP_HEADERS=x!y=secret"
+        )!.Value;
+        Assert.Equal(count, options.Headers.Count);
+        Assert.Equal(1 - count, _warnings.Count);
+        Assert.DoesNotContain("secret", string.Concat(_warnings), StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Headers_for_metrics_take_the_place_of_those_for_everything()
     {
