@@ -5,7 +5,7 @@ using Dynamo.Vllm.Protocol.MessagePack;
 
 namespace Dynamo.Vllm.Protocol.Responses;
 
-/// <summary>Bodies of response frames in MessagePack; <see cref="Encode"/> gives the codec that the request named.</summary>
+/// <summary>Bodies of response frames in MessagePack. Who sends one makes JSON of it where the request named that.</summary>
 /// <remarks>
 /// <code>
 /// item  = { "data": { "data": LLMEngineOutput }, "complete_final": false }
