@@ -176,6 +176,19 @@ public sealed class EmbeddingWorkerTests : SimulatedWorkerTests
     }
 
     [Fact]
+    public async Task A_control_body_above_the_limit_is_refused_in_words_and_is_no_error_of_ours()
+    {
+        await using var worker = await StartAsync(Flags);
+        using var request = new HttpRequestMessage(HttpMethod.Post, "/engine/update/model_taints");
+        request.Content = new ByteArrayContent(new byte[(16 << 20) + 1]);
+        request.Headers.ExpectContinue = true; // answered before the body is sent, else the answer may be lost with the connection
+        using var response = await worker.Http.SendAsync(request);
+        Assert.Equal(413, (int)response.StatusCode);
+        Assert.Contains("16777216 bytes", await response.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+        Assert.DoesNotContain(worker.Process.Lines, line => line.Contains("BadHttpRequestException", StringComparison.Ordinal));
+    }
+
+    [Fact]
     public async Task Slow_steps_raise_no_alarm()
     {
         await using var worker = await StartAsync([.. Flags, "--simulated-step-time-ms", "2500"]);

@@ -57,7 +57,17 @@ internal static class StatusEndpoints
             return;
         }
 
-        await next(context).ConfigureAwait(false);
+        try
+        {
+            await next(context).ConfigureAwait(false);
+        }
+        catch (BadHttpRequestException exception) when (!context.Response.HasStarted && !context.RequestAborted.IsCancellationRequested)
+        {
+            // Its sender's mistake: an answer with the limit, and no error of ours in the log.
+            await Reply.WriteAsync(context, exception.StatusCode, exception.Message).ConfigureAwait(false);
+            return;
+        }
+
         if (context.Response is { StatusCode: StatusCodes.Status405MethodNotAllowed, HasStarted: false } response)
         {
             response.Headers[HeaderNames.Allow] = response.Headers.Allow.ToString().Replace(" ", "", StringComparison.Ordinal);
