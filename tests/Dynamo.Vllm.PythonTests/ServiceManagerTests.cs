@@ -15,7 +15,7 @@ public sealed class ServiceManagerTests : SimulatedWorkerTests
             ["--simulated-step-time-ms", "20", "--simulated-load-time-ms", "3000"],
             Variables(socket, grace: "1")
         );
-        await socket.MessageAsync(message => message == "STATUS=Starting: engine (stage 3 of 8)", Limit);
+        await socket.MessageAsync(message => message == "STATUS=Starting: engine (stage 4 of 9)", Limit);
         var extended = await socket.MessageAsync(message => message == "EXTEND_TIMEOUT_USEC=120000000", Limit);
         var loads = await socket.MessageAsync(IsSign, Limit); // watched only from READY on, but true all the time
         var ready = await socket.MessageAsync(message => message == "READY=1", Limit);
@@ -70,7 +70,7 @@ public sealed class ServiceManagerTests : SimulatedWorkerTests
             ["--simulated-load-time-ms", "600000", "--engine-stall-timeout", "10"],
             Variables(socket)
         );
-        var engine = await socket.MessageAsync(message => message.Contains("engine (stage 3", StringComparison.Ordinal), Limit);
+        var engine = await socket.MessageAsync(message => message.Contains("engine (stage ", StringComparison.Ordinal), Limit);
         await Task.Delay(TimeSpan.FromSeconds(25)); // two windows: that nothing comes has no event
         var last = socket.Messages.Skip(engine).Count(message => message == "EXTEND_TIMEOUT_USEC=20000000");
         await Task.Delay(TimeSpan.FromSeconds(25));

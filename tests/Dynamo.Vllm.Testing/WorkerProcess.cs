@@ -9,7 +9,8 @@ public sealed partial class WorkerProcess : IAsyncDisposable
     private WorkerProcess(ChildProcess process, int port)
     {
         Process = process;
-        Http = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}"), Timeout = TimeSpan.FromSeconds(10) };
+        // Some calls wait by design, such as an unload for what runs; how fast an answer must be is each test's own matter.
+        Http = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}"), Timeout = TimeSpan.FromSeconds(60) };
     }
 
     public ChildProcess Process { get; }
