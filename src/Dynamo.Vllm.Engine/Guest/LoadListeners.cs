@@ -26,6 +26,7 @@ internal sealed partial class LoadListeners(ILogger logger)
             }
             catch (Exception exception)
             {
+                // Loop supervision (style E3): the delivery loop has tokens to deliver.
                 if (!_hasFailed)
                 {
                     _hasFailed = true; // once: it would come back with every step

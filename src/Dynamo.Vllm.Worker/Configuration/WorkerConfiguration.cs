@@ -76,27 +76,8 @@ public sealed record WorkerConfiguration
     /// <summary>Decisions worth a line in the log, at information level.</summary>
     public required IReadOnlyList<string> Notes { get; init; }
 
-    public string? KvStateEndpoint => Arguments.Options.Get(RuntimeOptions.KvStateEndpoint);
+    public string? KvStateEndpoint => Options.Get(RuntimeOptions.KvStateEndpoint);
 
     /// <summary>Engine steps between two outputs of a request, published to the frontend.</summary>
     public long StreamInterval => Engine.StreamInterval;
-
-    /// <summary>The given environment with <see cref="EnvironmentChanges"/> applied; the argument is not changed.</summary>
-    public IReadOnlyDictionary<string, string> ApplyTo(IReadOnlyDictionary<string, string> environment)
-    {
-        var changed = new Dictionary<string, string>(environment);
-        foreach (var (variable, value) in EnvironmentChanges)
-        {
-            if (value is null)
-            {
-                changed.Remove(variable);
-            }
-            else
-            {
-                changed[variable] = value;
-            }
-        }
-
-        return changed;
-    }
 }

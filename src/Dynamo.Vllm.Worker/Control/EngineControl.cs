@@ -157,7 +157,7 @@ internal sealed class EngineControl
         }
         catch (Exception failure)
         {
-            // Of whatever kind it is: the engine must not stay paused, nor the worker invisible, for a call that failed.
+            // Best-effort cleanup (style E3): a call that failed leaves neither the engine paused nor the worker invisible.
             await StayAwakeAsync().ConfigureAwait(false);
             if (failure is EngineCallException)
             {
