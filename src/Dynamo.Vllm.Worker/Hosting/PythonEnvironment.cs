@@ -12,7 +12,7 @@ internal static class PythonEnvironment
     /// <exception cref="ConfigurationException">The metrics folder that is named cannot be written.</exception>
     public static void Prepare(WorkerSettings settings)
     {
-        foreach (var (name, value) in RuntimeOptionsExport.Changes(settings.Options, settings.Environment))
+        foreach (var (name, value) in settings.ExportedVariables)
         {
             ProcessEnvironment.Set(name, value);
         }

@@ -68,13 +68,7 @@ internal static class WorkerProgram
 
     private static async Task<int> ServeAsync(WorkerArguments arguments, IReadOnlyDictionary<string, string> environment)
     {
-        var applied = RuntimeOptionsExport.Apply(environment, RuntimeOptionsExport.Changes(arguments.Options, environment));
-        var settings = new WorkerSettings(
-            arguments,
-            applied,
-            RuntimeEnvironment.Parse(environment, arguments.Options),
-            RuntimePlanes.From(arguments.Options)
-        );
+        var settings = WorkerSettings.From(arguments, environment);
         using var outputs = StandardOutputs.Redirect();
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.Logging.ClearProviders();

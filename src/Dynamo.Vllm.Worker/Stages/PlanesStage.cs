@@ -64,8 +64,8 @@ internal sealed partial class PlanesStage : IStage
 
     public async Task UpAsync(CancellationToken cancellationToken)
     {
-        var (_, environment, runtime, planes) = _settings;
-        _factory = new PlaneFactory(planes, runtime, environment, _connections.Requests, _time, _loggers);
+        var runtime = _settings.Runtime;
+        _factory = new PlaneFactory(_settings.Planes, runtime, _settings.Environment, _connections.Requests, _time, _loggers);
         var security = _factory.CreateSecurity();
         _discovery = _factory.CreateDiscovery();
         await _factory.ConnectAsync(cancellationToken).ConfigureAwait(false);

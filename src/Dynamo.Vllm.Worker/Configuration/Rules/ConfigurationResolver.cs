@@ -41,7 +41,6 @@ public sealed class ConfigurationResolver
         draft.StructuralTag = _runtime.ResolveStructuralTag(draft);
         _runtime.ResolveForwardPassTrace(draft);
         _runtime.CheckRuntimeOptions(options);
-        _runtime.ExportRuntimeOptions(draft);
 
         _roles.RejectRemovedVariables();
         draft.Mode = _roles.ParseMode(options.Get(VllmOptions.DisaggregationMode));

@@ -93,15 +93,6 @@ internal sealed class RuntimeRules(HostFacts facts) : ConfigurationRules(facts)
         );
     }
 
-    /// <summary>The Python side and vLLM's connectors may look at these variables, so flags are written back to them.</summary>
-    public void ExportRuntimeOptions(ConfigurationDraft draft)
-    {
-        foreach (var (variable, value) in RuntimeOptionsExport.Changes(draft.Options, Facts.Environment))
-        {
-            draft.Environment[variable] = value;
-        }
-    }
-
     public string? ResolveTemplate(string? given)
     {
         if (given is null)

@@ -135,18 +135,6 @@ public sealed class ConfigurationResolverTests
         Assert.Equal("/home/u/t/t.jinja$UNSET", resolved.CustomJinjaTemplate);
     }
 
-    [Fact]
-    public void Insecure_variables_are_removed_unless_the_option_is_on()
-    {
-        var environment = new Dictionary<string, string> { ["DYN_TCP_TLS_INSECURE"] = "no", ["NATS_TLS_INSECURE"] = "yes" };
-
-        var changes = ResolverSample.Resolve(environment, "--tcp-tls-server-name", "peer").EnvironmentChanges;
-
-        Assert.Null(Assert.Contains("DYN_TCP_TLS_INSECURE", changes));
-        Assert.Equal("1", changes["NATS_TLS_INSECURE"]);
-        Assert.Equal("peer", changes["DYN_TCP_TLS_SERVER_NAME"]);
-    }
-
     [Theory]
     [InlineData("1024", 1024)]
     [InlineData("49151", 49151)]

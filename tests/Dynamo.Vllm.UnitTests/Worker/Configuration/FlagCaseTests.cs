@@ -140,7 +140,8 @@ public sealed class FlagCaseTests
         + string.Join(
             ", ",
             resolved
-                .EnvironmentChanges.Where(change => change.Value is not null && !flagCase.Environment.ContainsKey(change.Key))
+                .EnvironmentChanges.Concat(RuntimeOptionsExport.Changes(resolved.Arguments.Options, flagCase.Environment))
+                .Where(change => change.Value is not null && !flagCase.Environment.ContainsKey(change.Key))
                 // Different on purpose: the reference forgets this flag, here it takes effect.
                 .Where(change => change.Key != "DYN_ENGINE_REQUEST_LIMIT")
                 .OrderBy(change => change.Key, StringComparer.Ordinal)

@@ -1,5 +1,6 @@
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Transports.Nats;
+using Dynamo.Vllm.UnitTests.Worker.Hosting;
 using Dynamo.Vllm.Worker.Configuration;
 using Dynamo.Vllm.Worker.Configuration.Rules;
 using Xunit;
@@ -158,6 +159,25 @@ public sealed class RuntimeEnvironmentTests
 
         var changes = RuntimeOptionsExport.Changes(arguments.Options, environment);
         Assert.Equal(("/ca.pem", "7"), (changes["DYN_TCP_TLS_CA_CERT_PATH"], changes["DYN_TCP_TLS_HANDSHAKE_TIMEOUT_SECS"]));
+    }
+
+    [Fact]
+    public void Insecure_variables_are_taken_from_Python_and_its_children_unless_the_option_is_on()
+    {
+        var environment = new Dictionary<string, string>
+        {
+            ["DYN_TCP_TLS_INSECURE"] = "0",
+            ["NATS_TLS_INSECURE"] = "yes",
+            ["NATS_SERVER"] = "tls://127.0.0.1",
+        };
+
+        var settings = StageSample.Settings(environment, "--tcp-tls-server-name", "peer");
+
+        Assert.Null(Assert.Contains("DYN_TCP_TLS_INSECURE", settings.ExportedVariables));
+        Assert.Equal("1", settings.ExportedVariables["NATS_TLS_INSECURE"]);
+        Assert.Equal("peer", settings.ExportedVariables["DYN_TCP_TLS_SERVER_NAME"]);
+        Assert.DoesNotContain("DYN_TCP_TLS_INSECURE", settings.Environment.Keys);
+        Assert.Equal("1", settings.Environment["NATS_TLS_INSECURE"]);
     }
 
     [Fact]

@@ -16,12 +16,7 @@ internal static class StageSample
     public static WorkerSettings Settings(IReadOnlyDictionary<string, string> environment, params string[] arguments)
     {
         var parsed = CommandLineParser.Parse(arguments, environment).Arguments!;
-        return new WorkerSettings(
-            parsed,
-            environment,
-            RuntimeEnvironment.Parse(environment, parsed.Options),
-            RuntimePlanes.From(parsed.Options)
-        );
+        return WorkerSettings.From(parsed, environment);
     }
 
     public static IHost Host(WorkerSettings settings)
