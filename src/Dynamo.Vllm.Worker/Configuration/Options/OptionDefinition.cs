@@ -21,6 +21,9 @@ public record OptionDefinition
     /// <summary>The value is written back to <see cref="Environment"/>, where vLLM and its connectors look for it.</summary>
     public bool Exported { get; init; }
 
+    /// <summary>Where in the model card the value stands; null for options that are no field of it.</summary>
+    public CardField? Card { get; init; }
+
     /// <summary>The built-in default, already converted. The help shows this one, whatever the environment says.</summary>
     public object? Default { get; init; }
 

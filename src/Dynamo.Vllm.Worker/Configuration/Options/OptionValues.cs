@@ -23,6 +23,14 @@ public sealed class OptionValues
     /// <summary>A flag or a variable set the value, even to the default.</summary>
     public bool IsExplicit(OptionDefinition option) => _explicit.Contains(option.Destination);
 
+    /// <summary>The built-in defaults alone.</summary>
+    internal static OptionValues DefaultsOf(IEnumerable<OptionDefinition> options) =>
+        new(options.ToDictionary(option => option.Destination, option => option.Default), new HashSet<string>());
+
+    /// <summary>The same values but one.</summary>
+    internal OptionValues With<T>(Option<T> option, T value) =>
+        new(new Dictionary<string, object?>(_byDestination) { [option.Destination] = value }, _explicit);
+
     /// <summary>The values of two parsers that share no option.</summary>
     internal OptionValues With(OptionValues other) =>
         new(_byDestination.Concat(other._byDestination).ToDictionary(), _explicit.Concat(other._explicit).ToHashSet());

@@ -8,5 +8,11 @@ public sealed record Option<T> : OptionDefinition
 
     internal Option(Func<object?, T> read) => _read = read;
 
+    /// <summary>The option as a field of the model card.</summary>
+    internal Option<T> OnCard(CardSection section) => this with { Card = new CardField(section, IsAbsentAtDefault: false) };
+
+    /// <summary>The option as a field of the model card that is left out at its default.</summary>
+    internal Option<T> OnCardUnlessDefault(CardSection section) => this with { Card = new CardField(section, IsAbsentAtDefault: true) };
+
     internal T Read(object? value) => _read(value);
 }

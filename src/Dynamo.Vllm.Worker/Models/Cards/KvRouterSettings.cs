@@ -3,129 +3,39 @@ using Dynamo.Vllm.Worker.Configuration.Options;
 
 namespace Dynamo.Vllm.Worker.Models.Cards;
 
-/// <summary>The KV router's settings with presets applied, as they go into the card.</summary>
-internal sealed record KvRouterSettings
+/// <summary>The router's options as they go into the card: older names and presets applied.</summary>
+internal static class KvRouterSettings
 {
     /// <summary>What the card holds when the mode is not kv, whatever the flags say.</summary>
-    public static KvRouterSettings Defaults { get; } = new();
-
-    public double OverlapScoreCredit { get; init; } = 1;
-
-    public double OverlapScoreCreditDecay { get; init; }
-
-    public double PrefillLoadScale { get; init; } = 1;
-
-    public double DecodeActiveRequestWeight { get; init; }
-
-    public double HostCacheHitWeight { get; init; } = 0.75;
-
-    public double DiskCacheHitWeight { get; init; } = 0.25;
-
-    public double RouterTemperature { get; init; }
-
-    public bool UseKvEvents { get; init; } = true;
-
-    public bool RouterReplicaSync { get; init; }
-
-    public bool RouterTrackActiveBlocks { get; init; } = true;
-
-    public bool RouterTrackOutputBlocks { get; init; }
-
-    public bool RouterAssumeKvReuse { get; init; } = true;
-
-    public bool RouterTrackPrefillTokens { get; init; } = true;
-
-    public string RouterTrackingHash { get; init; } = "public-xxh3-v1";
-
-    public string? RouterTrackingKeyFile { get; init; }
-
-    public string? RouterTrackingKeyId { get; init; }
-
-    public string RouterPrefillLoadModel { get; init; } = "none";
-
-    public double RouterTtlSeconds { get; init; } = 120;
-
-    public string RouterApproximateCachePolicy { get; init; } = "ttl";
-
-    public double? RouterQueueThreshold { get; init; }
-
-    public string? RouterPolicyConfig { get; init; }
-
-    public long RouterEventThreads { get; init; } = 4;
-
-    public string RouterQueuePolicy { get; init; } = "fcfs";
-
-    public bool UseRemoteIndexer { get; init; }
-
-    public bool EnableSessionPrefixIndex { get; init; }
-
-    public double? SharedCacheMultiplier { get; init; }
-
-    public string SharedCacheType { get; init; } = "none";
-
-    public double? RouterPredictedTtlSeconds { get; init; }
-
-    public bool ConditionalEnabled { get; init; }
-
-    public ConditionalDisaggregationSettings Conditional { get; init; } = new();
+    public static OptionValues Defaults { get; } = OptionValues.DefaultsOf(RouterOptions.All);
 
     /// <exception cref="ConfigurationException">A value that the reference refuses when it builds this object.</exception>
-    public static KvRouterSettings From(OptionValues options)
+    public static OptionValues Resolve(OptionValues options)
     {
-        var settings = new KvRouterSettings
+        var settings = options.With(RouterOptions.ConditionalDisaggregation, ResolveConditional(options));
+        if (options.Get(RouterOptions.OverlapScoreWeight) is { } weight)
         {
-            OverlapScoreCredit = options.Get(RouterOptions.OverlapScoreCredit),
-            OverlapScoreCreditDecay = options.Get(RouterOptions.OverlapScoreCreditDecay),
+            // The load scale under its first name, which wins over it.
+            settings = settings.With(RouterOptions.PrefillLoadScale, weight);
+        }
 
-            // The old weight is the load scale under its first name, and wins over it.
-            PrefillLoadScale = options.Get(RouterOptions.OverlapScoreWeight) ?? options.Get(RouterOptions.PrefillLoadScale),
-            DecodeActiveRequestWeight = options.Get(RouterOptions.DecodeActiveRequestWeight),
-            HostCacheHitWeight = options.Get(RouterOptions.HostCacheHitWeight),
-            DiskCacheHitWeight = options.Get(RouterOptions.DiskCacheHitWeight),
-            RouterTemperature = options.Get(RouterOptions.RouterTemperature),
-            UseKvEvents = options.Get(RouterOptions.UseKvEvents),
-            RouterReplicaSync = options.Get(RouterOptions.RouterReplicaSync),
-            RouterTrackActiveBlocks = options.Get(RouterOptions.RouterTrackActiveBlocks),
-            RouterTrackOutputBlocks = options.Get(RouterOptions.RouterTrackOutputBlocks),
-            RouterAssumeKvReuse = options.Get(RouterOptions.RouterAssumeKvReuse),
-            RouterTrackPrefillTokens = options.Get(RouterOptions.RouterTrackPrefillTokens),
-            RouterTrackingHash = options.Get(RouterOptions.RouterTrackingHash),
-            RouterTrackingKeyFile = options.Get(RouterOptions.RouterTrackingKeyFile),
-            RouterTrackingKeyId = options.Get(RouterOptions.RouterTrackingKeyId),
-            RouterPrefillLoadModel = options.Get(RouterOptions.RouterPrefillLoadModel),
-            RouterTtlSeconds = options.Get(RouterOptions.RouterTtlSeconds),
-            RouterApproximateCachePolicy = options.Get(RouterOptions.RouterApproximateCachePolicy),
-            RouterQueueThreshold = options.Get(RouterOptions.RouterQueueThreshold),
-            RouterPolicyConfig = options.Get(RouterOptions.RouterPolicyConfig),
-            RouterEventThreads = options.Get(RouterOptions.RouterEventThreads),
-            RouterQueuePolicy = options.Get(RouterOptions.RouterQueuePolicy),
-            UseRemoteIndexer = options.Get(RouterOptions.UseRemoteIndexer),
-            EnableSessionPrefixIndex = options.Get(RouterOptions.EnableSessionPrefixIndex),
-            SharedCacheMultiplier = options.Get(RouterOptions.SharedCacheMultiplier),
-            SharedCacheType = options.Get(RouterOptions.SharedCacheType),
-            RouterPredictedTtlSeconds = options.Get(RouterOptions.RouterPredictedTtlSeconds),
-            ConditionalEnabled = options.Get(RouterOptions.ConditionalDisaggregationEnabled),
-            Conditional = ResolveConditional(options),
-        };
-        settings = options.Get(RouterOptions.LoadAware) ? settings.LoadAware() : settings;
+        settings = options.Get(RouterOptions.LoadAware) ? LoadAware(settings) : settings;
         RouterLimits.Check(settings);
         return settings;
     }
 
     /// <summary>The preset for routing by load alone: nothing that asks for cached prefixes.</summary>
-    private KvRouterSettings LoadAware() =>
-        this with
-        {
-            OverlapScoreCredit = 0,
-            UseKvEvents = false,
-            RouterTrackActiveBlocks = true,
-            RouterAssumeKvReuse = false,
-            RouterTrackPrefillTokens = true,
-            UseRemoteIndexer = false,
-            SharedCacheMultiplier = 0,
-            SharedCacheType = "none",
-            RouterPredictedTtlSeconds = null,
-        };
+    private static OptionValues LoadAware(OptionValues settings) =>
+        settings
+            .With(RouterOptions.OverlapScoreCredit, 0)
+            .With(RouterOptions.UseKvEvents, false)
+            .With(RouterOptions.RouterTrackActiveBlocks, true)
+            .With(RouterOptions.RouterAssumeKvReuse, false)
+            .With(RouterOptions.RouterTrackPrefillTokens, true)
+            .With(RouterOptions.UseRemoteIndexer, false)
+            .With(RouterOptions.SharedCacheMultiplier, 0)
+            .With(RouterOptions.SharedCacheType, "none")
+            .With(RouterOptions.RouterPredictedTtlSeconds, null);
 
     private static ConditionalDisaggregationSettings ResolveConditional(OptionValues options)
     {

@@ -36,27 +36,27 @@ internal static class RouterLimits
     }
 
     /// <summary>Limits of the kv mode.</summary>
-    public static void Check(KvRouterSettings settings)
+    public static void Check(OptionValues settings)
     {
-        RequireNotNegative("overlap_score_credit", settings.OverlapScoreCredit);
-        RequireNotNegative("overlap_score_credit_decay", settings.OverlapScoreCreditDecay);
-        RequireNotNegative("prefill_load_scale", settings.PrefillLoadScale);
-        RequireNotNegative("decode_active_request_weight", settings.DecodeActiveRequestWeight);
-        RequireNotNegative("router_temperature", settings.RouterTemperature);
-        RequireFraction("host_cache_hit_weight", settings.HostCacheHitWeight);
-        RequireFraction("disk_cache_hit_weight", settings.DiskCacheHitWeight);
-        RequireFraction("shared_cache_multiplier", settings.SharedCacheMultiplier ?? 0);
-        RequireNotNegative("router_ttl_secs", settings.RouterTtlSeconds);
-        RequireNotNegative("router_queue_threshold", settings.RouterQueueThreshold ?? 0);
-        RequireNotNegative("router_predicted_ttl_secs", settings.RouterPredictedTtlSeconds ?? 0);
-        Require(settings.RouterEventThreads >= 1, "router_event_threads must be at least 1");
-        RequireWord("queue policy", settings.RouterQueuePolicy, "fcfs", "lcfs", "wspt");
-        RequireWord("shared_cache_type", settings.SharedCacheType, "none", "hicache");
-        RequireWord("prefill load model", settings.RouterPrefillLoadModel, "none", "ais");
-        RequireWord("approximate cache policy", settings.RouterApproximateCachePolicy, "ttl", "lru");
+        RequireNotNegative("overlap_score_credit", settings.Get(RouterOptions.OverlapScoreCredit));
+        RequireNotNegative("overlap_score_credit_decay", settings.Get(RouterOptions.OverlapScoreCreditDecay));
+        RequireNotNegative("prefill_load_scale", settings.Get(RouterOptions.PrefillLoadScale));
+        RequireNotNegative("decode_active_request_weight", settings.Get(RouterOptions.DecodeActiveRequestWeight));
+        RequireNotNegative("router_temperature", settings.Get(RouterOptions.RouterTemperature));
+        RequireFraction("host_cache_hit_weight", settings.Get(RouterOptions.HostCacheHitWeight));
+        RequireFraction("disk_cache_hit_weight", settings.Get(RouterOptions.DiskCacheHitWeight));
+        RequireFraction("shared_cache_multiplier", settings.Get(RouterOptions.SharedCacheMultiplier) ?? 0);
+        RequireNotNegative("router_ttl_secs", settings.Get(RouterOptions.RouterTtlSeconds));
+        RequireNotNegative("router_queue_threshold", settings.Get(RouterOptions.RouterQueueThreshold) ?? 0);
+        RequireNotNegative("router_predicted_ttl_secs", settings.Get(RouterOptions.RouterPredictedTtlSeconds) ?? 0);
+        Require(settings.Get(RouterOptions.RouterEventThreads) >= 1, "router_event_threads must be at least 1");
+        RequireWord("queue policy", settings.Get(RouterOptions.RouterQueuePolicy), "fcfs", "lcfs", "wspt");
+        RequireWord("shared_cache_type", settings.Get(RouterOptions.SharedCacheType), "none", "hicache");
+        RequireWord("prefill load model", settings.Get(RouterOptions.RouterPrefillLoadModel), "none", "ais");
+        RequireWord("approximate cache policy", settings.Get(RouterOptions.RouterApproximateCachePolicy), "ttl", "lru");
         RequireWord(
             "conditional_disagg_policy",
-            settings.Conditional.Policy ?? "isl_bounding",
+            settings.Get(RouterOptions.ConditionalDisaggregation)?.Policy ?? "isl_bounding",
             "isl_bounding",
             "prefill_load",
             "isl_or_load"
@@ -64,24 +64,31 @@ internal static class RouterLimits
         CheckCombinations(settings);
     }
 
-    private static void CheckCombinations(KvRouterSettings settings)
+    private static void CheckCombinations(OptionValues settings)
     {
-        var hash = settings.RouterTrackingHash;
+        var hash = settings.Get(RouterOptions.RouterTrackingHash);
         Require(hash is "public-xxh3-v1" or KeyedHash, $"router_tracking_hash must be public-xxh3-v1 or {KeyedHash}, got \"{hash}\"");
-        var hasKey = settings.RouterTrackingKeyFile is not null || settings.RouterTrackingKeyId is not null;
+        var hasKey =
+            settings.Get(RouterOptions.RouterTrackingKeyFile) is not null || settings.Get(RouterOptions.RouterTrackingKeyId) is not null;
         Require(hash == KeyedHash || !hasKey, $"router tracking key options require router_tracking_hash={KeyedHash}");
-        Require(hash != KeyedHash || settings.RouterTrackingKeyFile is not null, $"{KeyedHash} requires router_tracking_key_file");
         Require(
-            !settings.RouterTrackOutputBlocks || settings.RouterTrackActiveBlocks,
+            hash != KeyedHash || settings.Get(RouterOptions.RouterTrackingKeyFile) is not null,
+            $"{KeyedHash} requires router_tracking_key_file"
+        );
+        Require(
+            !settings.Get(RouterOptions.RouterTrackOutputBlocks) || settings.Get(RouterOptions.RouterTrackActiveBlocks),
             "router_track_output_blocks requires router_track_active_blocks=true"
         );
-        Require(!settings.EnableSessionPrefixIndex || settings.UseKvEvents, "enable_session_prefix_index requires use_kv_events=true");
         Require(
-            settings.RouterPredictedTtlSeconds is null || settings.UseKvEvents,
+            !settings.Get(RouterOptions.EnableSessionPrefixIndex) || settings.Get(RouterOptions.UseKvEvents),
+            "enable_session_prefix_index requires use_kv_events=true"
+        );
+        Require(
+            settings.Get(RouterOptions.RouterPredictedTtlSeconds) is null || settings.Get(RouterOptions.UseKvEvents),
             "router_predicted_ttl_secs requires use_kv_events=true"
         );
         Require(
-            settings.RouterApproximateCachePolicy != "lru" || !settings.UseKvEvents,
+            settings.Get(RouterOptions.RouterApproximateCachePolicy) != "lru" || !settings.Get(RouterOptions.UseKvEvents),
             "router_approximate_cache_policy=lru requires use_kv_events=false; the local side indexer is TTL-only"
         );
     }
