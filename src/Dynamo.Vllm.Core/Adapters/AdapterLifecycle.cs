@@ -16,10 +16,10 @@ public sealed partial class AdapterLifecycle
 {
     private readonly AdapterTable _table;
     private readonly AdapterLimits _limits;
-    private readonly IEngineControl _engine;
+    private readonly AdapterEngine _engine;
     private readonly IAdapterSource? _source;
     private readonly IAdapterCards _cards;
-    private readonly ExpectedSilence _silence;
+    private readonly AdapterSwap _swap;
     private readonly bool _swapsLoaded;
     private readonly ILogger<AdapterLifecycle> _logger;
 
@@ -44,10 +44,10 @@ public sealed partial class AdapterLifecycle
     {
         _table = table;
         _limits = limits;
-        _engine = engine;
+        _engine = new AdapterEngine(engine, silence);
         _source = source;
         _cards = cards;
-        _silence = silence;
+        _swap = new AdapterSwap(_engine, ForgetAsync, logger);
         _swapsLoaded = swapsLoaded;
         _logger = logger;
     }
@@ -129,14 +129,14 @@ public sealed partial class AdapterLifecycle
         }
 
         var adapter = new LoadedAdapter(name, AdapterId.Of(name), path);
-        return current is null ? await LoadNewAsync(change, adapter) : await SwapAsync(change, current, adapter, cancellationToken);
+        return current is null ? await LoadNewAsync(change, adapter) : await _swap.RunAsync(change, current, adapter, cancellationToken);
     }
 
     private async Task<AdapterReply> LoadNewAsync(AdapterChange change, LoadedAdapter adapter)
     {
         try
         {
-            await AddAsync(adapter);
+            await _engine.AddAsync(adapter);
         }
         catch (EngineCallException exception)
         {
@@ -181,7 +181,7 @@ public sealed partial class AdapterLifecycle
 
         try
         {
-            await RemoveAsync(adapter);
+            await _engine.RemoveAsync(adapter);
         }
         catch (EngineCallException exception) when (!IsGoneAlready(exception))
         {
@@ -195,18 +195,6 @@ public sealed partial class AdapterLifecycle
         change.Set(null);
         LogUnloaded(_logger, adapter.Name, adapter.Id);
         return AdapterReply.Done($"LoRA adapter '{adapter.Name}' unloaded successfully", adapter);
-    }
-
-    private async Task AddAsync(LoadedAdapter adapter)
-    {
-        using var expected = _silence.Expect();
-        await _engine.AddLoraAsync(adapter.Name, adapter.Id, adapter.Path, CancellationToken.None);
-    }
-
-    private async Task RemoveAsync(LoadedAdapter adapter)
-    {
-        using var expected = _silence.Expect();
-        await _engine.RemoveLoraAsync(adapter.Id, CancellationToken.None);
     }
 
     private static bool IsGoneAlready(EngineCallException exception) =>
@@ -232,11 +220,34 @@ public sealed partial class AdapterLifecycle
 
         try
         {
-            await RemoveAsync(adapter);
+            await _engine.RemoveAsync(adapter);
         }
         catch (EngineCallException exception)
         {
             LogCannotRemove(_logger, adapter.Name, exception.Message);
         }
     }
+
+    // Without the address: one may hold a credential.
+    [LoggerMessage(EventId = 2701, Level = LogLevel.Information, Message = "Fetching LoRA adapter {Name}")]
+    private static partial void LogFetching(ILogger logger, string name);
+
+    [LoggerMessage(EventId = 2702, Level = LogLevel.Information, Message = "LoRA adapter {Name} is loaded with id {Id}")]
+    private static partial void LogLoaded(ILogger logger, string name, int id);
+
+    [LoggerMessage(EventId = 2704, Level = LogLevel.Information, Message = "LoRA adapter {Name} with id {Id} is unloaded")]
+    private static partial void LogUnloaded(ILogger logger, string name, int id);
+
+    [LoggerMessage(
+        EventId = 2705,
+        Level = LogLevel.Warning,
+        Message = "Cannot publish the card of LoRA adapter {Name}; it is taken out of the engine again"
+    )]
+    private static partial void LogCannotPublish(ILogger logger, string name, Exception exception);
+
+    [LoggerMessage(EventId = 2706, Level = LogLevel.Warning, Message = "Cannot withdraw the card of LoRA adapter {Name}")]
+    private static partial void LogCannotWithdraw(ILogger logger, string name, Exception exception);
+
+    [LoggerMessage(EventId = 2707, Level = LogLevel.Warning, Message = "The engine does not let go of LoRA adapter {Name}: {Problem}")]
+    private static partial void LogCannotRemove(ILogger logger, string name, string problem);
 }

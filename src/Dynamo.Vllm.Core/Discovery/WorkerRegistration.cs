@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Discovery;
@@ -16,19 +15,12 @@ namespace Dynamo.Vllm.Core.Discovery;
 /// </remarks>
 public sealed partial class WorkerRegistration : IAsyncDisposable
 {
-    private static readonly TimeSpan BindTimeLimit = TimeSpan.FromSeconds(10);
-    private static readonly TimeSpan BindRetryWait = TimeSpan.FromSeconds(1);
-
     private readonly IDiscovery _discovery;
     private readonly IRequestPlane _requests;
-    private readonly string _deviceType;
-    private readonly PayloadCodec _codec;
-    private readonly TimeProvider _time;
     private readonly ILogger<WorkerRegistration> _logger;
-    private readonly SemaphoreSlim _turn = new(1, 1);
-    private readonly CancellationTokenSource _leaving = new();
-    private readonly List<RegisteredEndpoint> _endpoints = [];
-    private readonly Dictionary<string, KeptRecord> _records = [];
+    private readonly OneWayDoor _door = new();
+    private readonly RegisteredRecords _records;
+    private readonly IdentityMove _move;
     private bool _hasLeft;
 
     /// <param name="discovery">Owned from here on.</param>
@@ -48,22 +40,20 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     )
     {
         _discovery = discovery;
-        Instance = joined;
         _requests = requests;
-        _deviceType = deviceType;
-        _codec = codec;
-        _time = time;
         _logger = logger;
+        _records = new RegisteredRecords(discovery, requests, deviceType, codec, joined);
+        _move = new IdentityMove(_records, _door, PublishAsync, time, logger);
         _discovery.IdentityChanged += OnIdentityChanged;
     }
 
     /// <summary>The identity now; a lost lease changes it.</summary>
-    public InstanceId Instance { get; private set; }
+    public InstanceId Instance => _records.Instance;
 
     /// <summary>The worker is on its way out.</summary>
-    public bool IsLeaving => _leaving.IsCancellationRequested;
+    public bool IsLeaving => _door.IsLeaving;
 
-    public async Task JoinAsync(CancellationToken cancellationToken) => Instance = await _discovery.JoinAsync(cancellationToken);
+    public async Task JoinAsync(CancellationToken cancellationToken) => _records.Instance = await _discovery.JoinAsync(cancellationToken);
 
     /// <summary>Puts or replaces a record of any kind under a name of the caller's.</summary>
     /// <exception cref="WorkerLeavingException">The worker leaves.</exception>
@@ -82,13 +72,13 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
 
     /// <summary>Removes a record that was put under the name. One that the store did not let go of is known on, for another try.</summary>
     public Task RemoveAsync(string name, CancellationToken cancellationToken) =>
-        InTurnAsync(async () =>
+        _door.InTurnAsync(async () =>
         {
-            if (_records.TryGetValue(name, out var record))
+            if (_records.Records.TryGetValue(name, out var record))
             {
                 record.IsWanted = false;
-                await UnpublishAsync(record, cancellationToken);
-                _records.Remove(name);
+                await _records.UnpublishAsync(record, cancellationToken);
+                _records.Forget(name);
             }
         });
 
@@ -96,7 +86,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     public async Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken)
     {
         IReadOnlyList<JsonObject> found = [];
-        await InTurnAsync(async () => found = await _discovery.ListAsync(bucket, keyPrefix, cancellationToken));
+        await _door.InTurnAsync(async () => found = await _discovery.ListAsync(bucket, keyPrefix, cancellationToken));
         return found;
     }
 
@@ -107,15 +97,15 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
 
     /// <summary>Value of a served endpoint's record under the current identity.
     /// Only for records that are put here: it is called in turn.</summary>
-    public JsonObject EndpointValue(ServedEndpoint endpoint) => RecordOf(Find(endpoint)!).Value;
+    public JsonObject EndpointValue(ServedEndpoint endpoint) => _records.RecordOf(_records.Find(endpoint)!).Value;
 
     /// <summary>Where a served endpoint takes requests under the current identity, or null where it does not.</summary>
     public async Task<TransportAddress?> AddressOfAsync(ServedEndpoint endpoint)
     {
         TransportAddress? address = null;
-        await InTurnAsync(() =>
+        await _door.InTurnAsync(() =>
         {
-            address = Find(endpoint)?.Address;
+            address = _records.Find(endpoint)?.Address;
             return Task.CompletedTask;
         });
         return address;
@@ -124,40 +114,35 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     /// <summary>Makes the endpoint invisible until the reason is taken back; requests
     /// that still arrive are served. No effect once the worker leaves.</summary>
     public Task HideAsync(ServedEndpoint endpoint, HiddenReasons reason, CancellationToken cancellationToken) =>
-        InTurnAsync(async () =>
+        _door.InTurnAsync(async () =>
         {
-            if (Find(endpoint) is { } entry)
+            if (_records.Find(endpoint) is { } entry)
             {
                 entry.Hidden |= reason;
-                foreach (var record in _records.Values.Where(record => record.Endpoint == endpoint))
+                foreach (var record in _records.Records.Values.Where(record => record.Endpoint == endpoint))
                 {
-                    await UnpublishAsync(record, cancellationToken);
+                    await _records.UnpublishAsync(record, cancellationToken);
                 }
 
-                await UnpublishAsync(entry, cancellationToken);
+                await _records.UnpublishAsync(entry, cancellationToken);
             }
         });
 
     /// <summary>Takes a reason back, and makes the endpoint visible if none is left.</summary>
     /// <exception cref="WorkerLeavingException">The worker leaves.</exception>
     public Task ShowAsync(ServedEndpoint endpoint, HiddenReasons reason, CancellationToken cancellationToken) =>
-        AppearAsync(
+        _door.AppearAsync(
             async token =>
             {
-                var entry = Find(endpoint);
-                if (entry is null)
-                {
-                    _endpoints.Add(entry = new RegisteredEndpoint(endpoint));
-                }
-
+                var entry = _records.FindOrAdd(endpoint);
                 entry.Hidden &= ~reason;
                 if (entry.Hidden == HiddenReasons.None)
                 {
-                    await BindAsync(entry, token);
+                    await _records.BindAsync(entry, token);
                     await PublishAsync(entry, token);
-                    foreach (var record in RecordsOf(endpoint))
+                    foreach (var record in _records.Records.Values.Where(record => record.Endpoint == endpoint && record.IsWanted))
                     {
-                        await PublishAsync(record, token);
+                        await _records.PublishAsync(record, token);
                     }
                 }
             },
@@ -166,11 +151,11 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
 
     /// <summary>Takes one endpoint out of the store for good.</summary>
     public Task WithdrawAsync(ServedEndpoint endpoint, CancellationToken cancellationToken) =>
-        InTurnAsync(async () =>
+        _door.InTurnAsync(async () =>
         {
-            if (Find(endpoint) is { } entry)
+            if (_records.Find(endpoint) is { } entry)
             {
-                await UnpublishAsync(entry, cancellationToken);
+                await _records.UnpublishAsync(entry, cancellationToken);
             }
         });
 
@@ -178,26 +163,26 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     /// <remarks>Goes on after a failure: the rest must still be withdrawn.</remarks>
     public async Task WithdrawAllAsync(CancellationToken cancellationToken)
     {
-        await Background.CancelAsync(_leaving);
-        await InTurnAsync(async () =>
+        await _door.LeaveAsync();
+        await _door.InTurnAsync(async () =>
         {
-            foreach (var (name, record) in _records.Where(record => record.Value.Endpoint is not null))
+            foreach (var (name, record) in _records.Records.Where(record => record.Value.Endpoint is not null))
             {
-                await WithdrawAsync(name, () => UnpublishAsync(record, cancellationToken));
+                await WithdrawAsync(name, () => _records.UnpublishAsync(record, cancellationToken));
             }
 
-            foreach (var entry in _endpoints)
+            foreach (var entry in _records.Endpoints)
             {
-                await WithdrawAsync(entry.Endpoint.Id.ToString(), () => UnpublishAsync(entry, cancellationToken));
+                await WithdrawAsync(entry.Endpoint.Id.ToString(), () => _records.UnpublishAsync(entry, cancellationToken));
             }
         });
     }
 
     /// <summary>Refuses later requests for every endpoint.</summary>
     public Task CloseIntakeAsync() =>
-        InTurnAsync(async () =>
+        _door.InTurnAsync(async () =>
         {
-            foreach (var entry in _endpoints)
+            foreach (var entry in _records.Endpoints)
             {
                 await _requests.UnbindAsync(entry.Endpoint, Instance);
             }
@@ -213,16 +198,15 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         }
 
         _hasLeft = true;
-        await Background.CancelAsync(_leaving);
-        await InTurnAsync(() => _discovery.LeaveAsync(cancellationToken));
+        await _door.LeaveAsync();
+        await _door.InTurnAsync(() => _discovery.LeaveAsync(cancellationToken));
     }
 
     public async ValueTask DisposeAsync()
     {
         _discovery.IdentityChanged -= OnIdentityChanged;
         await _discovery.DisposeAsync();
-        _turn.Dispose();
-        _leaving.Dispose();
+        _door.Dispose();
     }
 
     private async Task WithdrawAsync(string name, Func<Task> withdraw)
@@ -239,207 +223,29 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     }
 
     private Task PutAsync(string name, KeptRecord record, CancellationToken cancellationToken) =>
-        AppearAsync(
+        _door.AppearAsync(
             async token =>
             {
-                _records[name] = record;
-                if (record.Endpoint is null || Find(record.Endpoint) is { Hidden: HiddenReasons.None })
+                _records.Keep(name, record);
+                if (record.Endpoint is null || _records.Find(record.Endpoint) is { Hidden: HiddenReasons.None })
                 {
-                    await PublishAsync(record, token);
+                    await _records.PublishAsync(record, token);
                 }
             },
             cancellationToken
         );
 
-    private IEnumerable<KeptRecord> RecordsOf(ServedEndpoint endpoint) =>
-        _records.Values.Where(record => record.Endpoint == endpoint && record.IsWanted);
-
-    private async Task PublishAsync(KeptRecord record, CancellationToken cancellationToken)
-    {
-        record.IsPublished = true;
-        await _discovery.RegisterAsync(record.For(Instance), cancellationToken);
-    }
-
-    private async Task UnpublishAsync(KeptRecord record, CancellationToken cancellationToken)
-    {
-        if (record.IsPublished)
-        {
-            await _discovery.UnregisterAsync(record.For(Instance), cancellationToken);
-            record.IsPublished = false;
-        }
-    }
-
-    private RegisteredEndpoint? Find(ServedEndpoint endpoint) => _endpoints.Find(entry => entry.Endpoint == endpoint);
-
-    private async Task BindAsync(RegisteredEndpoint entry, CancellationToken cancellationToken) =>
-        entry.Address = await _requests.BindAsync(entry.Endpoint, Instance, cancellationToken);
-
     private async Task PublishAsync(RegisteredEndpoint entry, CancellationToken cancellationToken)
     {
-        entry.IsPublished = true;
-        await _discovery.RegisterAsync(RecordOf(entry), cancellationToken);
+        await _records.PublishAsync(entry, cancellationToken);
         LogServing(_logger, entry.Endpoint.Id.ToString(), entry.Address!.Value);
     }
 
-    private async Task UnpublishAsync(RegisteredEndpoint entry, CancellationToken cancellationToken)
-    {
-        if (entry.IsPublished)
-        {
-            // Remembered only once it is true: a store that was away must be asked again.
-            await _discovery.UnregisterAsync(RecordOf(entry), cancellationToken);
-            entry.IsPublished = false;
-        }
-    }
-
-    private DiscoveryRecord RecordOf(RegisteredEndpoint entry) =>
-        DiscoveryRecord.Endpoint(entry.Endpoint.Id, Instance, entry.Address!, _deviceType, _codec);
-
-    private void OnIdentityChanged(InstanceId instance) => _ = MoveAsync(instance);
-
-    private async Task MoveAsync(InstanceId instance)
-    {
-        try
-        {
-            await InTurnAsync(async () =>
-            {
-                if (IsLeaving)
-                {
-                    return;
-                }
-
-                LogMoving(_logger, Instance.Hex, instance.Hex);
-                Instance = instance;
-                var visible = _endpoints.Where(entry => entry.IsPublished).ToList();
-                foreach (var entry in visible)
-                {
-                    // First, since records may name the addresses of endpoints.
-                    await BindAgainAsync(entry, instance);
-                }
-
-                foreach (var name in _records.Where(record => !record.Value.IsWanted).Select(record => record.Key).ToList())
-                {
-                    _records.Remove(name);
-                }
-
-                foreach (var record in _records.Values.Where(record => record.Endpoint is null))
-                {
-                    await MoveOneAsync(instance, () => PublishAsync(record, _leaving.Token));
-                }
-
-                foreach (var entry in visible)
-                {
-                    await MoveOneAsync(instance, () => PublishAsync(entry, _leaving.Token));
-                }
-
-                foreach (var record in _records.Values.Where(record => record.Endpoint is not null))
-                {
-                    // What was in the store went with the old identity; what is hidden stays so.
-                    record.IsPublished = false;
-                    if (visible.Exists(entry => entry.Endpoint == record.Endpoint))
-                    {
-                        await MoveOneAsync(instance, () => PublishAsync(record, _leaving.Token));
-                    }
-                }
-
-                // Routes of the old identity stay: callers that still hold its address are served until they have seen the new one.
-            });
-        }
-        catch (Exception exception) when (exception is ObjectDisposedException || IsLeaving)
-        {
-            // The worker stops.
-        }
-        catch (Exception exception)
-        {
-            // Loop supervision (style E3): nobody awaits this, so it must not end in silence.
-            LogCannotMove(_logger, instance.Hex, exception);
-        }
-    }
-
-    /// <summary>
-    /// The outage that cost the lease may have taken the request plane, too:
-    /// tried until it works, since without it the worker stays invisible.
-    /// </summary>
-    private async Task BindAgainAsync(RegisteredEndpoint entry, InstanceId instance)
-    {
-        while (!IsLeaving)
-        {
-            try
-            {
-                using var late = new CancellationTokenSource(BindTimeLimit, _time);
-                using var limit = CancellationTokenSource.CreateLinkedTokenSource(_leaving.Token, late.Token);
-                await BindAsync(entry, limit.Token);
-                return;
-            }
-            catch (Exception exception) when (exception is not ObjectDisposedException && !IsLeaving)
-            {
-                // Loop supervision (style E3): whatever a request plane throws, giving up would leave the worker invisible for good.
-                LogCannotMove(_logger, instance.Hex, exception);
-                await Task.Delay(BindRetryWait, _time, _leaving.Token)
-                    .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
-            }
-        }
-    }
-
-    private async Task MoveOneAsync(InstanceId instance, Func<Task> move)
-    {
-        try
-        {
-            _leaving.Token.ThrowIfCancellationRequested();
-            await move();
-        }
-        catch (Exception exception) when (!IsLeaving)
-        {
-            // Loop supervision (style E3): the others must be moved all the same. The store tries a record again that it could not write.
-            LogCannotMove(_logger, instance.Hex, exception);
-        }
-    }
-
-    /// <summary>A change that makes something appear: not begun, and cut short, once the worker leaves.</summary>
-    private Task AppearAsync(Func<CancellationToken, Task> change, CancellationToken cancellationToken) =>
-        InTurnAsync(async () =>
-        {
-            if (IsLeaving)
-            {
-                throw new WorkerLeavingException();
-            }
-
-            using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _leaving.Token);
-            try
-            {
-                await change(either.Token);
-            }
-            catch (OperationCanceledException) when (IsLeaving)
-            {
-                throw new WorkerLeavingException();
-            }
-        });
-
-    private async Task InTurnAsync(Func<Task> change)
-    {
-        await _turn.WaitAsync();
-        try
-        {
-            await change();
-        }
-        finally
-        {
-            _turn.Release();
-        }
-    }
+    private void OnIdentityChanged(InstanceId instance) => _ = _move.ToAsync(instance);
 
     [LoggerMessage(EventId = 2101, Level = LogLevel.Information, Message = "Serving {Endpoint} at {Address}")]
     private static partial void LogServing(ILogger logger, string endpoint, string address);
 
     [LoggerMessage(EventId = 2102, Level = LogLevel.Warning, Message = "Cannot withdraw {Endpoint} from discovery; its record will expire")]
     private static partial void LogCannotWithdraw(ILogger logger, string endpoint, Exception exception);
-
-    [LoggerMessage(
-        EventId = 2103,
-        Level = LogLevel.Warning,
-        Message = "Discovery lost instance {Previous}; registering everything again as {Next}"
-    )]
-    private static partial void LogMoving(ILogger logger, string previous, string next);
-
-    [LoggerMessage(EventId = 2104, Level = LogLevel.Error, Message = "Cannot register again as {Instance}")]
-    private static partial void LogCannotMove(ILogger logger, string instance, Exception exception);
 }

@@ -2,7 +2,6 @@ using System.Globalization;
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Generate;
-using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Discovery;
@@ -32,10 +31,9 @@ public sealed partial class KvRelayService : IAsyncDisposable
     private readonly ILogger<KvRelayService> _logger;
     private readonly FirstTokenPublisher _firstTokens;
     private readonly SemaphoreSlim _queryTurns = new(KvRelayLimits.DumpsAtOnceMax, KvRelayLimits.DumpsAtOnceMax);
-    private readonly CancellationTokenSource _stopping = new();
-    private readonly Stack<Func<CancellationToken, Task>> _undo = new();
+    private readonly RelayRecords _records;
+    private readonly RelayLoops _loops;
     private readonly List<EventStream> _streams = [];
-    private readonly List<Task> _loops = [];
     private readonly List<KvRankRelay> _relays = [];
     private readonly List<RankSelfTest> _selfTests = [];
     private readonly List<ServedEndpoint> _queryEndpoints = [];
@@ -65,6 +63,8 @@ public sealed partial class KvRelayService : IAsyncDisposable
         _metrics = new KvRelayMetrics(metrics, generate);
         _time = time;
         _logger = logger;
+        _records = new RelayRecords(registration, logger);
+        _loops = new RelayLoops(time, logger);
         _firstTokens = new FirstTokenPublisher(registration, _metrics, time);
     }
 
@@ -106,11 +106,11 @@ public sealed partial class KvRelayService : IAsyncDisposable
         if (_options.PublishesFirstTokens)
         {
             var stream = await OpenAsync(EventTopics.ActiveSequences, cancellationToken);
-            Run("first tokens", token => _firstTokens.RunAsync(stream, _plane.BatchesSequences, token));
+            _loops.Run("first tokens", token => _firstTokens.RunAsync(stream, _plane.BatchesSequences, token));
         }
 
         _engine.LoadChanged += OnLoadChanged;
-        Run("self-test", WatchAsync);
+        _loops.Run("self-test", new RelayWatch(_selfTests, _streams, _metrics, _time, _logger).RunAsync);
         LogStarted(
             _logger,
             _relays.Count == 0 ? "nothing" : string.Join(", ", _relays.Select(relay => relay.Endpoint)),
@@ -132,21 +132,8 @@ public sealed partial class KvRelayService : IAsyncDisposable
 
         _isStopped = true;
         _engine.LoadChanged -= OnLoadChanged;
-        while (_undo.TryPop(out var undo))
-        {
-            try
-            {
-                await undo(cancellationToken);
-            }
-            catch (Exception exception) when (exception is not OutOfMemoryException)
-            {
-                // Best-effort cleanup (style E3): an unreachable store must not keep the rest from ending.
-                LogCannotWithdraw(_logger, exception);
-            }
-        }
-
-        await Background.CancelAsync(_stopping);
-        await Task.WhenAll(_loops);
+        await _records.WithdrawAsync(cancellationToken);
+        await _loops.StopAsync();
         foreach (var stream in _streams)
         {
             await stream.DisposeAsync();
@@ -156,7 +143,7 @@ public sealed partial class KvRelayService : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await StopAsync(CancellationToken.None);
-        _stopping.Dispose();
+        _loops.Dispose();
         _queryTurns.Dispose();
     }
 
@@ -168,7 +155,7 @@ public sealed partial class KvRelayService : IAsyncDisposable
         var metrics = _metrics.ForRank(rank);
         var log = new RankEventLog(rank, blocksMax);
         var recovery = await ServeQueriesAsync(rank, log, metrics, stream.Topic.Publisher, cancellationToken);
-        await PutAsync(
+        await _records.PutAsync(
             $"kv-source-{stream.Topic.Publisher.Hex}",
             instance => EventRecords.Source(stream.Topic, instance, rank, recovery is null ? null : _registration.EndpointValue(recovery)),
             cancellationToken
@@ -186,7 +173,7 @@ public sealed partial class KvRelayService : IAsyncDisposable
         );
         _relays.Add(relay);
         _selfTests.Add(new RankSelfTest(relay, _time));
-        Run($"relay of rank {rank.ToString(CultureInfo.InvariantCulture)}", token => _feed.RunAsync(relay.Endpoint, relay, token));
+        _loops.Run($"relay of rank {rank.ToString(CultureInfo.InvariantCulture)}", token => _feed.RunAsync(relay.Endpoint, relay, token));
     }
 
     /// <summary>Null when the endpoint cannot be served: routers then use the live events alone, as with the reference.</summary>
@@ -201,10 +188,9 @@ public sealed partial class KvRelayService : IAsyncDisposable
         var id = _endpoint with { Name = KvQueryHandler.EndpointName(publisher) };
         var handler = new KvQueryHandler(rank, log, _registration, metrics, _queryTurns, _logger);
         var endpoint = new ServedEndpoint(id, handler, _runtimeMetrics.ForEndpoint(id, ""));
-        _undo.Push(token => _registration.WithdrawAsync(endpoint, token));
         try
         {
-            await _registration.ServeAsync(endpoint, cancellationToken);
+            await _records.ServeAsync(endpoint, cancellationToken);
             _queryEndpoints.Add(endpoint);
             return endpoint;
         }
@@ -221,7 +207,7 @@ public sealed partial class KvRelayService : IAsyncDisposable
         var stream = await OpenAsync(EventTopics.KvMetrics, cancellationToken);
         var load = new LoadPublisher(_rankStart + index, blocks, _registration, stream, _time);
         _loads[index] = load;
-        Run("load", load.RunAsync);
+        _loops.Run("load", load.RunAsync);
     }
 
     private async Task StartForwardPassAsync(int rank, int port, CancellationToken cancellationToken)
@@ -234,7 +220,7 @@ public sealed partial class KvRelayService : IAsyncDisposable
             _time,
             _logger
         );
-        Run(
+        _loops.Run(
             $"forward-pass metrics of rank {rank.ToString(CultureInfo.InvariantCulture)}",
             token => _feed.RunAsync(relay.Endpoint, relay, token)
         );
@@ -249,16 +235,14 @@ public sealed partial class KvRelayService : IAsyncDisposable
         _streams.Add(stream);
         if (publisher.Transport is not null)
         {
-            await PutAsync($"kv-channel-{topic.Publisher.Hex}", _ => EventRecords.Channel(topic, publisher.Transport!), cancellationToken);
+            await _records.PutAsync(
+                $"kv-channel-{topic.Publisher.Hex}",
+                _ => EventRecords.Channel(topic, publisher.Transport!),
+                cancellationToken
+            );
         }
 
         return stream;
-    }
-
-    private async Task PutAsync(string name, Func<InstanceId, DiscoveryRecord> record, CancellationToken cancellationToken)
-    {
-        _undo.Push(token => _registration.RemoveAsync(name, token));
-        await _registration.PutAsync(name, record, cancellationToken);
     }
 
     private async Task WaitForEngineAsync(CancellationToken cancellationToken)
@@ -293,52 +277,25 @@ public sealed partial class KvRelayService : IAsyncDisposable
         }
     }
 
-    private async Task WatchAsync(CancellationToken cancellationToken)
-    {
-        using var timer = new PeriodicTimer(RankSelfTest.Interval, _time);
-        while (await timer.WaitForNextTickAsync(cancellationToken))
-        {
-            foreach (var test in _selfTests)
-            {
-                test.Relay.Metrics.IndexBlocks.Set(test.Relay.Log.BlockCount);
-                if (test.IsSilent())
-                {
-                    test.Relay.Metrics.Silent.Inc();
-                    LogSilent(_logger, test.Relay.Rank, test.Relay.Endpoint);
-                }
-            }
+    [LoggerMessage(
+        EventId = 2430,
+        Level = LogLevel.Information,
+        Message = "KV routing: subscribing to {Subscribed}; publishing {Topics} on {Plane} for {Ranks} ranks"
+    )]
+    private static partial void LogStarted(ILogger logger, string subscribed, string topics, string plane, int ranks);
 
-            foreach (var topic in _streams.GroupBy(stream => stream.Topic.Name))
-            {
-                _metrics.SubscriberDrops(topic.Key, topic.Sum(stream => stream.Dropped));
-            }
-        }
-    }
+    [LoggerMessage(
+        EventId = 2431,
+        Level = LogLevel.Warning,
+        Message = "Rank {Rank}: still not connected to the engine's KV events at {Endpoint} after {Seconds} s; requests are served, "
+            + "but routers do not see this cache"
+    )]
+    private static partial void LogNotConnected(ILogger logger, int rank, string endpoint, double seconds);
 
-    private void Run(string name, Func<CancellationToken, Task> loop) => _loops.Add(SuperviseAsync(name, loop));
-
-    private async Task SuperviseAsync(string name, Func<CancellationToken, Task> loop)
-    {
-        while (!_stopping.IsCancellationRequested)
-        {
-            try
-            {
-                await Task.Yield();
-                await loop(_stopping.Token);
-                return;
-            }
-            catch (OperationCanceledException) when (_stopping.IsCancellationRequested)
-            {
-                return; // normal stop
-            }
-            catch (Exception exception) when (exception is not OutOfMemoryException)
-            {
-                // Loop supervision (style E3): routing gets worse without the loop, serving does not.
-                // The pause keeps a permanent fault from spinning.
-                LogLoopFailed(_logger, name, exception);
-                await Task.Delay(TimeSpan.FromSeconds(1), _time, _stopping.Token)
-                    .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
-            }
-        }
-    }
+    [LoggerMessage(
+        EventId = 2432,
+        Level = LogLevel.Warning,
+        Message = "Rank {Rank}: the recovery endpoint cannot be served; routers lose this cache at each message they miss"
+    )]
+    private static partial void LogNoRecovery(ILogger logger, int rank, Exception exception);
 }

@@ -27,8 +27,8 @@ public sealed partial class RequestDispatcher
     private readonly DispatcherMetrics _metrics;
     private readonly TimeProvider _time;
     private readonly ILogger<RequestDispatcher> _logger;
-    private readonly SemaphoreSlim _slots;
-    private int _admitted;
+    private readonly RequestAdmission _admission;
+    private readonly HandlerRun _run;
 
     public RequestDispatcher(
         ICallHomeDialer dialer,
@@ -43,9 +43,8 @@ public sealed partial class RequestDispatcher
         _metrics = metrics;
         _time = time;
         _logger = logger;
-        _slots = new SemaphoreSlim(limits.Running, limits.Running);
-        metrics.PoolCapacity.Set(limits.Running);
-        metrics.QueueCapacity.Set(limits.Queued);
+        _admission = new RequestAdmission(limits, metrics, time);
+        _run = new HandlerRun(logger);
     }
 
     /// <summary>Requests under <paramref name="route"/> (a TCP path or NATS subject) go to the endpoint from now on.</summary>
@@ -86,12 +85,9 @@ public sealed partial class RequestDispatcher
             return RequestAck.Unanswerable(exception.Message);
         }
 
-        if (Interlocked.Increment(ref _admitted) > (long)_limits.Running + _limits.Queued)
+        if (!_admission.TryAdmit())
         {
-            Interlocked.Decrement(ref _admitted);
             release?.Invoke();
-            _metrics.EnqueueRejected.Inc();
-            _metrics.Rejected.Inc();
             LogOverloaded(_logger, _limits.Running, _limits.Queued);
             return RequestAck.Overloaded;
         }
@@ -113,8 +109,7 @@ public sealed partial class RequestDispatcher
         var end = RequestEnd.Unanswered;
         try
         {
-            await EnterAsync();
-            _metrics.PermitWait.Observe(_time.GetElapsedTime(started).TotalSeconds);
+            await _admission.EnterAsync();
             end = await ServeAsync(work, started);
         }
         catch (Exception exception)
@@ -125,26 +120,8 @@ public sealed partial class RequestDispatcher
         finally
         {
             work.Endpoint.Ledger.End(end);
-            _metrics.PoolActive.Dec();
-            _metrics.EngineRequests.Dec();
-            Interlocked.Decrement(ref _admitted);
-            _slots.Release();
+            _admission.Leave();
         }
-    }
-
-    private async Task EnterAsync()
-    {
-        if (!_slots.Wait(0, CancellationToken.None))
-        {
-            _metrics.QueueDepth.Inc();
-            _metrics.QueuedRequests.Inc();
-            await _slots.WaitAsync();
-            _metrics.QueueDepth.Dec();
-            _metrics.QueuedRequests.Dec();
-        }
-
-        _metrics.PoolActive.Inc();
-        _metrics.EngineRequests.Inc();
     }
 
     private async Task<RequestEnd> ServeAsync(Work work, long started)
@@ -189,7 +166,7 @@ public sealed partial class RequestDispatcher
             // Boundary mapping (style E3): whatever keeps us from the caller, the request ends here, and in the log.
             endpoint.Metrics.Error("response_stream");
             LogCannotDial(_logger, context.Id, envelope.ResponseAddress, exception.Message);
-            await RunUnheardAsync(endpoint, context);
+            await _run.UnheardAsync(endpoint, context);
             return RequestEnd.Unanswered;
         }
 
@@ -211,14 +188,14 @@ public sealed partial class RequestDispatcher
                 await home.AcceptAsync();
                 _metrics.TimeToFirstResponse.Observe(_time.GetElapsedTime(started).TotalSeconds);
                 isStarted = true;
-                return await RunHandlerAsync(endpoint, context, home);
+                return await _run.AnswerAsync(endpoint, context, home);
             }
             catch (Exception exception) when (exception is IOException or System.Net.Sockets.SocketException or ObjectDisposedException)
             {
                 LogCallerGone(_logger, context.Id, exception.Message);
                 if (!isStarted)
                 {
-                    await RunUnheardAsync(endpoint, context);
+                    await _run.UnheardAsync(endpoint, context);
                 }
 
                 context.Cancel(CancellationCause.Disconnect);
@@ -234,74 +211,6 @@ public sealed partial class RequestDispatcher
                 }
             }
         }
-    }
-
-    /// <summary>
-    /// The caller left before it could be reached. The handler still decides: a decode worker has to pull blocks that nobody else releases.
-    /// </summary>
-    private async Task RunUnheardAsync(ServedEndpoint endpoint, RequestContext context)
-    {
-        context.Cancel(CancellationCause.Disconnect);
-        try
-        {
-            await endpoint.Handler.HandleAsync(context, DiscardedResponses.Instance);
-        }
-        catch (Exception exception) when (exception is RequestFailedException or ProtocolException or OperationCanceledException)
-        {
-            LogRequestFailed(_logger, context.Id, "transport.disconnected", exception.Message);
-        }
-    }
-
-    private async Task<RequestEnd> RunHandlerAsync(ServedEndpoint endpoint, RequestContext context, ICallHome home)
-    {
-        DynamoError? error = null;
-        try
-        {
-            if (endpoint.TurnAway is { } turnedAway)
-            {
-                throw new RequestFailedException(turnedAway);
-            }
-
-            await endpoint.Handler.HandleAsync(context, home);
-        }
-        catch (RequestFailedException exception)
-        {
-            error = exception.Error;
-        }
-        catch (ProtocolException exception)
-        {
-            endpoint.Metrics.Error("deserialization");
-            error = DynamoError.InvalidArgument(exception.Message);
-        }
-        catch (OperationCanceledException) when (context.Cancelled.IsCancellationRequested)
-        {
-            error = DynamoError.EngineShutdown("The worker is shutting down.");
-        }
-        catch (Exception exception) when (exception is not (IOException or System.Net.Sockets.SocketException or ObjectDisposedException))
-        {
-            // Boundary mapping (style E3): whatever a handler throws, the caller gets an answer.
-            LogHandlerFailed(_logger, context.Id, endpoint.Id.ToString(), exception);
-            error = DynamoError.Unknown($"{exception.GetType().Name}: {exception.Message}");
-        }
-
-        if (context.IsCallerGone)
-        {
-            return RequestEnd.Cancelled; // neither final nor sentinel (request-plane.md, 3)
-        }
-
-        if (error is not null)
-        {
-            if (error.Class != DynamoError.InvalidRequestClass)
-            {
-                endpoint.Metrics.Error("generate"); // faults of ours: a client's mistake is none
-            }
-
-            LogRequestFailed(_logger, context.Id, error.Reason, error.Message);
-            await home.WriteErrorAsync(error);
-        }
-
-        await home.CompleteAsync();
-        return error is null ? RequestEnd.Finished : RequestEnd.Of(error);
     }
 
     private void ObserveTransit(RequestContext context)
@@ -327,6 +236,35 @@ public sealed partial class RequestDispatcher
             return NoHeaders; // tolerated by the reference, too (request-plane.md, 1.1)
         }
     }
+
+    [LoggerMessage(EventId = 2001, Level = LogLevel.Warning, Message = "Refused a request for unknown endpoint {Route}")]
+    private static partial void LogUnknownEndpoint(ILogger logger, string route);
+
+    [LoggerMessage(
+        EventId = 2002,
+        Level = LogLevel.Warning,
+        Message = "Refused a request: {Running} are running and {Queued} waiting, which is the limit"
+    )]
+    private static partial void LogOverloaded(ILogger logger, int running, int queued);
+
+    [LoggerMessage(EventId = 2003, Level = LogLevel.Error, Message = "A request to {Endpoint} cannot be answered: {Problem}")]
+    private static partial void LogUnanswerable(ILogger logger, string endpoint, string problem);
+
+    [LoggerMessage(
+        EventId = 2004,
+        Level = LogLevel.Warning,
+        Message = "Request {RequestId}: cannot connect to the caller at {Address}: {Problem}"
+    )]
+    private static partial void LogCannotDial(ILogger logger, string requestId, string address, string problem);
+
+    [LoggerMessage(EventId = 2005, Level = LogLevel.Debug, Message = "Request {RequestId}: the caller is gone: {Problem}")]
+    private static partial void LogCallerGone(ILogger logger, string requestId, string problem);
+
+    [LoggerMessage(EventId = 2006, Level = LogLevel.Debug, Message = "Request {RequestId} was cancelled by {Cause}")]
+    private static partial void LogCancelled(ILogger logger, string requestId, CancellationCause cause);
+
+    [LoggerMessage(EventId = 2009, Level = LogLevel.Error, Message = "Serving a request to {Endpoint} broke")]
+    private static partial void LogUnexpected(ILogger logger, string endpoint, Exception exception);
 
     private sealed record Work(
         RequestDispatcher Dispatcher,

@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -18,16 +17,13 @@ namespace Dynamo.Vllm.Transports.Discovery;
 /// </remarks>
 public sealed partial class FileDiscovery : IDiscovery
 {
-    /// <summary>Age at which any peer may remove a file. Fixed in the reference's code and stored nowhere.</summary>
-    private static readonly TimeSpan Lifetime = TimeSpan.FromSeconds(10);
-
     private readonly string _root;
     private readonly TimeProvider _time;
     private readonly ILogger<FileDiscovery> _logger;
     private readonly CancellationTokenSource _stopping = new();
     private readonly SemaphoreSlim _writing = new(1, 1);
-    private readonly Dictionary<string, byte[]> _owned = []; // this and the next are guarded by _writing
-    private readonly HashSet<string> _buckets = [];
+    private readonly FileRecords _records; // this and the next are used under _writing
+    private readonly Dictionary<string, byte[]> _owned = [];
     private Task _keepingAlive = Task.CompletedTask;
     private bool _isBroken;
 
@@ -36,6 +32,7 @@ public sealed partial class FileDiscovery : IDiscovery
         _root = root;
         _time = time;
         _logger = logger;
+        _records = new FileRecords(time, logger);
     }
 
     public event Action<InstanceId>? IdentityChanged
@@ -53,7 +50,7 @@ public sealed partial class FileDiscovery : IDiscovery
         try
         {
             Directory.CreateDirectory(_root);
-            Probe();
+            FileRecords.Probe(_root);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
@@ -71,7 +68,7 @@ public sealed partial class FileDiscovery : IDiscovery
         return InTurnAsync(
             async () =>
             {
-                await WriteAsync(path, content, cancellationToken).ConfigureAwait(false);
+                await _records.WriteAsync(path, content, cancellationToken).ConfigureAwait(false);
                 _owned[path] = content;
             },
             cancellationToken
@@ -85,7 +82,7 @@ public sealed partial class FileDiscovery : IDiscovery
             async () =>
             {
                 _owned.Remove(path); // first: a file that cannot be deleted now must at least grow old
-                await DeleteAsync(path, cancellationToken).ConfigureAwait(false);
+                await _records.DeleteAsync(path, cancellationToken).ConfigureAwait(false);
             },
             cancellationToken
         );
@@ -101,7 +98,7 @@ public sealed partial class FileDiscovery : IDiscovery
                 {
                     try
                     {
-                        await DeleteAsync(path, cancellationToken).ConfigureAwait(false);
+                        await _records.DeleteAsync(path, cancellationToken).ConfigureAwait(false);
                     }
                     catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
                     {
@@ -124,7 +121,7 @@ public sealed partial class FileDiscovery : IDiscovery
         try
         {
             // Records whose processes are gone stay until somebody looks after the bucket (discovery.md, 4); such ones are not believed.
-            var limit = _time.GetUtcNow().UtcDateTime - Lifetime;
+            var limit = _time.GetUtcNow().UtcDateTime - FileRecords.Lifetime;
             var prefix = FileNames.Escape(keyPrefix);
             foreach (
                 var file in new DirectoryInfo(folder)
@@ -152,21 +149,6 @@ public sealed partial class FileDiscovery : IDiscovery
         await _keepingAlive.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
-    /// <summary>Before a model is loaded: a disk that is full or read-only may
-    /// still have the folder. The name is one that peers do not look at.</summary>
-    private void Probe()
-    {
-        using var probe = new FileStream(
-            Path.Combine(_root, $".tmp_{Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(8))}"),
-            FileMode.CreateNew,
-            FileAccess.Write,
-            FileShare.None,
-            bufferSize: 0,
-            FileOptions.DeleteOnClose
-        );
-        probe.Write("probe"u8);
-    }
-
     private string PathOf(DiscoveryRecord record) => Path.Combine(_root, record.Bucket, FileNames.Escape(record.Key));
 
     private async Task InTurnAsync(Func<Task> change, CancellationToken cancellationToken)
@@ -180,60 +162,6 @@ public sealed partial class FileDiscovery : IDiscovery
         {
             _writing.Release();
         }
-    }
-
-    private async Task WriteAsync(string path, byte[] content, CancellationToken cancellationToken)
-    {
-        var bucket = Path.GetDirectoryName(path)!;
-        Directory.CreateDirectory(bucket);
-        _buckets.Add(bucket);
-        using var held = await LockAsync(bucket, cancellationToken).ConfigureAwait(false);
-        var temporary = Path.Combine(bucket, $".tmp_{Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(8))}");
-        try
-        {
-            // A full disk fails here, before anything is visible.
-            await WriteNewAsync(temporary, content, cancellationToken).ConfigureAwait(false);
-            if (!FileLock.TryLink(temporary, path))
-            {
-                File.Move(temporary, path, overwrite: true); // an own record with a new value
-            }
-        }
-        finally
-        {
-            TryDelete(temporary);
-        }
-    }
-
-    private static async Task WriteNewAsync(string path, byte[] content, CancellationToken cancellationToken)
-    {
-        var file = new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.Read, bufferSize: 0, useAsync: false);
-        await using (file.ConfigureAwait(false))
-        {
-            await file.WriteAsync(content, cancellationToken).ConfigureAwait(false);
-        }
-    }
-
-    private async Task DeleteAsync(string path, CancellationToken cancellationToken)
-    {
-        var bucket = Path.GetDirectoryName(path)!;
-        if (!Directory.Exists(bucket))
-        {
-            return;
-        }
-
-        using var held = await LockAsync(bucket, cancellationToken).ConfigureAwait(false);
-        File.Delete(path);
-    }
-
-    private async Task<FileLock?> LockAsync(string bucket, CancellationToken cancellationToken)
-    {
-        var held = await FileLock.TryTakeAsync(bucket, cancellationToken).ConfigureAwait(false);
-        if (held is null)
-        {
-            LogLocked(_logger, bucket);
-        }
-
-        return held;
     }
 
     private async Task<JsonObject?> ReadAsync(string path, CancellationToken cancellationToken)
@@ -253,21 +181,9 @@ public sealed partial class FileDiscovery : IDiscovery
         }
     }
 
-    private static void TryDelete(string path)
-    {
-        try
-        {
-            File.Delete(path);
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            // Best-effort cleanup (style E3): names with this prefix are invisible, and any peer removes them when they are old.
-        }
-    }
-
     private async Task KeepAliveAsync(CancellationToken cancellationToken)
     {
-        using var timer = new PeriodicTimer(Lifetime / 3, _time);
+        using var timer = new PeriodicTimer(FileRecords.Lifetime / 3, _time);
         try
         {
             while (await timer.WaitForNextTickAsync(cancellationToken).ConfigureAwait(false))
@@ -289,12 +205,13 @@ public sealed partial class FileDiscovery : IDiscovery
                 {
                     foreach (var (path, content) in _owned.ToArray())
                     {
-                        problem = await TryAsync(() => TouchAsync(path, content, cancellationToken)).ConfigureAwait(false) ?? problem;
+                        problem =
+                            await TryAsync(() => _records.TouchAsync(path, content, cancellationToken)).ConfigureAwait(false) ?? problem;
                     }
 
-                    foreach (var bucket in _buckets.Where(Directory.Exists).ToArray())
+                    foreach (var bucket in _records.Buckets.Where(Directory.Exists).ToArray())
                     {
-                        problem = await TryAsync(() => ExpireAsync(bucket, cancellationToken)).ConfigureAwait(false) ?? problem;
+                        problem = await TryAsync(() => _records.ExpireAsync(bucket, cancellationToken)).ConfigureAwait(false) ?? problem;
                     }
                 },
                 cancellationToken
@@ -332,39 +249,6 @@ public sealed partial class FileDiscovery : IDiscovery
         _isBroken = problem is not null;
     }
 
-    private async Task TouchAsync(string path, byte[] content, CancellationToken cancellationToken)
-    {
-        try
-        {
-            File.SetLastWriteTimeUtc(path, _time.GetUtcNow().UtcDateTime);
-        }
-        catch (Exception exception) when (exception is FileNotFoundException or DirectoryNotFoundException)
-        {
-            LogRestored(_logger, path);
-            await WriteAsync(path, content, cancellationToken).ConfigureAwait(false);
-        }
-    }
-
-    private async Task ExpireAsync(string bucket, CancellationToken cancellationToken)
-    {
-        using var held = await FileLock.TryTakeAsync(bucket, cancellationToken).ConfigureAwait(false);
-        if (held is null)
-        {
-            return; // somebody else is at it, or stopped; there is no hurry
-        }
-
-        var limit = _time.GetUtcNow().UtcDateTime - Lifetime;
-        foreach (var file in new DirectoryInfo(bucket).EnumerateFiles())
-        {
-            // A file that went while we were looking has the year 1601; that is not an age.
-            if (file.Exists && file.LastWriteTimeUtc < limit)
-            {
-                TryDelete(file.FullName);
-                LogExpired(_logger, file.FullName);
-            }
-        }
-    }
-
     [LoggerMessage(
         EventId = 3101,
         Level = LogLevel.Error,
@@ -374,23 +258,6 @@ public sealed partial class FileDiscovery : IDiscovery
 
     [LoggerMessage(EventId = 3102, Level = LogLevel.Information, Message = "File discovery at {Root} works again")]
     private static partial void LogRecovered(ILogger logger, string root);
-
-    [LoggerMessage(
-        EventId = 3103,
-        Level = LogLevel.Warning,
-        Message = "Discovery record {Path} was removed by somebody else; writing it again"
-    )]
-    private static partial void LogRestored(ILogger logger, string path);
-
-    [LoggerMessage(EventId = 3104, Level = LogLevel.Information, Message = "Removed expired discovery record {Path}")]
-    private static partial void LogExpired(ILogger logger, string path);
-
-    [LoggerMessage(
-        EventId = 3105,
-        Level = LogLevel.Warning,
-        Message = "{Bucket} is locked by another process for more than 1 s; changing it without the lock"
-    )]
-    private static partial void LogLocked(ILogger logger, string bucket);
 
     [LoggerMessage(EventId = 3107, Level = LogLevel.Warning, Message = "Discovery record {Path} is no JSON and not looked at: {Problem}")]
     private static partial void LogUnreadable(ILogger logger, string path, string problem);

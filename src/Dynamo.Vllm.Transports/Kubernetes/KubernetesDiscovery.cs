@@ -20,17 +20,11 @@ public sealed partial class KubernetesDiscovery : IDiscovery
 {
     private const string FieldManager = "dynamo-worker";
 
-    /// <summary>What a call is for, as its failure says it.</summary>
-    private const string Applying = "apply";
-
-    private const string Listing = "list";
-
-    private const string Deleting = "delete the former";
-
     private readonly KubernetesOptions _options;
     private readonly TimeProvider _time;
     private readonly ILogger<KubernetesDiscovery> _logger;
     private readonly SemaphoreSlim _writing = new(1, 1);
+    private readonly KubernetesFailures _failures;
     private k8s.Kubernetes? _client;
     private volatile WorkerMetadata _applied = WorkerMetadata.Empty;
 
@@ -39,6 +33,7 @@ public sealed partial class KubernetesDiscovery : IDiscovery
         _options = options;
         _time = time;
         _logger = logger;
+        _failures = new KubernetesFailures(options);
     }
 
     public event Action<InstanceId>? IdentityChanged
@@ -66,11 +61,11 @@ public sealed partial class KubernetesDiscovery : IDiscovery
         if (Pod.IsContainerMode)
         {
             // A container that restarts in its pod finds the resource of its former life, which would still be believed.
-            await RetryAsync(Deleting, DeleteAsync, cancellationToken).ConfigureAwait(false);
+            await RetryAsync(KubernetesFailures.Deleting, DeleteAsync, cancellationToken).ConfigureAwait(false);
         }
 
         // Tried without effect: a model may load for minutes before the first record, and a right that is missing is told now.
-        await RetryAsync(Applying, token => ApplyAsync(WorkerMetadata.Empty, token, isTrial: true), cancellationToken)
+        await RetryAsync(KubernetesFailures.Applying, token => ApplyAsync(WorkerMetadata.Empty, token, isTrial: true), cancellationToken)
             .ConfigureAwait(false);
         var instance = WorkerMetadata.InstanceOf(Pod.ResourceName);
         LogJoined(_logger, Pod.ResourceName, Pod.Namespace, Client.BaseUri, instance.Hex);
@@ -96,10 +91,23 @@ public sealed partial class KubernetesDiscovery : IDiscovery
             await ApplyAsync(WorkerMetadata.Empty, cancellationToken).ConfigureAwait(false);
             _applied = WorkerMetadata.Empty;
         }
-        catch (Exception exception) when (IsApiFailure(exception, cancellationToken))
+        catch (Exception exception) when (KubernetesFailures.IsOfApi(exception, cancellationToken))
         {
-            LogCannotLeave(_logger, Pod.ResourceName, Explain(Applying, exception));
+            LogCannotLeave(_logger, Pod.ResourceName, _failures.Explain(KubernetesFailures.Applying, exception));
         }
+    }
+
+    public async Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken)
+    {
+        var others = new ReadyResources(Client, Pod);
+        IReadOnlyList<JsonObject> found = [];
+        await RetryAsync(
+                KubernetesFailures.Listing,
+                async token => found = await others.ListAsync(bucket, keyPrefix, token).ConfigureAwait(false),
+                cancellationToken
+            )
+            .ConfigureAwait(false);
+        return found;
     }
 
     public ValueTask DisposeAsync()
@@ -114,7 +122,7 @@ public sealed partial class KubernetesDiscovery : IDiscovery
         try
         {
             var next = change(_applied);
-            await RetryAsync(Applying, token => ApplyAsync(next, token), cancellationToken).ConfigureAwait(false);
+            await RetryAsync(KubernetesFailures.Applying, token => ApplyAsync(next, token), cancellationToken).ConfigureAwait(false);
             _applied = next; // only now: a change that failed was never made
         }
         finally
@@ -176,10 +184,10 @@ public sealed partial class KubernetesDiscovery : IDiscovery
                 await call(cancellationToken).ConfigureAwait(false);
                 return;
             }
-            catch (Exception exception) when (IsApiFailure(exception, cancellationToken))
+            catch (Exception exception) when (KubernetesFailures.IsOfApi(exception, cancellationToken))
             {
-                var problem = Explain(what, exception);
-                if (!IsWorthAnotherTry(exception) || _time.GetElapsedTime(started) + wait > _options.RetryTimeLimit)
+                var problem = _failures.Explain(what, exception);
+                if (!KubernetesFailures.IsWorthAnotherTry(exception) || _time.GetElapsedTime(started) + wait > _options.RetryTimeLimit)
                 {
                     throw new IOException(problem, exception);
                 }
@@ -221,4 +229,31 @@ public sealed partial class KubernetesDiscovery : IDiscovery
             ? KubernetesClientConfiguration.InClusterConfig()
             : KubernetesClientConfiguration.BuildConfigFromConfigFile();
     }
+
+    [LoggerMessage(
+        EventId = 3701,
+        Level = LogLevel.Information,
+        Message = "Joined kubernetes discovery as {Resource} in namespace {Namespace} of {Server}; instance {Instance}"
+    )]
+    private static partial void LogJoined(ILogger logger, string resource, string @namespace, Uri server, string instance);
+
+    [LoggerMessage(EventId = 3702, Level = LogLevel.Warning, Message = "POD_NAMESPACE is not set; using 'default'")]
+    private static partial void LogDefaultNamespace(ILogger logger);
+
+    [LoggerMessage(
+        EventId = 3703,
+        Level = LogLevel.Information,
+        Message = "Deleted resource {Resource} of a former life of this container"
+    )]
+    private static partial void LogDeletedFormer(ILogger logger, string resource);
+
+    [LoggerMessage(EventId = 3704, Level = LogLevel.Warning, Message = "{Problem}; trying again in {Seconds:0.0} s")]
+    private static partial void LogRetrying(ILogger logger, string problem, double seconds);
+
+    [LoggerMessage(
+        EventId = 3705,
+        Level = LogLevel.Warning,
+        Message = "Resource {Resource} keeps its records until its pod goes: {Problem}"
+    )]
+    private static partial void LogCannotLeave(ILogger logger, string resource, string problem);
 }

@@ -6,33 +6,21 @@ using k8s;
 namespace Dynamo.Vllm.Transports.Kubernetes;
 
 /// <summary>What others have in the store: their resources, as far as their pods are ready (discovery.md, 5).</summary>
-public sealed partial class KubernetesDiscovery
+internal sealed class ReadyResources(k8s.Kubernetes client, PodIdentity pod)
 {
     /// <summary>Pods and slices that take part in discovery carry it.</summary>
     private const string TakesPart = "nvidia.com/dynamo-discovery-enabled=true";
 
     public async Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken)
     {
-        IReadOnlyList<JsonObject> found = [];
-        await RetryAsync(
-                Listing,
-                async token => found = await ListOnceAsync(bucket, keyPrefix, token).ConfigureAwait(false),
-                cancellationToken
-            )
-            .ConfigureAwait(false);
-        return found;
-    }
-
-    private async Task<IReadOnlyList<JsonObject>> ListOnceAsync(string bucket, string keyPrefix, CancellationToken cancellationToken)
-    {
-        var ready = Pod.IsContainerMode
+        var ready = pod.IsContainerMode
             ? await ReadyContainersAsync(cancellationToken).ConfigureAwait(false)
             : await ReadyPodsAsync(cancellationToken).ConfigureAwait(false);
-        var resources = await Client
+        var resources = await client
             .CustomObjects.ListNamespacedCustomObjectAsync<JsonElement>(
                 WorkerMetadata.Group,
                 WorkerMetadata.Version,
-                Pod.Namespace,
+                pod.Namespace,
                 WorkerMetadata.Plural,
                 cancellationToken: cancellationToken
             )
@@ -56,8 +44,8 @@ public sealed partial class KubernetesDiscovery
 
     private async Task<HashSet<(string Resource, string PodUid)>> ReadyPodsAsync(CancellationToken cancellationToken)
     {
-        var slices = await Client
-            .DiscoveryV1.ListNamespacedEndpointSliceAsync(Pod.Namespace, labelSelector: TakesPart, cancellationToken: cancellationToken)
+        var slices = await client
+            .DiscoveryV1.ListNamespacedEndpointSliceAsync(pod.Namespace, labelSelector: TakesPart, cancellationToken: cancellationToken)
             .ConfigureAwait(false);
         return
         [
@@ -70,8 +58,8 @@ public sealed partial class KubernetesDiscovery
 
     private async Task<HashSet<(string Resource, string PodUid)>> ReadyContainersAsync(CancellationToken cancellationToken)
     {
-        var pods = await Client
-            .CoreV1.ListNamespacedPodAsync(Pod.Namespace, labelSelector: TakesPart, cancellationToken: cancellationToken)
+        var pods = await client
+            .CoreV1.ListNamespacedPodAsync(pod.Namespace, labelSelector: TakesPart, cancellationToken: cancellationToken)
             .ConfigureAwait(false);
         return
         [

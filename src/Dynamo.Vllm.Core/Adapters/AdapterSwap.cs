@@ -1,17 +1,31 @@
-using System.Text.Json;
-using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Engines;
+using Microsoft.Extensions.Logging;
 
 namespace Dynamo.Vllm.Core.Adapters;
 
+/// <summary>Puts an adapter in the place of a loaded one of the same name: the hot swap (behaviour.md, 16).</summary>
 /// <remarks>
-/// The hot swap: 1. wait for the requests that use the old adapter; 2. old one out of the engine;
+/// 1. wait for the requests that use the old adapter; 2. old one out of the engine;
 /// 3. new one in; 4. cached blocks away, which were computed with the old one under the same
 /// name. A step that fails brings the old adapter back; if that fails, too, the name is given up.
 /// </remarks>
-public sealed partial class AdapterLifecycle
+internal sealed partial class AdapterSwap
 {
-    private async Task<AdapterReply> SwapAsync(
+    private readonly AdapterEngine _engine;
+    private readonly Func<AdapterChange, LoadedAdapter, Task> _forget;
+    private readonly ILogger _logger;
+
+    /// <param name="engine">Loads and removes.</param>
+    /// <param name="forget">Gives a name up: out of the engine, the table and discovery.</param>
+    /// <param name="logger">Log.</param>
+    public AdapterSwap(AdapterEngine engine, Func<AdapterChange, LoadedAdapter, Task> forget, ILogger logger)
+    {
+        _engine = engine;
+        _forget = forget;
+        _logger = logger;
+    }
+
+    public async Task<AdapterReply> RunAsync(
         AdapterChange change,
         LoadedAdapter current,
         LoadedAdapter next,
@@ -31,7 +45,7 @@ public sealed partial class AdapterLifecycle
             }
 
             await change.WhenIdleAsync(cancellationToken);
-            await RemoveAsync(current);
+            await _engine.RemoveAsync(current);
         }
         catch (EngineCallException exception)
         {
@@ -40,7 +54,7 @@ public sealed partial class AdapterLifecycle
 
         try
         {
-            await AddAsync(next);
+            await _engine.AddAsync(next);
         }
         catch (EngineCallException exception)
         {
@@ -70,30 +84,27 @@ public sealed partial class AdapterLifecycle
     /// </summary>
     private async Task ForgetCachedBlocksAsync(bool isSamePath)
     {
-        if (await ResetAsync(resetRunningRequests: false) || !isSamePath)
+        if (await _engine.ResetPrefixCacheAsync(resetRunningRequests: false) || !isSamePath)
         {
             return;
         }
 
-        if (!await ResetAsync(resetRunningRequests: true))
+        if (!await _engine.ResetPrefixCacheAsync(resetRunningRequests: true))
         {
             throw new EngineCallException("unknown", "RuntimeError", "the engine holds blocks that are in use");
         }
-
-        Task<bool> ResetAsync(bool resetRunningRequests) =>
-            _engine.ResetPrefixCacheAsync(resetConnector: false, resetRunningRequests, CancellationToken.None);
     }
 
     private async Task TakeBackAsync(AdapterChange change, LoadedAdapter previous, LoadedAdapter failed)
     {
         try
         {
-            await RemoveAsync(failed);
+            await _engine.RemoveAsync(failed);
         }
         catch (EngineCallException exception)
         {
             LogCannotRemove(_logger, failed.Name, exception.Message);
-            await ForgetAsync(change, failed); // which of the two the engine would use is not known
+            await _forget(change, failed); // which of the two the engine would use is not known
             return;
         }
 
@@ -104,13 +115,26 @@ public sealed partial class AdapterLifecycle
     {
         try
         {
-            await AddAsync(previous);
+            await _engine.AddAsync(previous);
             change.Set(previous);
         }
         catch (EngineCallException exception)
         {
             LogCannotRestore(_logger, previous.Name, exception.Message);
-            await ForgetAsync(change, previous);
+            await _forget(change, previous);
         }
     }
+
+    [LoggerMessage(EventId = 2703, Level = LogLevel.Information, Message = "LoRA adapter {Name} with id {Id} is swapped")]
+    private static partial void LogSwapped(ILogger logger, string name, int id);
+
+    [LoggerMessage(EventId = 2709, Level = LogLevel.Warning, Message = "The engine does not let go of LoRA adapter {Name}: {Problem}")]
+    private static partial void LogCannotRemove(ILogger logger, string name, string problem);
+
+    [LoggerMessage(
+        EventId = 2708,
+        Level = LogLevel.Error,
+        Message = "LoRA adapter {Name} cannot be brought back after a failed swap and is given up: {Problem}"
+    )]
+    private static partial void LogCannotRestore(ILogger logger, string name, string problem);
 }

@@ -4,18 +4,24 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Protocol.Discovery;
 using k8s.Autorest;
-using Microsoft.Extensions.Logging;
 
 namespace Dynamo.Vllm.Transports.Kubernetes;
 
 /// <summary>What the API server's refusals mean, in one line each.</summary>
-public sealed partial class KubernetesDiscovery
+internal sealed class KubernetesFailures(KubernetesOptions options)
 {
-    private static bool IsApiFailure(Exception exception, CancellationToken cancellationToken) =>
+    /// <summary>What a call is for, as its failure says it.</summary>
+    public const string Applying = "apply";
+
+    public const string Listing = "list";
+
+    public const string Deleting = "delete the former";
+
+    public static bool IsOfApi(Exception exception, CancellationToken cancellationToken) =>
         exception is HttpOperationException or HttpRequestException or IOException
         || (exception is OperationCanceledException && !cancellationToken.IsCancellationRequested); // the client's own time limit
 
-    private static bool IsWorthAnotherTry(Exception exception) =>
+    public static bool IsWorthAnotherTry(Exception exception) =>
         exception switch
         {
             HttpOperationException { Response.StatusCode: HttpStatusCode.TooManyRequests or HttpStatusCode.Conflict } => true,
@@ -25,10 +31,10 @@ public sealed partial class KubernetesDiscovery
             _ => true,
         };
 
-    private string Explain(string what, Exception exception)
+    public string Explain(string what, Exception exception)
     {
         const string kind = $"{WorkerMetadata.Plural}.{WorkerMetadata.Group}";
-        var resource = $"kubernetes discovery cannot {what} {kind} '{Pod.ResourceName}' in namespace '{Pod.Namespace}'";
+        var resource = $"kubernetes discovery cannot {what} {kind} '{options.Pod.ResourceName}' in namespace '{options.Pod.Namespace}'";
         return exception switch
         {
             HttpOperationException { Response.StatusCode: HttpStatusCode.Unauthorized } =>
@@ -40,7 +46,7 @@ public sealed partial class KubernetesDiscovery
                 $"{resource}: not found ({MessageOf(refused)}); install the custom resource definition "
                     + $"{kind}/{WorkerMetadata.Version}, and check POD_NAMESPACE",
             HttpOperationException refused => $"{resource}: {(int)refused.Response.StatusCode} ({MessageOf(refused)})",
-            OperationCanceledException => $"{resource}: no answer within {_options.CallTimeLimit.TotalSeconds:0.#} s",
+            OperationCanceledException => $"{resource}: no answer within {options.CallTimeLimit.TotalSeconds:0.#} s",
             HttpRequestException { InnerException: { } inner } => $"{resource}: {inner.Message}",
             _ => $"{resource}: {exception.Message}",
         };
@@ -52,7 +58,7 @@ public sealed partial class KubernetesDiscovery
         return what switch
         {
             Deleting => $"delete on {kind}",
-            Listing => $"list on {kind} and on " + (Pod.IsContainerMode ? "pods" : "endpointslices.discovery.k8s.io"),
+            Listing => $"list on {kind} and on " + (options.Pod.IsContainerMode ? "pods" : "endpointslices.discovery.k8s.io"),
             _ => $"create and patch on {kind}",
         };
     }
@@ -73,31 +79,4 @@ public sealed partial class KubernetesDiscovery
         text = text.ReplaceLineEndings(" ").Trim();
         return text.Length > 300 ? text[..300] : text;
     }
-
-    [LoggerMessage(
-        EventId = 3701,
-        Level = LogLevel.Information,
-        Message = "Joined kubernetes discovery as {Resource} in namespace {Namespace} of {Server}; instance {Instance}"
-    )]
-    private static partial void LogJoined(ILogger logger, string resource, string @namespace, Uri server, string instance);
-
-    [LoggerMessage(EventId = 3702, Level = LogLevel.Warning, Message = "POD_NAMESPACE is not set; using 'default'")]
-    private static partial void LogDefaultNamespace(ILogger logger);
-
-    [LoggerMessage(
-        EventId = 3703,
-        Level = LogLevel.Information,
-        Message = "Deleted resource {Resource} of a former life of this container"
-    )]
-    private static partial void LogDeletedFormer(ILogger logger, string resource);
-
-    [LoggerMessage(EventId = 3704, Level = LogLevel.Warning, Message = "{Problem}; trying again in {Seconds:0.0} s")]
-    private static partial void LogRetrying(ILogger logger, string problem, double seconds);
-
-    [LoggerMessage(
-        EventId = 3705,
-        Level = LogLevel.Warning,
-        Message = "Resource {Resource} keeps its records until its pod goes: {Problem}"
-    )]
-    private static partial void LogCannotLeave(ILogger logger, string resource, string problem);
 }
