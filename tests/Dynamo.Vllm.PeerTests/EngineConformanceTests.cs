@@ -4,17 +4,17 @@ namespace Dynamo.Vllm.PeerTests;
 
 /// <summary>All drives give the same answers and the same metrics on real vLLM.</summary>
 [Trait("Category", "Peers")]
-public sealed class DriveTests
+public sealed class EngineConformanceTests
 {
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(5);
 
     [PeerFact]
     public async Task Drives_answer_as_the_stock_one()
     {
-        var expected = await DriveAnswers.OfAsync("stock", Start, Limit);
+        var expected = await EngineConformance.OfAsync("stock", Start, Limit);
         foreach (var drive in new[] { "raw", "collector" })
         {
-            DriveAnswers.AssertSame(expected, await DriveAnswers.OfAsync(drive, Start, Limit));
+            EngineConformance.AssertSame(expected, await EngineConformance.OfAsync(drive, Start, Limit));
         }
     }
 
