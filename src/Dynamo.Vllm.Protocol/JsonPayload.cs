@@ -8,9 +8,6 @@ namespace Dynamo.Vllm.Protocol;
 /// <summary>Bodies that are looked into as a whole: control calls and what clients of the tools read. Not for the token path.</summary>
 public static class JsonPayload
 {
-    /// <summary>Without duplicate names, which the node would otherwise complain of only when somebody looks inside.</summary>
-    private static readonly JsonDocumentOptions Options = new() { AllowDuplicateProperties = false };
-
     /// <exception cref="JsonException">It is no JSON.</exception>
     public static JsonNode? Parse(ReadOnlySpan<byte> json)
     {
@@ -26,12 +23,7 @@ public static class JsonPayload
             throw new JsonException("number out of range");
         }
 
-        return element.ValueKind switch
-        {
-            JsonValueKind.Object => JsonObject.Create(element),
-            JsonValueKind.Array => JsonArray.Create(element),
-            _ => JsonValue.Create(element),
-        };
+        return ToNode(element);
     }
 
     /// <exception cref="JsonException">It is no JSON, or none after the translation.</exception>
@@ -52,12 +44,32 @@ public static class JsonPayload
     {
         try
         {
-            return JsonElement.Parse(json, Options);
+            return JsonElement.Parse(json);
         }
         catch (InvalidOperationException exception)
         {
             // From the comparison of names.
             throw new JsonException("a key holds text that is not valid Unicode", exception);
+        }
+    }
+
+    /// <summary>Of a name that stands there twice the last value counts, as in the reference.</summary>
+    private static JsonNode? ToNode(JsonElement element)
+    {
+        switch (element.ValueKind)
+        {
+            case JsonValueKind.Object:
+                var members = new JsonObject();
+                foreach (var property in element.EnumerateObject())
+                {
+                    members[property.Name] = ToNode(property.Value);
+                }
+
+                return members;
+            case JsonValueKind.Array:
+                return new JsonArray([.. element.EnumerateArray().Select(ToNode)]);
+            default:
+                return JsonValue.Create(element);
         }
     }
 

@@ -66,6 +66,8 @@ internal static class ControlCatalogue
 
     private static IEnumerable<(string, string)> Versions()
     {
+        yield return ("set_weight_version", "{\"weight_version\":\"first\",\"weight_version\":\"last\"}");
+        yield return ("get_weight_version", "{}");
         foreach (var version in (string[])["3", "1.0", "1.5", "null", "true", "\"x\"", "[1]", "{\"a\":1}", "\"\\u00e9\""])
         {
             yield return ("set_weight_version", $"{{\"weight_version\":{version}}}");

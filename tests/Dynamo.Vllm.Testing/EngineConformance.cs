@@ -8,7 +8,9 @@ using Xunit;
 namespace Dynamo.Vllm.Testing;
 
 /// <summary>What every engine does on every drive: the rules for one of each kind of request, one by one and many at once.</summary>
-/// <remarks>And the same answers and counts on every drive of one engine. The suite runs on the simulated engine and on real vLLM.</remarks>
+/// <remarks>
+/// And the same answers and counts on every drive of one engine. The suite runs on the simulated engine and on real vLLM.
+/// </remarks>
 public static class EngineConformance
 {
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(2);

@@ -303,7 +303,8 @@ public static class RouterOptions
                 "--router-ttl-secs",
                 "DYN_ROUTER_TTL_SECS",
                 120.0,
-                help: "KV Router: Time-to-live in seconds for blocks when KV events are disabled. Only used when --no-router-kv-events is set."
+                help: "KV Router: Time-to-live in seconds for blocks when KV events are disabled. Only used when "
+                    + "--no-router-kv-events is set."
             )
             .OnCard(CardSection.KvRouter);
 

@@ -1,5 +1,4 @@
 using CsCheck;
-using Dynamo.Vllm.Protocol;
 
 namespace Dynamo.Vllm.UnitTests.Protocol.Properties;
 
@@ -10,12 +9,6 @@ internal static class Damaged
     private const long TriesDefault = 4_000;
 
     private const int EditsMax = 8;
-
-    /// <summary>What a decoder takes for its result, its exception and whatever is compiled meanwhile.</summary>
-    private const long AllocationBase = 512 * 1024;
-
-    /// <summary>Bytes that a decoder may allocate for each byte that it was given: a node for each of them would be some 200.</summary>
-    private const long AllocationFactor = 400;
 
     /// <summary>Heads of MessagePack that announce more than can follow, and values at the edge of their type.</summary>
     private static readonly byte[][] Lies =
@@ -61,26 +54,6 @@ internal static class Damaged
                     return bytes;
                 }
             );
-
-    /// <summary>Decodes. Nothing but a <see cref="ProtocolException"/> may come out, and what is allocated has a bound.</summary>
-    /// <returns>False where the decoder refused.</returns>
-    public static bool Survives(byte[] input, Action<byte[]> decode)
-    {
-        var before = GC.GetAllocatedBytesForCurrentThread();
-        var isGood = true;
-        try
-        {
-            decode(input);
-        }
-        catch (ProtocolException)
-        {
-            isGood = false;
-        }
-
-        var allocated = GC.GetAllocatedBytesForCurrentThread() - before;
-        Assert.InRange(allocated, 0, AllocationBase + (AllocationFactor * input.Length));
-        return isGood;
-    }
 
     private static byte[] Edit(byte[] bytes, int kind, uint place, int length, byte[] piece)
     {

@@ -4,15 +4,13 @@ using System.Text;
 using CsCheck;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Framing;
-using Dynamo.Vllm.Testing;
+using Dynamo.Vllm.Testing.Decoders;
 
 namespace Dynamo.Vllm.UnitTests.Protocol.Properties;
 
 /// <summary>Frames of the TCP plane.</summary>
 public sealed class FramingProperties
 {
-    private static readonly byte[] Captured = Golden.Bytes("runtime/tcp_request.bin");
-
     [Fact]
     public void A_frame_comes_apart_as_it_was_put_together_and_not_before_it_is_whole() =>
         Gen.Select(Gen.String[Gen.Char.AlphaNumeric, 0, 60], Gen.Byte.Array[0, 300], Gen.Byte.Array[0, 300])
@@ -38,28 +36,6 @@ public sealed class FramingProperties
             );
 
     [Fact]
-    public void A_damaged_frame_says_how_long_it_is_and_comes_apart_where_that_is_there() =>
-        Damaged
-            .Of(Captured)
-            .Sample(
-                bytes =>
-                {
-                    if (RequestFrame.TryReadLength(new ReadOnlySequence<byte>(bytes), out var length) && length <= bytes.Length)
-                    {
-                        Damaged.Survives(
-                            bytes[..(int)length],
-                            frame =>
-                            {
-                                RequestFrame.Split(frame, out _, out var headers, out var payload);
-                                TwoPartMessage.Split(payload, Limits.ControlHeaderBytesMax);
-                            }
-                        );
-                    }
-                },
-                iter: Damaged.Tries
-            );
-
-    [Fact]
     public void A_message_of_two_parts_comes_apart_as_it_was_put_together_and_not_when_it_is_cut() =>
         Gen.Select(Gen.Byte.Array[0, 200], Gen.Byte.Array[0, 200])
             .Sample(
@@ -73,11 +49,13 @@ public sealed class FramingProperties
                     Assert.Equal(body, read.Body.ToArray());
                     for (var length = 0; length < message.Length; length++)
                     {
-                        Assert.False(Damaged.Survives(message[..length], cut => TwoPartMessage.Split(cut, header.Length)));
+                        Assert.False(DecoderProof.Survives(message[..length], cut => TwoPartMessage.Split(cut, header.Length)));
                     }
 
-                    Assert.False(Damaged.Survives([.. message, 0], more => TwoPartMessage.Split(more, header.Length)));
-                    Assert.True(header.Length == 0 || !Damaged.Survives(message, long_ => TwoPartMessage.Split(long_, header.Length - 1)));
+                    Assert.False(DecoderProof.Survives([.. message, 0], more => TwoPartMessage.Split(more, header.Length)));
+                    Assert.True(
+                        header.Length == 0 || !DecoderProof.Survives(message, long_ => TwoPartMessage.Split(long_, header.Length - 1))
+                    );
                 },
                 iter: Damaged.Tries / 10
             );
@@ -92,7 +70,7 @@ public sealed class FramingProperties
                     BinaryPrimitives.WriteUInt64BigEndian(message, header);
                     BinaryPrimitives.WriteUInt64BigEndian(message.AsSpan(8), body);
                     var isRight = header <= (ulong)most && unchecked(header + body) == (ulong)rest.Length && header <= (ulong)rest.Length;
-                    Assert.Equal(isRight, Damaged.Survives(message, bytes => TwoPartMessage.Split(bytes, most)));
+                    Assert.Equal(isRight, DecoderProof.Survives(message, bytes => TwoPartMessage.Split(bytes, most)));
                 },
                 iter: Damaged.Tries
             );

@@ -6,6 +6,7 @@ using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.KvEvents;
 using Dynamo.Vllm.Protocol.MessagePack;
 using Dynamo.Vllm.Testing;
+using Dynamo.Vllm.Testing.Decoders;
 
 namespace Dynamo.Vllm.UnitTests.Protocol.Properties;
 
@@ -23,40 +24,13 @@ public sealed class KvEventProperties
     private static readonly Gen<ulong?> Number = Gen.ULong.Nullable();
 
     [Fact]
-    public void A_damaged_batch_is_converted_or_refused()
-    {
-        Assert.Equal(9, Batches.Length);
-        Damaged
-            .Of(Batches)
-            .Sample(
-                bytes =>
-                {
-                    var (batch, converter, events) = (
-                        new EngineEventBatch(),
-                        new KvEventConverter(new KvEventConversion(16)),
-                        new RouterEventList()
-                    );
-                    Damaged.Survives(
-                        bytes,
-                        payload =>
-                        {
-                            batch.Decode(payload);
-                            converter.Convert(batch, payload, events);
-                        }
-                    );
-                },
-                iter: Damaged.Tries
-            );
-    }
-
-    [Fact]
     public void A_batch_that_is_cut_anywhere_is_refused()
     {
         foreach (var batch in Batches)
         {
             for (var length = 0; length < batch.Length; length++)
             {
-                Assert.False(Damaged.Survives(batch[..length], cut => new EngineEventBatch().Decode(cut)));
+                Assert.False(DecoderProof.Survives(batch[..length], cut => new EngineEventBatch().Decode(cut)));
             }
         }
     }
@@ -69,7 +43,7 @@ public sealed class KvEventProperties
                 bytes =>
                 {
                     var (used, fresh) = (new EngineEventBatch(), new EngineEventBatch());
-                    Damaged.Survives(bytes, payload => used.Decode(payload));
+                    DecoderProof.Survives(bytes, payload => used.Decode(payload));
                     used.Decode(Batches[0]);
                     fresh.Decode(Batches[0]);
                     Assert.Equal((fresh.Timestamp, fresh.Rank, fresh.Events.Length), (used.Timestamp, used.Rank, used.Events.Length));
@@ -97,30 +71,6 @@ public sealed class KvEventProperties
                 },
                 iter: Damaged.Tries / 4
             );
-
-    [Fact]
-    public void A_damaged_question_is_read_or_refused()
-    {
-        var json = Encoding.UTF8.GetBytes(Body(new KvQuery(7, 1, 2, null, true, true)).ToJsonString());
-        Damaged
-            .Of(json)
-            .Sample(
-                bytes =>
-                {
-                    Damaged.Survives(bytes, body => KvQuery.Parse(body, PayloadCodec.Json));
-                },
-                iter: Damaged.Tries
-            );
-        Damaged
-            .Of(Pack(json))
-            .Sample(
-                bytes =>
-                {
-                    Damaged.Survives(bytes, body => KvQuery.Parse(body, PayloadCodec.MessagePack));
-                },
-                iter: Damaged.Tries
-            );
-    }
 
     [Fact]
     public void An_envelope_holds_what_was_put_into_it() =>
