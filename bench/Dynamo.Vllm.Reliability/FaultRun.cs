@@ -80,7 +80,8 @@ internal sealed class FaultRun
                 {
                     for (var i = stream; Stopwatch.GetElapsedTime(started) < _options.Load; i++)
                     {
-                        _outcomes.AddOrUpdate(await client.TryAsync(i % StreamingClient.Prompts), 1, (_, count) => count + 1);
+                        var (outcome, _) = await client.TryAsync(i % StreamingClient.Prompts);
+                        _outcomes.AddOrUpdate(outcome, 1, (_, count) => count + 1);
                     }
                 })
         );

@@ -55,4 +55,48 @@ root.SetAction(
         return isGood ? 0 : 1;
     }
 );
+
+var requests = new Option<int>("--requests") { Description = "How many are sent", DefaultValueFactory = _ => 20_000 };
+var clients = new Option<int>("--streams") { Description = "Clients", DefaultValueFactory = _ => 48 };
+var length = new Option<int>("--tokens") { Description = "Tokens of an answer", DefaultValueFactory = _ => 24 };
+var workers = new Option<int>("--workers") { Description = "Of each role", DefaultValueFactory = _ => 2 };
+var disaggregated = new Option<bool>("--disaggregated") { Description = "Prefill and decode workers instead of aggregated ones" };
+var seed = new Option<int>("--seed") { Description = "Of the faults and their lengths", DefaultValueFactory = _ => 1 };
+var kinds = new Option<ChaosFault[]>("--faults")
+{
+    Description = "What happens, by chance",
+    DefaultValueFactory = _ => Enum.GetValues<ChaosFault>(),
+    AllowMultipleArgumentsPerToken = true,
+};
+var chaos = new Command(
+    "chaos",
+    "Workers on the simulated engine behind the official frontend, real nats-server and etcd: one fault after the other, by chance, under "
+        + "clients with known answers. Fails if one hung, broke off, got other words or was lost."
+)
+{
+    requests,
+    clients,
+    length,
+    workers,
+    disaggregated,
+    kinds,
+    seed,
+};
+chaos.SetAction(
+    async (result, _) =>
+        await new ChaosRun(
+            new ChaosOptions(
+                result.GetValue(requests),
+                result.GetValue(clients),
+                result.GetValue(length),
+                result.GetValue(workers),
+                result.GetValue(disaggregated),
+                result.GetValue(kinds)!,
+                result.GetValue(seed)
+            )
+        ).RunAsync()
+            ? 0
+            : 1
+);
+root.Subcommands.Add(chaos);
 return await root.Parse(args).InvokeAsync();

@@ -60,10 +60,10 @@ internal sealed class StreamingClient(Frontend frontend, int tokens)
     }
 
     /// <summary>As <see cref="AskAsync"/>, with the right answer recognised.</summary>
-    public async Task<ClientOutcome> TryAsync(int prompt)
+    public async Task<(ClientOutcome Outcome, string Text)> TryAsync(int prompt)
     {
         var (outcome, text) = await AskAsync(prompt);
-        return outcome == ClientOutcome.Different && text == _expected[prompt] ? ClientOutcome.Correct : outcome;
+        return (outcome == ClientOutcome.Different && text == _expected[prompt] ? ClientOutcome.Correct : outcome, text);
     }
 
     private async Task<ClientOutcome> ReadAsync(HttpResponseMessage response, StringBuilder text, CancellationTokenSource patience)
@@ -86,6 +86,7 @@ internal sealed class StreamingClient(Frontend frontend, int tokens)
             var item = JsonNode.Parse(line[6..])!;
             if (item["error"] is not null)
             {
+                text.Clear().Append(item["error"]!.ToJsonString());
                 return ClientOutcome.TypedError;
             }
 

@@ -9,23 +9,30 @@ internal sealed class TestedWorker : IAsyncDisposable
 {
     private static readonly TimeSpan StartLimit = TimeSpan.FromMinutes(5);
 
+    private const string Transfer = """{"kv_connector":"NixlConnector","kv_role":"kv_both"}""";
+
     private readonly HttpClient _http;
 
-    private TestedWorker(ChildProcess process, int port)
+    private TestedWorker(ChildProcess process, string? role, int port)
     {
         Process = process;
+        Role = role;
         _http = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}"), Timeout = TimeSpan.FromSeconds(2) };
     }
 
     public ChildProcess Process { get; }
 
+    /// <summary>As <c>--disaggregation-mode</c> says it; null: aggregated.</summary>
+    public string? Role { get; }
+
     /// <summary>Started and ready.</summary>
-    public static async Task<TestedWorker> StartAsync(Stack stack, IReadOnlyDictionary<string, string> variables)
+    public static async Task<TestedWorker> StartAsync(Stack stack, IReadOnlyDictionary<string, string> variables, string? role = null)
     {
         var port = FreePorts.Next();
         var environment = new Dictionary<string, string>(variables) { ["DYN_SYSTEM_PORT"] = port.ToString(CultureInfo.InvariantCulture) };
         var (file, arguments) = Command(stack);
-        var worker = new TestedWorker(new ChildProcess(stack.ToString(), file, arguments, environment), port);
+        string[] roles = role is null ? [] : ["--disaggregation-mode", role, "--kv-transfer-config", Transfer];
+        var worker = new TestedWorker(new ChildProcess(stack.ToString(), file, [.. arguments, .. roles], environment), role, port);
         await Polling.UntilAsync(
             "the worker is not ready",
             StartLimit,

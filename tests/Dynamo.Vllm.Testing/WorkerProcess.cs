@@ -1,10 +1,9 @@
-using System.Text.RegularExpressions;
 using Dynamo.Vllm.Engine.Processes;
 
 namespace Dynamo.Vllm.Testing;
 
 /// <summary>Our worker as a process, with its status server.</summary>
-public sealed partial class WorkerProcess : IAsyncDisposable
+public sealed class WorkerProcess : IAsyncDisposable
 {
     private WorkerProcess(ChildProcess process, int port)
     {
@@ -102,22 +101,9 @@ public sealed partial class WorkerProcess : IAsyncDisposable
     {
         Http.Dispose();
         await Process.DisposeAsync();
-        foreach (var books in Process.Lines.Select(line => Books().Match(line)).Where(match => match.Success))
+        if (ClosedBooks.Lost(Process.Lines) is { } lost)
         {
-            long[] numbers =
-            [
-                .. books.Groups.Values.Skip(1).Select(group => long.Parse(group.Value, System.Globalization.CultureInfo.InvariantCulture)),
-            ];
-            if (numbers[0] != numbers[1..].Sum() || numbers[^1] != 0)
-            {
-                throw new InvalidOperationException($"a request was lost: {books.Value}\n{Process.Tail}");
-            }
+            throw new InvalidOperationException($"a request was lost: {lost}\n{Process.Tail}");
         }
     }
-
-    [GeneratedRegex(
-        @"Requests to \S+: (\d+) accepted = (\d+) finished \+ (\d+) failed \+ (\d+) cancelled"
-            + @" \+ (\d+) handed back \+ (\d+) unanswered \+ (\d+) open"
-    )]
-    private static partial Regex Books();
 }
