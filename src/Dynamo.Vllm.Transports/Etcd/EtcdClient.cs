@@ -131,6 +131,8 @@ internal sealed partial class EtcdClient : IDisposable
             or StatusCode.Cancelled
             or StatusCode.Unauthenticated
             or StatusCode.Aborted => true,
+            // Somebody changed users or roles: a signed token is of the time before that, and another one is given.
+            StatusCode.InvalidArgument => exception.Status.Detail.Contains("revision of auth store is old", StringComparison.Ordinal),
             _ => false,
         };
 

@@ -371,6 +371,37 @@ public sealed class EtcdDiscoveryTests
         await right.LeaveAsync(default);
     }
 
+    [ServerFact(ServerPrograms.Etcd)]
+    public async Task A_token_that_a_change_of_users_made_old_is_replaced_and_a_leaving_worker_leaves_nothing()
+    {
+        using var folder = new TemporaryFolder();
+        using var key = System.Security.Cryptography.RSA.Create(2048);
+        var priv = folder.Write("jwt.key", key.ExportPkcs8PrivateKeyPem());
+        var pub = folder.Write("jwt.pub", key.ExportSubjectPublicKeyInfoPem());
+        await using var etcd = await EtcdServer.StartAsync(
+            secure: false,
+            "--auth-token",
+            $"jwt,pub-key={pub},priv-key={priv},sign-method=RS256,ttl=10m"
+        );
+        await etcd.RequireLoginAsync("secret");
+        await using var discovery = Create(new EtcdOptions { Endpoints = [etcd.Url], Login = new EtcdLogin("root", "secret") });
+        var joined = await discovery.JoinAsync(default);
+        await discovery.RegisterAsync(Endpoint(joined), default);
+
+        await etcd.LoginAsync("root", "secret");
+        await AddUserAsync("second");
+        await discovery.RegisterAsync(DiscoveryRecord.Model(Generate, joined, []), default);
+        await etcd.LoginAsync("root", "secret");
+        Assert.Equal(2, (await etcd.ReadAsync()).Count);
+
+        await AddUserAsync("third");
+        await discovery.LeaveAsync(default);
+        await etcd.LoginAsync("root", "secret");
+        Assert.Empty(await etcd.ReadAsync());
+
+        Task AddUserAsync(string name) => etcd.CallAsync("auth/user/add", new JsonObject { ["name"] = name, ["password"] = "x" });
+    }
+
     [ServerTheory(ServerPrograms.Etcd)]
     [InlineData(true)]
     [InlineData(false)]

@@ -124,6 +124,14 @@ public sealed class EtcdServer : IAsyncDisposable
         await CallAsync("auth/enable", []);
     }
 
+    /// <summary>As whom later calls are made.</summary>
+    public async Task LoginAsync(string user, string password)
+    {
+        _http.DefaultRequestHeaders.Remove("Authorization");
+        var answer = await CallAsync("auth/authenticate", new JsonObject { ["name"] = user, ["password"] = password });
+        _http.DefaultRequestHeaders.TryAddWithoutValidation("Authorization", answer["token"]!.GetValue<string>());
+    }
+
     public async ValueTask DisposeAsync()
     {
         if (_process is not null)
