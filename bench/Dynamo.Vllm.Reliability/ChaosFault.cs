@@ -29,4 +29,7 @@ internal enum ChaosFault
 
     /// <summary>SIGSTOP to etcd, and SIGCONT some seconds later: less than a lease lives.</summary>
     EtcdFrozen,
+
+    /// <summary>SIGKILL to etcd, which is started again without its data.</summary>
+    EtcdEmptied,
 }

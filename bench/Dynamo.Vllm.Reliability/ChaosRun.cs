@@ -90,6 +90,7 @@ internal sealed class ChaosRun(ChaosOptions options)
             ChaosFault.NatsKilled => OutageAsync(fleet.Nats.Process.KillAsync, fleet.Nats.StartAgainAsync),
             ChaosFault.NatsFrozen => PauseAsync(fleet.Nats.Process.Freeze, fleet.Nats.Process.Thaw, 1, 4),
             ChaosFault.EtcdKilled => OutageAsync(fleet.Etcd.Process.KillAsync, fleet.Etcd.StartAgainAsync),
+            ChaosFault.EtcdEmptied => OutageAsync(fleet.Etcd.Process.KillAsync, fleet.Etcd.StartEmptyAsync),
             ChaosFault.EtcdFrozen => PauseAsync(fleet.Etcd.Process.Freeze, fleet.Etcd.Process.Thaw, 1, 4),
             _ => throw new InvalidOperationException($"nothing is known of {fault}"),
         };
