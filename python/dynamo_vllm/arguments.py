@@ -9,6 +9,8 @@ import io
 import sys
 from typing import Any
 
+from . import fetch
+
 
 class UsageError(Exception):
     """The parser refused the arguments. Carries what it printed."""
@@ -23,8 +25,8 @@ def _parser() -> Any:
     return parser
 
 
-def parse(arguments: list[str]) -> tuple[Any, dict[str, Any]]:
-    """Engine arguments and their values as plain data."""
+def parse(arguments: list[str]) -> tuple[Any, dict[str, Any], str | None]:
+    """Engine arguments, their values as plain data, and the model as it was written: offline vLLM puts its folder in its place."""
     from vllm.engine.arg_utils import AsyncEngineArgs
 
     # vLLM looks at sys.argv itself (for --config and for flags such as --numa-bind).
@@ -35,8 +37,14 @@ def parse(arguments: list[str]) -> tuple[Any, dict[str, Any]]:
             namespace = _parser().parse_args(arguments)
     except SystemExit as exit_request:
         raise UsageError(printed.getvalue().strip()) from exit_request
-    engine_args = AsyncEngineArgs.from_cli_args(namespace)
-    return engine_args, values(engine_args)
+    model: str | None = namespace.model
+    try:
+        engine_args = AsyncEngineArgs.from_cli_args(namespace)
+    except Exception as error:
+        if not fetch.is_of_library(error):
+            raise
+        raise fetch.FetchError(fetch.not_cached(model or "", namespace.revision)) from error
+    return engine_args, values(engine_args), model
 
 
 def values(engine_args: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any
 
-from . import arguments, children, failures, logs, names, wire
+from . import arguments, children, failures, fetch, logs, names, wire
 from .engine import Engine, load_settings
 from .outbox import Outbox
 
@@ -68,6 +68,8 @@ class Bridge:
                 failure["kind"] = "usage"
             elif isinstance(error, names.UnsupportedEngineError):
                 failure["kind"] = "unsupported"
+            elif isinstance(error, fetch.FetchError):
+                failure["kind"] = "fetch"
             elif failure["kind"] == "unknown" or message.op != wire.OP_CALL:
                 failure["traceback"] = failures.trace(error)
             record = wire.pack_reply(message.id, False, failure)
@@ -78,12 +80,14 @@ class Bridge:
             raise message.body
         if message.op == wire.OP_PARSE:
             self._import_engine()
-            self._engine_args, values = arguments.parse(message.body["arguments"])
-            return values
+            self._engine_args, values, model = arguments.parse(message.body["arguments"])
+            return {"values": values, "model": model}
         if message.op == wire.OP_HELP:
             sys.argv = ["dynamo-vllm", "--help"]  # vLLM collects its help texts on import, and only if this asks for them
             self._import_engine()
             return arguments.help_text()
+        if message.op == wire.OP_FETCH:
+            return await fetch.fetch(fetch.Wish(**message.body), lambda progress: self._outbox.add(wire.pack_progress(*progress)))
         if message.op == wire.OP_BUILD:
             self._engine.build(self._engine_args, message.body["overrides"], message.body)
             logs.take_over_vllm(self._log_handler)  # the construction configured the logger anew

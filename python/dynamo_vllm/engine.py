@@ -121,7 +121,6 @@ class Engine:
         return {
             "vllm_version": vllm.__version__,
             "model": str(model.model),
-            "model_weights": str(getattr(model, "model_weights", "") or ""),
             "max_model_len": model.max_model_len,
             "vocabulary_size": _vocabulary(model),
             "num_gpu_blocks": cache.num_gpu_blocks,

@@ -32,6 +32,9 @@ def install(post: Callable[[bytes], object]) -> HostHandler:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
+    # One line for each request of the hub's library, with its address: those of large files are signed, so whoever reads the log could
+    # fetch them.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.captureWarnings(True)
     return handler
 

@@ -93,7 +93,6 @@ FEATURES: Names = {
     "vllm.config:VllmConfig": (
         "kv_transfer_config", "kv_events_config", "structured_outputs_config", "lora_config", "speculative_config", "shutdown_timeout",
     ),
-    "vllm.config:ModelConfig": ("model_weights",),
     "vllm.config:ParallelConfig": ("data_parallel_size_local", "data_parallel_external_lb", "data_parallel_hybrid_lb", "world_size"),
     "vllm.config:StructuredOutputsConfig": ("reasoning_parser", "enable_in_reasoning"),
     "vllm.config:LoRAConfig": ("enable_tower_connector_lora", "max_loras"),

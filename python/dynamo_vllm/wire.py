@@ -19,6 +19,7 @@ OP_ABORT = 5
 OP_CALL = 6
 OP_SHUTDOWN = 7
 OP_ENCODE = 8
+OP_FETCH = 9
 
 KIND_TOKENS = 1
 KIND_FAILURE = 2
@@ -28,6 +29,7 @@ KIND_STATS = 5
 KIND_TOKEN_TEXT = 6
 KIND_STEP = 7
 KIND_VECTORS = 8
+KIND_PROGRESS = 9
 
 FLAG_FINISHED = 1
 FLAG_EXTRAS = 2
@@ -52,6 +54,7 @@ _DECODER = json.JSONDecoder()
 _STEP = struct.Struct("<BxxxI")
 _SINGLE = struct.Struct("<BBBxIQiiIi")
 _VECTORS = struct.Struct("<BxxxIQQ")
+_PROGRESS = struct.Struct("<BxxxxxxxIIQQ")
 
 
 class Message(NamedTuple):
@@ -159,6 +162,11 @@ def pack_token_text(token: int, text: str) -> bytes:
     """Text of one vocabulary entry, sent before the first record that needs it."""
     data = text.encode("utf-8", "replace")
     return _TOKEN_TEXT.pack(KIND_TOKEN_TEXT, token, len(data)) + data
+
+
+def pack_progress(files_done: int, files: int, bytes_done: int, total: int) -> bytes:
+    """How far the fetch of a model is."""
+    return _PROGRESS.pack(KIND_PROGRESS, files_done, files, bytes_done, total)
 
 
 def to_json(value: Any) -> bytes:

@@ -15,7 +15,6 @@ internal static class EngineFacts
         {
             EngineVersion = facts.GetProperty("vllm_version").GetString()!,
             Model = facts.GetProperty("model").GetString()!,
-            ModelWeights = facts.GetProperty("model_weights").GetString()!,
             MaxModelLength = facts.GetProperty("max_model_len").GetInt32(),
             VocabularySize = (int?)Long(facts, "vocabulary_size"),
             NumGpuBlocks = Long(facts, "num_gpu_blocks") ?? 0,

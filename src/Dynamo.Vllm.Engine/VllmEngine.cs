@@ -65,6 +65,9 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine
 
     public long Steps => _delivery.Steps;
 
+    /// <summary>How far the fetch of the model is; null before anything is known, and without a fetch.</summary>
+    public FetchProgress? Fetched => _delivery.Fetched;
+
     public Task<string> Died => _died.Task;
 
     public IEngineControl Control { get; }
@@ -81,13 +84,28 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine
     }
 
     /// <summary>vLLM's own parser over the arguments that are not ours.</summary>
-    /// <returns>Value of every engine argument.</returns>
     /// <exception cref="EngineCallException">Kind <c>usage</c>: the message is what the parser printed.</exception>
-    public async Task<JsonObject> ParseAsync(IReadOnlyList<string> arguments, CancellationToken cancellationToken)
+    public async Task<ParsedArguments> ParseAsync(IReadOnlyList<string> arguments, CancellationToken cancellationToken)
     {
         var body = new JsonObject { ["arguments"] = new JsonArray([.. arguments.Select(argument => JsonValue.Create(argument))]) };
-        var values = await _calls.AskAsync(GuestOperation.Parse, body, cancellationToken).ConfigureAwait(false);
-        return JsonObject.Create(values)!;
+        var parsed = await _calls.AskAsync(GuestOperation.Parse, body, cancellationToken).ConfigureAwait(false);
+        return new ParsedArguments(JsonObject.Create(parsed.GetProperty("values"))!, parsed.GetProperty("model").GetString());
+    }
+
+    /// <summary>Brings a model into the hub's cache on this host. Takes as long as it takes; see <see cref="Fetched"/> meanwhile.</summary>
+    /// <returns>The folder that holds it.</returns>
+    /// <exception cref="EngineCallException">Kind <c>fetch</c>: the message is one line for the operator.</exception>
+    public async Task<string> FetchAsync(ModelRequest request, CancellationToken cancellationToken)
+    {
+        var body = new JsonObject
+        {
+            ["model"] = request.Model,
+            ["revision"] = request.Revision,
+            ["load_format"] = request.LoadFormat,
+            ["weights"] = request.WithWeights,
+        };
+        var folder = await _calls.AskAsync(GuestOperation.Fetch, body, cancellationToken).ConfigureAwait(false);
+        return folder.GetString()!;
     }
 
     /// <summary>Help of the engine options.</summary>

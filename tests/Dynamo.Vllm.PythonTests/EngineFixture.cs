@@ -26,7 +26,7 @@ public sealed class EngineFixture : IAsyncLifetime
         Engine = new VllmEngine(Python, new VllmEngineOptions { SimulatedPath = SimulatedPaths.SimulatedEngine }, _log);
         Engine.StartInterpreter();
         using var limit = new CancellationTokenSource(TimeLimit);
-        EngineArguments = await Engine.ParseAsync(
+        var parsed = await Engine.ParseAsync(
             [
                 "--model",
                 Path.Combine(SimulatedPaths.SimulatedEngine, "model"),
@@ -44,6 +44,7 @@ public sealed class EngineFixture : IAsyncLifetime
             ],
             limit.Token
         );
+        EngineArguments = parsed.Values;
         try
         {
             await Engine.BuildAsync(new JsonObject { ["skip_tokenizer_init"] = false }, [], limit.Token);

@@ -40,7 +40,7 @@ class EncodeTest(unittest.TestCase):
     @classmethod
     async def start(cls) -> None:
         options = ["--model", MODEL, "--max-model-len", str(_LONGEST), "--enforce-eager", "--max-num-seqs", "8", *ENGINE_ARGUMENTS]
-        parsed, _ = arguments.parse([*options, "--runner", "pooling", "--convert", "embed"])
+        parsed, _, _ = arguments.parse([*options, "--runner", "pooling", "--convert", "embed"])
         cls.engine = Engine(cast(Outbox, cls.answers), "raw")
         cls.engine.build(parsed, {"enable_prefix_caching": False}, {})
         await cls.engine.open()

@@ -55,7 +55,7 @@ async def one_answer() -> int:
     """Tokens of one request to a new engine."""
     answers = Answers()
     collector = async_llm.RequestOutputCollector
-    parsed, _ = arguments.parse(["--model", MODEL])
+    parsed, _, _ = arguments.parse(["--model", MODEL])
     engine = Engine(cast(Outbox, answers), "raw")
     engine.build(parsed, {}, {})
     try:

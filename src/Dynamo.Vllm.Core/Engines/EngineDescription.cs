@@ -9,9 +9,6 @@ public sealed record EngineDescription
 
     public required string Model { get; init; }
 
-    /// <summary>Local folder that the engine pulled an object-store model to, or empty.</summary>
-    public string ModelWeights { get; init; } = "";
-
     public required int MaxModelLength { get; init; }
 
     /// <summary>Token ids are below it; null if unknown.</summary>

@@ -20,6 +20,7 @@ internal sealed partial class GuestDelivery
     private readonly ILoggerFactory _loggers;
     private readonly ILogger _logger;
     private readonly ConcurrentDictionary<string, ILogger> _pythonLoggers = new();
+    private volatile FetchProgress? _fetched;
     private long _steps;
 
     public GuestDelivery(
@@ -43,6 +44,8 @@ internal sealed partial class GuestDelivery
 
     /// <summary>Signs of life: one more for each record that only a step of the engine can have caused.</summary>
     public long Steps => Volatile.Read(ref _steps);
+
+    public FetchProgress? Fetched => _fetched;
 
     /// <summary>Runs until the guest has ended.</summary>
     public async Task RunAsync(ChannelReader<GuestBatch> batches)
@@ -122,6 +125,9 @@ internal sealed partial class GuestDelivery
                 break;
             case GuestRecordKind.Log:
                 DeliverLog(reader.ReadLog());
+                break;
+            case GuestRecordKind.Progress:
+                _fetched = reader.ReadProgress();
                 break;
             default:
                 throw new InvalidOperationException($"unknown record kind {(byte)reader.ReadKind()}");

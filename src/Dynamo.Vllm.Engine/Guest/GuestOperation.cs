@@ -11,4 +11,5 @@ internal enum GuestOperation : byte
     Call = 6,
     Shutdown = 7,
     Encode = 8,
+    Fetch = 9,
 }

@@ -11,4 +11,5 @@ internal enum GuestRecordKind : byte
     TokenText = 6,
     Step = 7,
     Vectors = 8,
+    Progress = 9,
 }

@@ -121,6 +121,18 @@ internal ref struct GuestRecordReader
         return (BinaryPrimitives.ReadInt32LittleEndian(head[1..]), text);
     }
 
+    /// <summary><c>Bxxxxxxx I I Q Q</c>.</summary>
+    public FetchProgress ReadProgress()
+    {
+        var head = Take(32);
+        return new FetchProgress(
+            BinaryPrimitives.ReadInt32LittleEndian(head[8..]),
+            BinaryPrimitives.ReadInt32LittleEndian(head[12..]),
+            BinaryPrimitives.ReadInt64LittleEndian(head[16..]),
+            BinaryPrimitives.ReadInt64LittleEndian(head[24..])
+        );
+    }
+
     private ReadOnlySpan<byte> Take(int bytes)
     {
         var slice = _batch.Slice(_position, bytes);

@@ -12,11 +12,23 @@ public sealed class EngineArgumentValues
 {
     public const string DefaultModel = "Qwen/Qwen3-0.6B";
 
-    public EngineArgumentValues(JsonObject values) => Json = values;
+    /// <param name="values">Of every argument.</param>
+    /// <param name="model">As it was written, where that is known: with the hub offline vLLM's own value is a folder.</param>
+    public EngineArgumentValues(JsonObject values, string? model = null)
+    {
+        Json = values;
+        Model = model ?? Text("model") ?? DefaultModel;
+    }
 
     public JsonObject Json { get; }
 
-    public string Model => Text("model") ?? DefaultModel;
+    public string Model { get; }
+
+    /// <summary>Of the model on its hub; null: the default one.</summary>
+    public string? Revision => Text("revision");
+
+    /// <summary>Where vLLM keeps weights, if not in the hub's cache.</summary>
+    public string? DownloadFolder => Text("download_dir");
 
     /// <summary>The words as given, not yet split into names; empty when none were given.</summary>
     public IReadOnlyList<string> ServedModelName =>

@@ -14,6 +14,7 @@ namespace Dynamo.Vllm.Worker.Hosting;
 internal sealed partial class ModelCardSource
 {
     private readonly WorkerSettings _settings;
+    private readonly ModelStage _model;
     private readonly StatusServer _server;
     private readonly HostedFiles _hosted;
     private readonly TimeProvider _time;
@@ -22,6 +23,7 @@ internal sealed partial class ModelCardSource
 
     public ModelCardSource(
         WorkerSettings settings,
+        ModelStage model,
         StatusServer server,
         HostedFiles hosted,
         TimeProvider time,
@@ -29,6 +31,7 @@ internal sealed partial class ModelCardSource
     )
     {
         _settings = settings;
+        _model = model;
         _server = server;
         _hosted = hosted;
         _time = time;
@@ -42,7 +45,7 @@ internal sealed partial class ModelCardSource
     )
     {
         var host = CreateHost(configuration);
-        var files = Read(configuration, engine, configuration.CustomJinjaTemplate, withSiblings: host is not null);
+        var files = Read(configuration.CustomJinjaTemplate, withSiblings: host is not null);
         if (host is not null)
         {
             files = host.Host(files, Slug.Of(configuration.ServedModelName), "_base");
@@ -66,7 +69,7 @@ internal sealed partial class ModelCardSource
     )
     {
         var host = CreateHost(configuration);
-        var files = Read(configuration, engine, customTemplate: null, withSiblings: host is not null);
+        var files = Read(customTemplate: null, withSiblings: host is not null);
         return new AdapterCards(
             registration,
             generate,
@@ -94,13 +97,10 @@ internal sealed partial class ModelCardSource
         };
 
     /// <summary>Each file is hashed, so the model's own ones once for all cards.</summary>
-    private ModelFiles Read(WorkerConfiguration configuration, EngineDescription engine, string? customTemplate, bool withSiblings)
-    {
-        var folder = ModelCardFactory.SourcePath(configuration, engine);
-        return customTemplate is null
-            ? _files ??= ModelDirectory.Read(folder, customTemplate, withSiblings)
-            : ModelDirectory.Read(folder, customTemplate, withSiblings);
-    }
+    private ModelFiles Read(string? customTemplate, bool withSiblings) =>
+        customTemplate is null
+            ? _files ??= ModelDirectory.Read(_model.Folder, customTemplate, withSiblings)
+            : ModelDirectory.Read(_model.Folder, customTemplate, withSiblings);
 
     private MetadataHost? CreateHost(WorkerConfiguration configuration) =>
         _settings.Runtime.SelfHostMetadata && _server.Address is { } bound

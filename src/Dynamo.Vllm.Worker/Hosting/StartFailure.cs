@@ -14,7 +14,7 @@ internal static class StartFailure
             ConfigurationException => new WorkerExitException(ExitCodes.Failure, exception.Message),
             PythonNotUsableException => new WorkerExitException(ExitCodes.Failure, exception.Message),
             EngineCallException { Kind: "usage" } => new WorkerExitException(ExitCodes.Usage, exception.Message) { IsPlainText = true },
-            EngineCallException { Kind: "unsupported" } => new WorkerExitException(ExitCodes.Failure, exception.Message),
+            EngineCallException { Kind: "unsupported" or "fetch" } => new WorkerExitException(ExitCodes.Failure, exception.Message),
             EngineCallException { PythonType: "ModuleNotFoundError", Message: "No module named 'vllm'" } => new WorkerExitException(
                 ExitCodes.Failure,
                 "vLLM is not installed for this Python: install vllm there, choose another one with --python, or try --simulated-engine",

@@ -24,6 +24,7 @@ internal static class WorkerServices
 
         services.AddStage<TelemetryStage>();
         services.AddStage<EngineArgumentsStage>();
+        services.AddStage<ModelStage>();
         services.AddStage<PlanesStage>();
         services.AddStage<EngineStage>();
         services.AddStage<EventPlaneStage>();

@@ -28,7 +28,7 @@ internal static class ModelCardFactory
         return new ModelCard
         {
             DisplayName = configuration.ServedModelName,
-            SourcePath = SourcePath(configuration, engine),
+            SourcePath = configuration.Model,
             Files = files,
             KvCacheBlockSize = (uint)engine.BlockSize,
             ModelType =
@@ -67,7 +67,7 @@ internal static class ModelCardFactory
         return new ModelCard
         {
             DisplayName = adapter.Name,
-            SourcePath = SourcePath(configuration, engine),
+            SourcePath = configuration.Model,
             Files = files,
             KvCacheBlockSize = (uint)engine.BlockSize,
             ModelType = isPrefill ? "Prefill" : TypeText(EndpointTypes.Chat | EndpointTypes.Completions),
@@ -155,10 +155,6 @@ internal static class ModelCardFactory
 
         return data;
     }
-
-    /// <summary>Where the engine has the model from.</summary>
-    public static string SourcePath(WorkerConfiguration configuration, EngineDescription engine) =>
-        engine.ModelWeights.Length > 0 ? engine.ModelWeights : configuration.Model;
 
     /// <summary>The frontend passes the client's body on.</summary>
     private static bool TakesText(WorkerConfiguration configuration) =>

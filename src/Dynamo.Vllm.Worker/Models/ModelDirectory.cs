@@ -36,10 +36,7 @@ internal static class ModelDirectory
     {
         if (!Directory.Exists(folder))
         {
-            throw new ConfigurationException(
-                $"--model '{folder}': not a local folder; download the model first and give its path (fetching from a hub is not "
-                    + $"supported yet)"
-            );
+            throw new ConfigurationException($"--model '{folder}': there is no such folder");
         }
 
         if (!IsThere(Path.Combine(folder, "config.json")) && !IsThere(Path.Combine(folder, "params.json")))

@@ -33,7 +33,7 @@ internal static class ServiceManagerServices
         var arguments = provider.GetRequiredService<EngineArgumentsStage>();
         var limits = provider.GetRequiredService<WorkerSettings>().Arguments.Host.Stalls;
         return new StartPatience(
-            () => arguments.IsEngineOnThisHost ? LoadWork.Read() : null,
+            () => arguments.IsEngineOnThisHost ? LoadWork.Read(arguments.Fetched?.BytesDone ?? 0) : null,
             limits.IsOff ? null : limits.GiveUp,
             provider.GetRequiredService<TimeProvider>()
         );

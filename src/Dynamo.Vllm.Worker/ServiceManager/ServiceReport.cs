@@ -169,7 +169,10 @@ internal sealed class ServiceReport : IDisposable
 
         return _stages.Position switch
         {
-            { Phase: StagePhase.Starting, Stage: { } stage } => _patience.Grant(stage, stage is EngineArgumentsStage or EngineStage),
+            { Phase: StagePhase.Starting, Stage: { } stage } => _patience.Grant(
+                stage,
+                stage is EngineArgumentsStage or ModelStage or EngineStage
+            ),
             { Phase: StagePhase.Up } when _status.IsReloading => StopGrant,
             _ => null,
         };

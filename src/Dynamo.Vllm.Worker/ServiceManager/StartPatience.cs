@@ -6,8 +6,8 @@ namespace Dynamo.Vllm.Worker.ServiceManager;
 /// <summary>How long the service manager is to wait for the start: on and on while a model loads, but not for one that hangs.</summary>
 /// <remarks>
 /// In small pieces, since what was granted once is never made shorter. A stage is waited for up to <see cref="StageLimit"/>. One that waits
-/// for Python, which alone has no limit of its own, for as long as Python's threads and processes use CPU or read: looked at in windows,
-/// as what polls uses a little for ever. One caller.
+/// for Python, which alone has no limit of its own, for as long as Python's threads and processes use CPU, read or fetch: looked at in
+/// windows, as what polls uses a little for ever. One caller.
 /// </remarks>
 internal sealed class StartPatience
 {
@@ -89,6 +89,10 @@ internal sealed class StartPatience
         }
 
         // A process that has ended takes its share with it, and something happened.
-        return work.Cpu < then.Cpu || work.Cpu - then.Cpu >= elapsed * CpuShareMin || work.BytesRead - then.BytesRead >= BytesReadMin;
+        // However slow the line is, each byte of the model is one less.
+        return work.Cpu < then.Cpu
+            || work.Cpu - then.Cpu >= elapsed * CpuShareMin
+            || work.BytesRead - then.BytesRead >= BytesReadMin
+            || work.BytesFetched > then.BytesFetched;
     }
 }

@@ -8,7 +8,6 @@ using Dynamo.Vllm.Worker.Configuration.Options;
 using Dynamo.Vllm.Worker.Configuration.Rules;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.Logging;
-using Dynamo.Vllm.Worker.Models;
 
 namespace Dynamo.Vllm.Worker.Stages;
 
@@ -43,6 +42,9 @@ internal sealed partial class EngineArgumentsStage : IStage
     /// <summary>False once the options say that some of the engine's processes run elsewhere.</summary>
     public bool IsEngineOnThisHost => _configuration?.Engine.IsOnThisHost ?? true;
 
+    /// <summary>How far the fetch of the model is; null where there is none.</summary>
+    public FetchProgress? Fetched => _engine?.Fetched;
+
     public async Task UpAsync(CancellationToken cancellationToken)
     {
         PythonEnvironment.Prepare(_settings);
@@ -70,9 +72,9 @@ internal sealed partial class EngineArgumentsStage : IStage
             _loggers
         );
         _engine.StartInterpreter();
-        var values = await _engine.ParseAsync(_settings.Arguments.EngineArguments, cancellationToken).ConfigureAwait(false);
+        var parsed = await _engine.ParseAsync(_settings.Arguments.EngineArguments, cancellationToken).ConfigureAwait(false);
         var resolver = new ConfigurationResolver(_settings.Environment, new NixlHostProbe(), File.Exists);
-        _configuration = resolver.Resolve(_settings.Arguments, new EngineArgumentValues(values));
+        _configuration = resolver.Resolve(_settings.Arguments, new EngineArgumentValues(parsed.Values, parsed.Model));
         Check(_configuration);
         if (_settings.Options.Get(RuntimeOptions.DumpConfigTo) is { Length: > 0 } path)
         {
@@ -116,11 +118,6 @@ internal sealed partial class EngineArgumentsStage : IStage
         if (configuration.UnsupportedFeatures.Count > 0)
         {
             throw new WorkerExitException(ExitCodes.Failure, string.Join('\n', configuration.UnsupportedFeatures));
-        }
-
-        if (!configuration.Model.Contains("://", StringComparison.Ordinal)) // what the engine fetches is looked at when it is there
-        {
-            ModelDirectory.Require(configuration.Model, configuration.CustomJinjaTemplate);
         }
     }
 

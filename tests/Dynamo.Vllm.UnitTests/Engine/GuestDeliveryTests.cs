@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Engine;
 using Dynamo.Vllm.Engine.Guest;
 using Dynamo.Vllm.Protocol.Errors;
 
@@ -33,6 +34,14 @@ public sealed class GuestDeliveryTests : IDisposable
         _border.Load.Add(heard.Add);
         await _border.DeliverAsync(GuestRecords.Stats(3, 0.25, 7, 2));
         Assert.Equal(new EngineLoad(3, 0.25, 7, 2), Assert.Single(heard));
+    }
+
+    [Fact]
+    public async Task The_last_word_on_a_fetch_is_kept()
+    {
+        Assert.Null(_border.Delivery.Fetched);
+        await _border.DeliverAsync(GuestRecords.Progress(0, 3, 10, 1L << 40), GuestRecords.Progress(2, 3, 1L << 39, 1L << 40));
+        Assert.Equal(new FetchProgress(2, 3, 1L << 39, 1L << 40), _border.Delivery.Fetched);
     }
 
     [Fact]

@@ -86,6 +86,16 @@ internal static class GuestRecords
             writer.Write(0UL);
         });
 
+    public static byte[] Progress(int filesDone, int files, long bytesDone, long bytes) =>
+        Write(writer =>
+        {
+            writer.Write((ulong)GuestRecordKind.Progress);
+            writer.Write(filesDone);
+            writer.Write(files);
+            writer.Write(bytesDone);
+            writer.Write(bytes);
+        });
+
     private static byte[] Answer(GuestRecordKind kind, ulong id, bool isOk, string json) =>
         Write(writer =>
         {

@@ -29,12 +29,13 @@ public sealed class StartPatienceTests
     }
 
     [Theory]
-    [InlineData(60, 0, true)] // 0.6 % of a core
-    [InlineData(0, 2_000_000, true)] // from a slow disk
-    [InlineData(-5000, 0, true)] // a helper has ended, and its time with it
-    [InlineData(0, 0, false)]
-    [InlineData(10, 4096, false)] // polls
-    public void A_load_is_waited_for_while_it_works(int milliseconds, long bytes, bool isWaitedFor)
+    [InlineData(60, 0, 0, true)] // 0.6 % of a core
+    [InlineData(0, 2_000_000, 0, true)] // from a slow disk
+    [InlineData(0, 0, 1, true)] // from a slow hub
+    [InlineData(-5000, 0, 0, true)] // a helper has ended, and its time with it
+    [InlineData(0, 0, 0, false)]
+    [InlineData(10, 4096, 0, false)] // polls
+    public void A_load_is_waited_for_while_it_works(int milliseconds, long bytes, long fetched, bool isWaitedFor)
     {
         var patience = Create();
         patience.Grant(_engine, isPython: true);
@@ -43,7 +44,11 @@ public sealed class StartPatienceTests
             _time.Advance(StartPatience.Window / 2);
             Assert.Null(patience.Grant(_engine, isPython: true)); // looked at in whole windows
             _time.Advance(StartPatience.Window / 2);
-            _work = new LoadWork(_work!.Value.Cpu + TimeSpan.FromMilliseconds(milliseconds), _work.Value.BytesRead + bytes);
+            _work = new LoadWork(
+                _work!.Value.Cpu + TimeSpan.FromMilliseconds(milliseconds),
+                _work.Value.BytesRead + bytes,
+                _work.Value.BytesFetched + fetched
+            );
             Assert.Equal(isWaitedFor ? Silence : null, patience.Grant(_engine, isPython: true));
         }
     }
