@@ -23,6 +23,8 @@ public sealed class DecodeHandler : AggregatedHandler
     public DecodeHandler(IEngine engine, GenerateOptions options, AdapterTable? adapters, IFirstTokenSink? firstTokens)
         : base(engine, options, adapters, firstTokens) { }
 
+    protected override string Role => "decode";
+
     protected override void CheckEncoderResult(PreprocessedRequest request)
     {
         if (IsBypassed(request))

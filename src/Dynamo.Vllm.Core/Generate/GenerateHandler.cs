@@ -24,6 +24,9 @@ public abstract class GenerateHandler : IEndpointHandler
 
     protected IEngine Engine { get; }
 
+    /// <summary>In traces, in the reference's word.</summary>
+    protected virtual string Role => "agg";
+
     /// <summary>Throws where the role would have to use an external encoder result, which none of ours can.</summary>
     protected virtual void CheckEncoderResult(PreprocessedRequest request) =>
         throw new RequestFailedException(
@@ -40,6 +43,7 @@ public abstract class GenerateHandler : IEndpointHandler
         RequestLimits.Check(request, Engine.Description);
         RefuseSchema(request);
         using var use = await AdmitAsync(request.Model, context.Cancelled);
+        context.Trace?.BeginEngine(Role, request.Model, context.Id);
         await ServeAsync(context, request, use?.Adapter, responses);
     }
 
@@ -114,6 +118,7 @@ public abstract class GenerateHandler : IEndpointHandler
                 }
 
                 guard.ObserveOutput();
+                context.Trace?.Observe(output);
                 observe?.Invoke(output);
                 if (!context.IsCallerGone)
                 {

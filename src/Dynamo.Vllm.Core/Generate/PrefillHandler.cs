@@ -30,6 +30,8 @@ public sealed class PrefillHandler : GenerateHandler
         _ledger = ledger;
     }
 
+    protected override string Role => "prefill";
+
     /// <summary>Nothing: what becomes of it is the decode side's to say.</summary>
     protected override void CheckEncoderResult(PreprocessedRequest request) { }
 

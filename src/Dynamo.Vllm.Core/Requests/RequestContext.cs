@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Core.Tracing;
 using Dynamo.Vllm.Protocol;
 
 namespace Dynamo.Vllm.Core.Requests;
@@ -39,6 +40,9 @@ public sealed class RequestContext
     /// <summary>Transport headers, such as the trace context.</summary>
     public IReadOnlyDictionary<string, string> Headers { get; }
 
+    /// <summary>Its spans; null where it is not traced.</summary>
+    public RequestTrace? Trace { get; set; }
+
     /// <summary>Fires once, for any cause.</summary>
     public CancellationToken Cancelled => _cancellation.Token;
 
@@ -75,12 +79,21 @@ public sealed class RequestContext
     /// <summary>Trace headers for the engine, or null without a trace context (behaviour.md, 11).</summary>
     public IReadOnlyDictionary<string, string>? TraceHeaders()
     {
-        if (!Headers.ContainsKey("traceparent"))
+        var parent = Trace?.EngineParent ?? Headers.GetValueOrDefault("traceparent");
+        if (parent is null)
         {
             return null;
         }
 
-        string[] names = ["traceparent", "tracestate", "x-request-id", "request-id"];
-        return names.Where(Headers.ContainsKey).ToDictionary(name => name, name => Headers[name]);
+        var headers = new Dictionary<string, string> { ["traceparent"] = parent };
+        foreach (var name in (string[])["tracestate", "x-request-id", "request-id"])
+        {
+            if (Headers.TryGetValue(name, out var value))
+            {
+                headers[name] = value;
+            }
+        }
+
+        return headers;
     }
 }

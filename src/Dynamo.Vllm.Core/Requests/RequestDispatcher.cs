@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text.Json;
 using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Core.Metrics;
+using Dynamo.Vllm.Core.Tracing;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Errors;
 using Dynamo.Vllm.Protocol.Framing;
@@ -29,13 +30,15 @@ public sealed partial class RequestDispatcher
     private readonly ILogger<RequestDispatcher> _logger;
     private readonly RequestAdmission _admission;
     private readonly HandlerRun _run;
+    private readonly RequestTracing? _tracing;
 
     public RequestDispatcher(
         ICallHomeDialer dialer,
         AdmissionLimits limits,
         DispatcherMetrics metrics,
         TimeProvider time,
-        ILogger<RequestDispatcher> logger
+        ILogger<RequestDispatcher> logger,
+        RequestTracing? tracing = null
     )
     {
         _dialer = dialer;
@@ -45,6 +48,7 @@ public sealed partial class RequestDispatcher
         _logger = logger;
         _admission = new RequestAdmission(limits, metrics, time);
         _run = new HandlerRun(logger);
+        _tracing = tracing;
     }
 
     /// <summary>Requests under <paramref name="route"/> (a TCP path or NATS subject) go to the endpoint from now on.</summary>
@@ -129,16 +133,19 @@ public sealed partial class RequestDispatcher
         var metrics = work.Endpoint.Metrics;
         var envelope = work.Envelope;
         var context = new RequestContext(envelope.Id, envelope.Codec, work.Body, ReadHeaders(work.HeadersJson), work.Release);
+        context.Trace = _tracing?.Begin(work.Endpoint.Id, context, _time.GetElapsedTime(started));
         ObserveTransit(context);
         work.Endpoint.Enter(context);
         metrics.InFlight.Inc();
+        var end = RequestEnd.Unanswered;
         try
         {
             var problem = work.Problem ?? (envelope.IsStreamingInput ? "this endpoint takes no streaming input" : null);
-            return await AnswerAsync(work.Endpoint, envelope, context, problem, started);
+            return end = await AnswerAsync(work.Endpoint, envelope, context, problem, started);
         }
         finally
         {
+            context.Trace?.End(end, context.Cause);
             context.ReleaseBody();
             metrics.InFlight.Dec();
             metrics.Duration.Observe(_time.GetElapsedTime(started).TotalSeconds);

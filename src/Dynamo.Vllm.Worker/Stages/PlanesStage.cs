@@ -1,8 +1,10 @@
+using System.Globalization;
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Core.Tracing;
 using Dynamo.Vllm.Transports.Tcp;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.StatusPort;
@@ -78,7 +80,8 @@ internal sealed partial class PlanesStage : IStage
             _factory.CreateAdmission(),
             Metrics.Dispatcher,
             _time,
-            _loggers.CreateLogger<RequestDispatcher>()
+            _loggers.CreateLogger<RequestDispatcher>(),
+            new RequestTracing(instance.Value.ToString(CultureInfo.InvariantCulture), _time)
         );
         _requests = _factory.CreateRequestPlane(dispatcher, security);
         await _requests.StartAsync(cancellationToken).ConfigureAwait(false);

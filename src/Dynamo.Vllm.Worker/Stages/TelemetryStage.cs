@@ -7,24 +7,26 @@ using Dynamo.Vllm.Worker.Telemetry;
 
 namespace Dynamo.Vllm.Worker.Stages;
 
-/// <summary>Sends metrics to a collector, where the environment says so. First up and last down, so that it sees
+/// <summary>Sends metrics and traces to a collector, where the environment says so. First up and last down, so that it sees
 /// all of a start and a stop.</summary>
 internal sealed partial class TelemetryStage : IStage
 {
-    /// <summary>For the last numbers. A collector that did not take those before is not waited for.</summary>
+    /// <summary>For the last numbers and spans. A collector that did not take those before is not waited for.</summary>
     private static readonly TimeSpan LastExportLimit = TimeSpan.FromSeconds(1);
 
     private static readonly TimeSpan LoopLimit = TimeSpan.FromSeconds(1);
 
     private readonly MetricsPage _page;
-    private readonly (OtlpOptions Options, TimeSpan Interval)? _otlp;
+    private readonly (OtlpOptions Options, TimeSpan Interval)? _metricsSettings;
+    private readonly (OtlpOptions Options, SpanLimits Limits, SpanSampler Sampler)? _traceSettings;
     private readonly List<string> _warnings;
-    private readonly string? _problem;
+    private readonly List<(string Signal, string Reason)> _problems = [];
     private readonly TimeProvider _time;
     private readonly ILoggerFactory _loggers;
     private readonly ILogger<TelemetryStage> _logger;
     private readonly LoopSupervisor _loops;
-    private MetricsExport? _export;
+    private MetricsExport? _metrics;
+    private TracesExport? _traces;
 
     public TelemetryStage(
         WorkerSettings settings,
@@ -38,16 +40,8 @@ internal sealed partial class TelemetryStage : IStage
         _page = page;
         var reader = new EnvironmentReader(settings.Environment, settings.Options);
         _warnings = reader.Warnings;
-        try
-        {
-            _otlp = OtlpSettings.Read(reader);
-        }
-        catch (ConfigurationException exception)
-        {
-            // As in the reference a worker serves without its export.
-            _problem = exception.Message;
-        }
-
+        _metricsSettings = Read("Metrics", () => OtlpSettings.Read(reader));
+        _traceSettings = Read("Traces", () => OtlpSettings.ReadTraces(reader));
         _time = time;
         _loggers = loggers;
         _logger = loggers.CreateLogger<TelemetryStage>();
@@ -56,7 +50,7 @@ internal sealed partial class TelemetryStage : IStage
 
     public string Name => "telemetry";
 
-    public TimeSpan DownLimit => _otlp is null ? TimeSpan.Zero : LoopLimit + LastExportLimit;
+    public TimeSpan DownLimit => _metricsSettings is null && _traceSettings is null ? TimeSpan.Zero : LoopLimit + LastExportLimit;
 
     public Task UpAsync(CancellationToken cancellationToken)
     {
@@ -65,14 +59,22 @@ internal sealed partial class TelemetryStage : IStage
             LogWarning(_logger, warning);
         }
 
-        if (_problem is not null)
+        foreach (var (signal, reason) in _problems)
         {
-            LogUnusable(_logger, _problem);
+            LogUnusable(_logger, signal, reason);
         }
-        else if (_otlp is var (options, interval))
+
+        if (_metricsSettings is var (metricsOptions, interval))
         {
-            _export = new MetricsExport(_page, options, interval, _time, _loggers.CreateLogger<MetricsExport>());
-            _loops.Start("metrics export", LoopRule.Restart, _export.RunAsync);
+            _metrics = new MetricsExport(_page, metricsOptions, interval, _time, _loggers.CreateLogger<MetricsExport>());
+            _loops.Start("metrics export", LoopRule.Restart, _metrics.RunAsync);
+        }
+
+        if (_traceSettings is var (options, limits, sampler))
+        {
+            _traces = new TracesExport(_page.Worker, options, limits, sampler, _time, _loggers.CreateLogger<TracesExport>());
+            _traces.Listen();
+            _loops.Start("traces export", LoopRule.Restart, _traces.RunAsync);
         }
 
         return Task.CompletedTask;
@@ -81,38 +83,54 @@ internal sealed partial class TelemetryStage : IStage
     public async Task DownAsync(StopCause cause)
     {
         await _loops.StopAsync(LoopLimit).ConfigureAwait(false);
-        if (_export is null)
+        await Task.WhenAll(
+                ExportLastAsync("metrics", _metrics is { IsFailing: false } metrics ? metrics.ExportAsync : null),
+                ExportLastAsync("spans", _traces is { IsFailing: false } traces ? traces.ExportAsync : null)
+            )
+            .ConfigureAwait(false);
+        _metrics?.Dispose();
+        _traces?.Dispose();
+    }
+
+    /// <summary>As in the reference a worker serves without its export.</summary>
+    private T? Read<T>(string signal, Func<T?> read)
+        where T : struct
+    {
+        try
+        {
+            return read();
+        }
+        catch (ConfigurationException exception)
+        {
+            _problems.Add((signal, exception.Message));
+            return null;
+        }
+    }
+
+    private async Task ExportLastAsync(string what, Func<CancellationToken, Task>? export)
+    {
+        if (export is null)
         {
             return;
         }
 
-        if (!_export.IsFailing)
-        {
-            await ExportLastAsync(_export).ConfigureAwait(false);
-        }
-
-        _export.Dispose();
-    }
-
-    private async Task ExportLastAsync(MetricsExport export)
-    {
         using var limit = new CancellationTokenSource(LastExportLimit, _time);
         try
         {
-            await export.ExportAsync(limit.Token).ConfigureAwait(false);
+            await export(limit.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (limit.IsCancellationRequested)
         {
-            LogLastLost(_logger, LastExportLimit.TotalSeconds);
+            LogLastLost(_logger, what, LastExportLimit.TotalSeconds);
         }
     }
 
-    [LoggerMessage(EventId = 5124, Level = LogLevel.Error, Message = "Metrics are not exported over OTLP: {Problem}")]
-    private static partial void LogUnusable(ILogger logger, string problem);
+    [LoggerMessage(EventId = 5124, Level = LogLevel.Error, Message = "{Signal} are not exported over OTLP: {Problem}")]
+    private static partial void LogUnusable(ILogger logger, string signal, string problem);
 
     [LoggerMessage(EventId = 5125, Level = LogLevel.Warning, Message = "{Problem}")]
     private static partial void LogWarning(ILogger logger, string problem);
 
-    [LoggerMessage(EventId = 5126, Level = LogLevel.Warning, Message = "The last metrics were not exported: no answer within {Seconds} s")]
-    private static partial void LogLastLost(ILogger logger, double seconds);
+    [LoggerMessage(EventId = 5126, Level = LogLevel.Warning, Message = "The last {What} were not exported: no answer within {Seconds} s")]
+    private static partial void LogLastLost(ILogger logger, string what, double seconds);
 }

@@ -5,10 +5,10 @@ using Dynamo.Vllm.Worker.Help;
 
 namespace Dynamo.Vllm.Worker.Telemetry;
 
-/// <summary>What OpenTelemetry's variables say of metrics, as the reference reads them (seen of the official worker).</summary>
+/// <summary>What OpenTelemetry's variables say of metrics and traces, as the reference reads them (seen of the official worker).</summary>
 /// <remarks>
-/// Metrics go out only with <c>OTEL_METRICS_EXPORTER=otlp</c>: an address alone is for traces and logs. What cannot be used leaves
-/// the export off and the worker serving.
+/// Metrics go out only with <c>OTEL_METRICS_EXPORTER=otlp</c>, traces only with <c>OTEL_EXPORT_ENABLED</c>: an address alone turns neither
+/// on. What cannot be used leaves the export off and the worker serving.
 /// </remarks>
 internal static class OtlpSettings
 {
@@ -21,7 +21,10 @@ internal static class OtlpSettings
 
     private const int IntervalMax = 86_400_000;
 
-    /// <summary>Reads them.</summary>
+    private const int TimeoutDefault = 10_000;
+    private const int TimeoutMax = 600_000;
+
+    /// <summary>Of metrics.</summary>
     /// <param name="reader">Also takes what had to be replaced or left out, in sentences.</param>
     /// <returns>Null where metrics are not to be exported.</returns>
     /// <exception cref="ConfigurationException">They are to be, and cannot.</exception>
@@ -32,34 +35,62 @@ internal static class OtlpSettings
             return null;
         }
 
-        var protocol = Protocol(reader);
-        var options = new OtlpOptions
+        var interval = reader.Integer("OTEL_METRIC_EXPORT_INTERVAL", IntervalDefault, IntervalMin, IntervalMax);
+        return (Options(reader, "METRICS"), TimeSpan.FromMilliseconds(interval));
+    }
+
+    /// <summary>Of traces.</summary>
+    /// <param name="reader">Also takes what had to be replaced or left out, in sentences.</param>
+    /// <returns>Null where traces are not to be exported.</returns>
+    /// <exception cref="ConfigurationException">They are to be, and cannot.</exception>
+    public static (OtlpOptions Options, SpanLimits Limits, SpanSampler Sampler)? ReadTraces(EnvironmentReader reader) =>
+        reader.Flag("OTEL_EXPORT_ENABLED") ? (Options(reader, "TRACES"), Limits(reader), SpanSampler.Read(reader)) : null;
+
+    private static SpanLimits Limits(EnvironmentReader reader)
+    {
+        var queued = reader.Integer("OTEL_BSP_MAX_QUEUE_SIZE", 2048, 1, 1 << 20);
+        return new SpanLimits
         {
-            Endpoint = Endpoint(reader, protocol),
+            Queued = queued,
+            Batch = Math.Min(queued, reader.Integer("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512, 1, 1 << 16)),
+            Delay = TimeSpan.FromMilliseconds(reader.Integer("OTEL_BSP_SCHEDULE_DELAY", 5000, IntervalMin, IntervalMax)),
+        };
+    }
+
+    private static OtlpOptions Options(EnvironmentReader reader, string signal)
+    {
+        var protocol = Protocol(reader, signal);
+        return new OtlpOptions
+        {
+            Endpoint = Endpoint(reader, signal, protocol),
             Protocol = protocol,
-            Headers = Headers(reader, protocol),
+            Headers = Headers(reader, signal, protocol),
+            Authorities = Authorities(reader, signal),
+            Timeout = TimeSpan.FromMilliseconds(
+                reader.Integer(First(reader, signal, "TIMEOUT").Variable, TimeoutDefault, IntervalMin, TimeoutMax)
+            ),
             Resource = Resource(reader),
             ScopeVersion = ProgramIdentity.DynamoVersion,
         };
-        var interval = reader.Integer("OTEL_METRIC_EXPORT_INTERVAL", IntervalDefault, IntervalMin, IntervalMax);
-        return (options, TimeSpan.FromMilliseconds(interval));
     }
 
-    private static OtlpProtocol Protocol(EnvironmentReader reader)
+    private static OtlpProtocol Protocol(EnvironmentReader reader, string signal)
     {
-        var (variable, text) = First(reader, "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL");
+        var (variable, text) = First(reader, signal, "PROTOCOL");
         return text switch
         {
             null or "grpc" => OtlpProtocol.Grpc,
             "http/protobuf" => OtlpProtocol.HttpProtobuf,
-            _ => throw new ConfigurationException($"{variable}={text} is not supported for metrics; 'grpc' and 'http/protobuf' are"),
+            _ => throw new ConfigurationException(
+                $"{variable}={text} is not supported for {Words(signal)}; 'grpc' and 'http/protobuf' are"
+            ),
         };
     }
 
-    private static Uri Endpoint(EnvironmentReader reader, OtlpProtocol protocol)
+    private static Uri Endpoint(EnvironmentReader reader, string signal, OtlpProtocol protocol)
     {
         var isHttp = protocol == OtlpProtocol.HttpProtobuf;
-        var (variable, text) = First(reader, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT");
+        var (variable, text) = First(reader, signal, "ENDPOINT");
         text ??= isHttp ? HttpDefault : GrpcDefault;
         if (
             !Uri.TryCreate(text, UriKind.Absolute, out var address)
@@ -71,14 +102,30 @@ internal static class OtlpSettings
             throw new ConfigurationException($"{variable} is not an address of the form http://host:port or https://host:port");
         }
 
-        // The variable for metrics is the whole address, the one for everything the base of all three.
-        var isBase = variable != "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT";
-        return isHttp && isBase ? new Uri($"{address.GetLeftPart(UriPartial.Path).TrimEnd('/')}/v1/metrics") : address;
+        // The variable of the signal is the whole address, the one for everything the base of all three.
+        var isBase = !variable.Contains(signal, StringComparison.Ordinal);
+        return isHttp && isBase ? new Uri($"{address.GetLeftPart(UriPartial.Path).TrimEnd('/')}/v1/{Words(signal)}") : address;
     }
 
-    private static List<KeyValuePair<string, string>> Headers(EnvironmentReader reader, OtlpProtocol protocol)
+    private static System.Security.Cryptography.X509Certificates.X509Certificate2Collection? Authorities(
+        EnvironmentReader reader,
+        string signal
+    )
     {
-        var (variable, text) = First(reader, "OTEL_EXPORTER_OTLP_METRICS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS");
+        var (variable, path) = First(reader, signal, "CERTIFICATE");
+        try
+        {
+            return path is null ? null : OtlpOptions.LoadAuthorities(path, variable);
+        }
+        catch (InvalidOperationException exception)
+        {
+            throw new ConfigurationException(exception.Message);
+        }
+    }
+
+    private static List<KeyValuePair<string, string>> Headers(EnvironmentReader reader, string signal, OtlpProtocol protocol)
+    {
+        var (variable, text) = First(reader, signal, "HEADERS");
         var headers = new List<KeyValuePair<string, string>>();
         foreach (var (name, value) in Pairs(text))
         {
@@ -124,6 +171,12 @@ internal static class OtlpSettings
         where sign >= 0
         select KeyValuePair.Create(entry[..sign].Trim(), Uri.UnescapeDataString(entry[(sign + 1)..].Trim()));
 
-    private static (string Variable, string? Text) First(EnvironmentReader reader, string special, string general) =>
-        reader.Text(special) is { } text ? (special, text.Trim()) : (general, reader.Text(general)?.Trim());
+    /// <summary>The variable of the signal, or else the one for all of them.</summary>
+    private static (string Variable, string? Text) First(EnvironmentReader reader, string signal, string name)
+    {
+        var (special, general) = ($"OTEL_EXPORTER_OTLP_{signal}_{name}", $"OTEL_EXPORTER_OTLP_{name}");
+        return reader.Text(special) is { } text ? (special, text.Trim()) : (general, reader.Text(general)?.Trim());
+    }
+
+    private static string Words(string signal) => signal.ToLowerInvariant();
 }

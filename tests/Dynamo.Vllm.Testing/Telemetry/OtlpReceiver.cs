@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Security.Cryptography.X509Certificates;
 using Dynamo.Vllm.Transports.Otlp.Wire;
 using Google.Protobuf;
 using Microsoft.AspNetCore.Builder;
@@ -9,8 +10,8 @@ using Microsoft.Extensions.Logging;
 
 namespace Dynamo.Vllm.Testing.Telemetry;
 
-/// <summary>A small OTLP collector for metrics, over gRPC and HTTP, that behaves as it is told.</summary>
-public sealed class OtlpReceiver : IAsyncDisposable
+/// <summary>A small OTLP collector for metrics and spans, over gRPC and HTTP, that behaves as it is told.</summary>
+public sealed partial class OtlpReceiver : IAsyncDisposable
 {
     private const string GrpcPath = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
@@ -48,14 +49,26 @@ public sealed class OtlpReceiver : IAsyncDisposable
         }
     }
 
-    public static async Task<OtlpReceiver> StartAsync(OtlpBehaviour behaviour = OtlpBehaviour.Accepts)
+    /// <param name="behaviour">From the start.</param>
+    /// <param name="certificate">With it the gRPC port speaks TLS.</param>
+    public static async Task<OtlpReceiver> StartAsync(OtlpBehaviour behaviour = OtlpBehaviour.Accepts, X509Certificate2? certificate = null)
     {
         var (grpc, http) = (FreePorts.Next(), FreePorts.Next());
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
         builder.WebHost.ConfigureKestrel(kestrel =>
         {
-            kestrel.ListenLocalhost(grpc, listen => listen.Protocols = HttpProtocols.Http2);
+            kestrel.ListenLocalhost(
+                grpc,
+                listen =>
+                {
+                    listen.Protocols = HttpProtocols.Http2;
+                    if (certificate is not null)
+                    {
+                        listen.UseHttps(certificate);
+                    }
+                }
+            );
             kestrel.ListenLocalhost(http, listen => listen.Protocols = HttpProtocols.Http1);
         });
         var application = builder.Build();
@@ -88,7 +101,7 @@ public sealed class OtlpReceiver : IAsyncDisposable
         Interlocked.Increment(ref _requests);
         using var body = new MemoryStream();
         await context.Request.Body.CopyToAsync(body);
-        var isGrpc = context.Request.Path == GrpcPath;
+        var isGrpc = context.Request.Path == GrpcPath || context.Request.Path == GrpcSpansPath;
         var answer = new ExportMetricsServiceResponse();
         switch (Behaviour)
         {
@@ -114,7 +127,15 @@ public sealed class OtlpReceiver : IAsyncDisposable
                 break;
             default:
                 var bytes = body.ToArray().AsMemory(isGrpc ? 5 : 0); // a flag and the length
-                Keep(context, ExportMetricsServiceRequest.Parser.ParseFrom(bytes.ToArray()));
+                if (context.Request.Path == GrpcSpansPath || context.Request.Path == SpansPath)
+                {
+                    Keep(context, ExportTraceServiceRequest.Parser.ParseFrom(bytes.ToArray()));
+                }
+                else
+                {
+                    Keep(context, ExportMetricsServiceRequest.Parser.ParseFrom(bytes.ToArray()));
+                }
+
                 break;
         }
 

@@ -1,4 +1,5 @@
 using Dynamo.Vllm.Testing;
+using Dynamo.Vllm.Testing.Servers;
 using Dynamo.Vllm.Transports.Otlp;
 using Dynamo.Vllm.UnitTests.Worker.Configuration;
 using Dynamo.Vllm.Worker.Configuration;
@@ -109,6 +110,70 @@ public sealed class OtlpSettingsTests
         Assert.Equal(["b=2"], Text(options.Headers));
     }
 
+    [Theory]
+    [InlineData("", false)]
+    [InlineData("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://c:4317;DYN_LOGGING_JSONL=1", false)]
+    [InlineData("OTEL_EXPORT_ENABLED=0", false)]
+    [InlineData("OTEL_EXPORT_ENABLED=1", true)]
+    [InlineData("OTEL_EXPORT_ENABLED=true", true)]
+    public void Traces_go_out_only_where_the_export_is_enabled(string variables, bool isOn) =>
+        Assert.Equal(isOn, OtlpSettings.ReadTraces(Reader(variables)) is not null);
+
+    [Fact]
+    public void Traces_have_their_own_address_headers_and_limits()
+    {
+        var (options, limits, _) = OtlpSettings
+            .ReadTraces(
+                Reader(
+                    "OTEL_EXPORT_ENABLED=1;OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf;OTEL_EXPORTER_OTLP_ENDPOINT=http://c/o;"
+                        + "OTEL_EXPORTER_OTLP_HEADERS=a=1;OTEL_EXPORTER_OTLP_TRACES_HEADERS=b=2;OTEL_BSP_MAX_QUEUE_SIZE=100"
+                )
+            )!
+            .Value;
+        Assert.Equal(new Uri("http://c/o/v1/traces"), options.Endpoint);
+        Assert.Equal(["b=2"], Text(options.Headers));
+        Assert.Equal(TimeSpan.FromSeconds(10), options.Timeout);
+        Assert.Equal(
+            new SpanLimits
+            {
+                Queued = 100,
+                Batch = 100,
+                Delay = TimeSpan.FromSeconds(5),
+            },
+            limits
+        );
+    }
+
+    [Theory]
+    [InlineData("OTEL_EXPORTER_OTLP_TIMEOUT=2000", 2000, 2000)]
+    [InlineData("OTEL_EXPORTER_OTLP_TIMEOUT=2000;OTEL_EXPORTER_OTLP_METRICS_TIMEOUT=3000", 3000, 2000)]
+    [InlineData("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT=4000", 10000, 4000)]
+    public void A_time_limit_may_be_of_one_signal_or_of_both(string variables, int metrics, int traces)
+    {
+        var reader = Reader($"OTEL_METRICS_EXPORTER=otlp;OTEL_EXPORT_ENABLED=1;{variables}");
+        Assert.Equal(metrics, OtlpSettings.Read(reader)!.Value.Options.Timeout.TotalMilliseconds);
+        Assert.Equal(traces, OtlpSettings.ReadTraces(reader)!.Value.Options.Timeout.TotalMilliseconds);
+        Assert.Empty(reader.Warnings);
+    }
+
+    [Fact]
+    public void A_certificate_that_cannot_be_used_is_named()
+    {
+        using var folder = new TemporaryFolder();
+        using var authority = new TestCertificates();
+        var good = folder.Write("good.pem", authority.Authority);
+        foreach (var bad in (string[])[folder.Write("bad.pem", "x"), "/nowhere/ca.pem"])
+        {
+            var reader = Reader(
+                $"OTEL_METRICS_EXPORTER=otlp;OTEL_EXPORT_ENABLED=1;OTEL_EXPORTER_OTLP_CERTIFICATE={good};"
+                    + $"OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE={bad}"
+            );
+            var exception = Assert.Throws<ConfigurationException>(() => OtlpSettings.Read(reader));
+            Assert.StartsWith("OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", exception.Message, StringComparison.Ordinal);
+            Assert.Single(OtlpSettings.ReadTraces(reader)!.Value.Options.Authorities!);
+        }
+    }
+
     [Fact]
     public void The_page_of_variables_names_them()
     {
@@ -123,19 +188,40 @@ public sealed class OtlpSettingsTests
             "OTEL_EXPORTER_OTLP_HEADERS",
             "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
             "OTEL_METRIC_EXPORT_INTERVAL",
+            "OTEL_EXPORT_ENABLED",
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+            "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+            "OTEL_EXPORTER_OTLP_TIMEOUT",
+            "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
+            "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+            "OTEL_EXPORTER_OTLP_CERTIFICATE",
+            "OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE",
+            "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
+            "OTEL_TRACES_SAMPLE_RATIO",
+            "OTEL_TRACES_SAMPLER",
+            "OTEL_TRACES_SAMPLER_ARG",
+            "OTEL_BSP_SCHEDULE_DELAY",
+            "OTEL_BSP_MAX_QUEUE_SIZE",
+            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
             "OTEL_SERVICE_NAME",
             "OTEL_RESOURCE_ATTRIBUTES",
         ];
         Assert.All(variables, variable => Assert.Contains($"`{variable}`", page, StringComparison.Ordinal));
     }
 
-    private (OtlpOptions Options, TimeSpan Interval)? Read(string variables)
+    private static EnvironmentReader Reader(string variables)
     {
         var environment = variables
             .Split(';', StringSplitOptions.RemoveEmptyEntries)
             .Select(variable => variable.Split('=', 2))
             .ToDictionary(pair => pair[0], pair => pair[1]);
-        var reader = new EnvironmentReader(environment, CommandLineSample.Parse().Options);
+        return new EnvironmentReader(environment, CommandLineSample.Parse().Options);
+    }
+
+    private (OtlpOptions Options, TimeSpan Interval)? Read(string variables)
+    {
+        var reader = Reader(variables);
         var settings = OtlpSettings.Read(reader);
         _warnings.AddRange(reader.Warnings);
         return settings;
