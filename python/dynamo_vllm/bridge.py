@@ -87,7 +87,8 @@ class Bridge:
             self._import_engine()
             return arguments.help_text()
         if message.op == wire.OP_FETCH:
-            return await fetch.fetch(fetch.Wish(**message.body), lambda progress: self._outbox.add(wire.pack_progress(*progress)))
+            fetched = await fetch.fetch(fetch.Wish(**message.body), lambda progress: self._outbox.add(wire.pack_progress(*progress)))
+            return fetched._asdict()
         if message.op == wire.OP_BUILD:
             self._engine.build(self._engine_args, message.body["overrides"], message.body)
             logs.take_over_vllm(self._log_handler)  # the construction configured the logger anew

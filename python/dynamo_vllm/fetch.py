@@ -59,6 +59,14 @@ class Wish(NamedTuple):
     weights: bool
 
 
+class Fetched(NamedTuple):
+    """The model is on this host."""
+
+    folder: str
+    #: The hub was asked. Where it was not, vLLM must not ask it either: it would not start.
+    asked: bool
+
+
 class Progress(NamedTuple):
     """How far a fetch is. Bytes of files that are being written count."""
 
@@ -97,7 +105,7 @@ def _is_chosen(name: str, wish: Wish, prefers_safetensors: bool) -> bool:
     return wish.weights and "/" not in name and (not prefers_safetensors or lower.endswith(".safetensors"))
 
 
-async def fetch(wish: Wish, report: Callable[[Progress], None]) -> str:
+async def fetch(wish: Wish, report: Callable[[Progress], None]) -> Fetched:
     """The folder that holds the model, whole.
 
     Tries again what may pass, and gives up after five attempts in a row that brought nothing.
@@ -140,7 +148,7 @@ class _Fetch:
         self._storage = os.path.join(self._cache, repo_folder_name(repo_id=wish.model, repo_type="model"))
         self._started = time.time()
 
-    async def run(self) -> str:
+    async def run(self) -> Fetched:
         from huggingface_hub.utils import validate_repo_id
 
         validate_repo_id(self._wish.model)
@@ -148,7 +156,7 @@ class _Fetch:
             folder = self._cached()
             if folder is None:
                 raise FetchError(not_cached(self._wish.model, self._wish.revision))
-            return folder
+            return Fetched(folder, asked=False)
         try:
             commit, sizes = await asyncio.to_thread(self._list)
         except Exception as error:  # noqa: BLE001 - boundary mapping: what is cached can be served without the hub
@@ -157,14 +165,14 @@ class _Fetch:
             if folder is None:
                 raise
             _LOGGER.warning("%s; serving what is cached: %s", failure.reason, folder)
-            return folder
+            return Fetched(folder, asked=False)
         names = chosen(sizes, self._wish)
         if not names:
             raise FetchError(f"{_subject(self._wish)}: the repository holds no file of a model")
         folder = os.path.join(self._storage, "snapshots", commit)
         self._check_space(folder, {name: sizes[name] for name in names})
         await self._download(names, folder, {name: sizes[name] for name in names})
-        return folder
+        return Fetched(folder, asked=True)
 
     def _list(self) -> tuple[str, dict[str, int]]:
         """The commit that the revision is now, and the size of each file."""

@@ -93,9 +93,8 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine
     }
 
     /// <summary>Brings a model into the hub's cache on this host. Takes as long as it takes; see <see cref="Fetched"/> meanwhile.</summary>
-    /// <returns>The folder that holds it.</returns>
     /// <exception cref="EngineCallException">Kind <c>fetch</c>: the message is one line for the operator.</exception>
-    public async Task<string> FetchAsync(ModelRequest request, CancellationToken cancellationToken)
+    public async Task<FetchedModel> FetchAsync(ModelRequest request, CancellationToken cancellationToken)
     {
         var body = new JsonObject
         {
@@ -104,8 +103,8 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine
             ["load_format"] = request.LoadFormat,
             ["weights"] = request.WithWeights,
         };
-        var folder = await _calls.AskAsync(GuestOperation.Fetch, body, cancellationToken).ConfigureAwait(false);
-        return folder.GetString()!;
+        var fetched = await _calls.AskAsync(GuestOperation.Fetch, body, cancellationToken).ConfigureAwait(false);
+        return new FetchedModel(fetched.GetProperty("folder").GetString()!, fetched.GetProperty("asked").GetBoolean());
     }
 
     /// <summary>Help of the engine options.</summary>

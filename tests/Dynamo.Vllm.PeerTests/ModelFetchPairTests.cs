@@ -45,11 +45,10 @@ public sealed class ModelFetchPairTests : IDisposable
 
         var asked = hub.Requests.Count();
         var offline = new Dictionary<string, string>(variables) { ["HF_HUB_OFFLINE"] = "1", ["TRANSFORMERS_OFFLINE"] = "1" };
-        await using var again = Start(offline);
-        await again.ReadyAsync(StartLimit);
-        Assert.Equal(ModelHub.Model, Cards().Values.Single(card => true)["display_name"]!.GetValue<string>());
-        await frontend.ServesAsync(ModelHub.Model, StartLimit);
+        await ServesFromCacheAsync(frontend, offline);
         Assert.Equal(asked, hub.Requests.Count());
+        await hub.StopAsync(); // and where it would like to ask, and nobody is there
+        await ServesFromCacheAsync(frontend, variables);
     }
 
     public void Dispose()
@@ -60,6 +59,18 @@ public sealed class ModelFetchPairTests : IDisposable
 
     /// <summary>Without a name of its own: the model is called what <c>--model</c> says.</summary>
     private static IEnumerable<string> Arguments => ["--model", ModelHub.Model, .. Peers.EngineArguments.Skip(4)];
+
+    private async Task ServesFromCacheAsync(Frontend frontend, IReadOnlyDictionary<string, string> variables)
+    {
+        await using var worker = Start(variables);
+        await worker.ReadyAsync(StartLimit);
+        var instance = ulong.Parse(worker.Instance, NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+        Assert.Equal(ModelHub.Model, Cards()[instance]["display_name"]!.GetValue<string>());
+        await frontend.ServesAsync(ModelHub.Model, StartLimit);
+        Assert.StartsWith("200 ", await AnswerAsync(frontend, instance), StringComparison.Ordinal);
+        worker.Process.Signal("TERM");
+        Assert.Equal(0, await worker.Process.ExitCodeAsync(StartLimit));
+    }
 
     private WorkerProcess Start(IReadOnlyDictionary<string, string> variables) =>
         WorkerProcess.Start(_store.Path, ["--python", Peers.Python, .. Arguments], variables);

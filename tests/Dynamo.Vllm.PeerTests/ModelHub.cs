@@ -55,7 +55,12 @@ internal sealed class ModelHub : IAsyncDisposable
             line.StartsWith("GET ", StringComparison.Ordinal) && line.Split(' ')[1].EndsWith("/" + file, StringComparison.Ordinal)
         );
 
-    public Task RequestAsync(string text, TimeSpan limit) => _process.LineAsync(text, limit);
+    /// <summary>Nobody answers at its address any more.</summary>
+    public async Task StopAsync()
+    {
+        _process.Signal("KILL");
+        await _process.ExitCodeAsync(StartLimit);
+    }
 
     public ValueTask DisposeAsync() => _process.DisposeAsync();
 }

@@ -17,6 +17,7 @@ public sealed partial class MetricsPageTests : SimulatedWorkerTests
         var nowhere = new Dictionary<string, string>
         {
             ["OTEL_METRICS_EXPORTER"] = "otlp",
+            ["OTEL_EXPORT_ENABLED"] = "1",
             ["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:1",
         };
         await using (var worker = await StartAsync(environment: nowhere))

@@ -99,7 +99,8 @@ class FetchTests(unittest.TestCase):
             yield
 
     def fetch(self, **other: Any) -> str:
-        return asyncio.run(fetch.fetch(wish(**other), self.seen.append))
+        self.fetched = asyncio.run(fetch.fetch(wish(**other), self.seen.append))
+        return self.fetched.folder
 
     def refused(self, **other: Any) -> str:
         with self.assertRaises(fetch.FetchError) as context:
@@ -118,6 +119,7 @@ class FetchTests(unittest.TestCase):
         self.assertEqual(FILES["model-1.safetensors"], (folder / "model-1.safetensors").read_bytes())
         self.assertEqual((6, 6), (self.seen[-1].files_done, self.seen[-1].files))
         self.assertEqual(self.seen[-1].bytes, self.seen[-1].bytes_done)
+        self.assertTrue(self.fetched.asked)
 
     def test_progress_grows_while_a_file_is_on_its_way(self) -> None:
         self.hub.bytes_per_second = 400_000
@@ -176,6 +178,7 @@ class FetchTests(unittest.TestCase):
         with self.assertLogs("dynamo_vllm.fetch", "WARNING") as logs:
             self.assertEqual(folder, self.fetch())
         self.assertIn("serving what is cached", logs.output[0])
+        self.assertFalse(self.fetched.asked)
 
     def test_a_hub_out_of_reach_is_named(self) -> None:
         with self.settings(ENDPOINT="http://user:secret@127.0.0.1:1"):

@@ -21,6 +21,7 @@ internal sealed partial class EngineStage : IStage
 
     private readonly WorkerSettings _settings;
     private readonly EngineArgumentsStage _arguments;
+    private readonly ModelStage _model;
     private readonly PlanesStage _planes;
     private readonly MetricsPage _metrics;
     private readonly StopSteps _steps;
@@ -32,6 +33,7 @@ internal sealed partial class EngineStage : IStage
     public EngineStage(
         WorkerSettings settings,
         EngineArgumentsStage arguments,
+        ModelStage model,
         PlanesStage planes,
         MetricsPage metrics,
         StopSteps steps,
@@ -41,6 +43,7 @@ internal sealed partial class EngineStage : IStage
     {
         _settings = settings;
         _arguments = arguments;
+        _model = model;
         _planes = planes;
         _metrics = metrics;
         _steps = steps;
@@ -60,6 +63,11 @@ internal sealed partial class EngineStage : IStage
         var overrides = new JsonObject(
             configuration.EngineOverrides.Select(pair => KeyValuePair.Create(pair.Key, pair.Value?.DeepClone()))
         );
+        if (_model.EngineModel is { } folder)
+        {
+            overrides["model"] = folder;
+        }
+
         await engine.BuildAsync(overrides, EnvironmentOf(configuration), cancellationToken).ConfigureAwait(false);
         var facts = engine.Description;
         if (configuration.IsEmbeddingWorker)

@@ -37,12 +37,20 @@ internal sealed partial class ModelStage : IStage
     /// <summary>Holds what the model card needs; the weights, too, unless somebody else brings them.</summary>
     public string Folder => _folder!;
 
+    /// <summary>What vLLM is to load instead of the name; null where the name will do.</summary>
+    public string? EngineModel { get; private set; }
+
     public async Task UpAsync(CancellationToken cancellationToken)
     {
         var configuration = _arguments.Configuration;
-        _folder = ModelName.IsOnHub(configuration.Model)
-            ? await FetchAsync(configuration.Model, configuration.Engine, cancellationToken).ConfigureAwait(false)
-            : configuration.Model;
+        _folder = configuration.Model;
+        if (ModelName.IsOnHub(configuration.Model))
+        {
+            var fetched = await FetchAsync(configuration.Model, configuration.Engine, cancellationToken).ConfigureAwait(false);
+            _folder = fetched.Folder;
+            EngineModel = fetched.IsHubAsked ? null : fetched.Folder;
+        }
+
         ModelDirectory.Require(_folder, configuration.CustomJinjaTemplate);
     }
 
@@ -56,7 +64,7 @@ internal sealed partial class ModelStage : IStage
         return Task.CompletedTask;
     }
 
-    private async Task<string> FetchAsync(string model, EngineArgumentValues engine, CancellationToken cancellationToken)
+    private async Task<FetchedModel> FetchAsync(string model, EngineArgumentValues engine, CancellationToken cancellationToken)
     {
         var started = _time.GetTimestamp();
         var withWeights = engine.DownloadFolder is null && !OwnWeights.Contains(engine.LoadFormat);
@@ -71,12 +79,12 @@ internal sealed partial class ModelStage : IStage
             LogProgress(_logger, model, ProgressText(), _time.GetElapsedTime(started).TotalSeconds);
         }
 
-        var folder = await EndAsync(fetch).ConfigureAwait(false);
-        LogEnd(_logger, model, folder, ProgressText(), _time.GetElapsedTime(started).TotalSeconds);
-        return folder;
+        var fetched = await EndAsync(fetch).ConfigureAwait(false);
+        LogEnd(_logger, model, fetched.Folder, ProgressText(), _time.GetElapsedTime(started).TotalSeconds);
+        return fetched;
     }
 
-    private async Task<string> EndAsync(Task<string> fetch)
+    private async Task<FetchedModel> EndAsync(Task<FetchedModel> fetch)
     {
         await ((Task)fetch).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         _isFetching = fetch.IsCanceled; // the guest goes on with it until the process ends
