@@ -21,11 +21,12 @@ CURRENT_STREAM: contextvars.ContextVar["Stream | None"] = contextvars.ContextVar
 class Stream:
     """One request of the host while it runs."""
 
-    __slots__ = ("id", "is_plain", "internal_id", "request_id", "cancelled", "done")
+    __slots__ = ("id", "is_plain", "has_text", "internal_id", "request_id", "cancelled", "done")
 
     def __init__(self, stream_id: int) -> None:
         self.id = stream_id
         self.is_plain = False
+        self.has_text = False
         self.internal_id: str | None = None
         self.request_id: str | None = None
         self.cancelled = False
@@ -74,6 +75,7 @@ class Delivery:
             tokens = choice.token_ids
             if (
                 choice.logprobs is None
+                and not stream.has_text
                 and (reason is None or _is_plain_finish(output, choice))
                 and output.prompt_logprobs is None
                 and len(tokens) == 1
@@ -118,7 +120,11 @@ class Delivery:
         if extras:
             flags |= wire.FLAG_EXTRAS
             encoded = wire.to_json(extras)
-        return wire.pack_tokens(stream.id, choice.index, code, flags, prompt, cached, choice.token_ids, logprobs, encoded)
+        text = b""
+        if stream.has_text:
+            flags |= wire.FLAG_TEXT
+            text = choice.text.encode("utf-8", "replace")
+        return wire.pack_tokens(stream.id, choice.index, code, flags, prompt, cached, choice.token_ids, logprobs, encoded, text)
 
     def _candidates(self, choice: Any) -> list[list[tuple[int, int, float]]] | None:
         positions = []

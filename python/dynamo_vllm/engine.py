@@ -11,7 +11,7 @@ import os
 from array import array
 from typing import TYPE_CHECKING, Any, Awaitable, Callable, Coroutine
 
-from . import children, delivery, encode, entry, failures, names, raw, sampling, statistics
+from . import children, delivery, encode, entry, failures, names, prompts, raw, sampling, statistics
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -173,6 +173,7 @@ class Engine:
     def submit(self, stream_id: int, fields: dict[str, Any], blob: bytes) -> None:
         """Starts a request. Every way ends in a record for the host."""
         stream = delivery.Stream(stream_id)
+        stream.has_text = "text" in fields
         self._streams[stream_id] = stream
         if self._enter(stream, fields, blob):
             return
@@ -264,7 +265,7 @@ class Engine:
             self._spawn(notify(fields["request_id"], params, data_parallel_rank=fields.get("data_parallel_rank")))
 
     async def _prepare(self, fields: dict[str, Any], blob: bytes) -> tuple[Any, Any, dict[str, Any]]:
-        params = sampling.build(self._defaults, fields["sampling"])
+        params = sampling.build(self._defaults, fields["sampling"], gives_text="text" in fields)
         prompt = await self._prompt(fields, blob)
         options: dict[str, Any] = {
             "lora_request": _lora(*fields["lora"]) if "lora" in fields else None,
@@ -283,6 +284,8 @@ class Engine:
         if "prompt_embeds" in fields:
             # Up to 10 MiB to decode, check and cast: not while every stream waits.
             prompt = {"prompt_embeds": await asyncio.to_thread(self._load_embeds, fields["prompt_embeds"])}
+        elif fields.get("text"):
+            prompt = {"prompt": await prompts.render(self._llm.get_tokenizer(), fields["text"])}
         else:
             tokens = array("i")
             tokens.frombytes(blob)

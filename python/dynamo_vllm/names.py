@@ -52,7 +52,7 @@ REQUIRED: Names = {
     "vllm.sampling_params:StructuredOutputsParams": sampling.STRUCTURED,
     "vllm.sampling_params:RequestOutputKind": ("DELTA",),
     "vllm.outputs:RequestOutput": ("prompt_token_ids", "num_cached_tokens", "outputs", "finished", "prompt_logprobs", "kv_transfer_params"),
-    "vllm.outputs:CompletionOutput": ("index", "token_ids", "logprobs", "finish_reason", "stop_reason"),
+    "vllm.outputs:CompletionOutput": ("index", "token_ids", "logprobs", "finish_reason", "stop_reason", "text"),
     "vllm.logprobs:Logprob": ("logprob", "rank", "decoded_token"),
     # Errors are told apart by the names of their classes (failures.py).
     "vllm.v1.engine.exceptions": ("EngineDeadError", "EngineGenerateError"),

@@ -8,7 +8,8 @@ from typing import Any
 FIELDS = (
     "n", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "seed",
     "include_stop_str_in_output", "allowed_token_ids", "logprob_token_ids", "routed_experts_prompt_start", "logit_bias", "max_tokens",
-    "min_tokens", "ignore_eos", "thinking_token_budget", "stop_token_ids", "logprobs", "prompt_logprobs", "skip_reading_prefix_cache",
+    "min_tokens", "ignore_eos", "thinking_token_budget", "stop", "stop_token_ids", "logprobs", "prompt_logprobs",
+    "skip_reading_prefix_cache",
 )
 
 #: Fields of StructuredOutputsParams that the host may send.
@@ -17,8 +18,8 @@ STRUCTURED = ("json", "regex", "grammar", "whitespace_pattern", "choice", "struc
 _SPECIAL = ("structured_outputs", "bad_words_token_ids", "kv_transfer_params")
 
 
-def build(defaults: dict[str, Any], fields: dict[str, Any]) -> Any:
-    """Defaults of the model, then each field, then vLLM's own validation once more."""
+def build(defaults: dict[str, Any], fields: dict[str, Any], *, gives_text: bool = False) -> Any:
+    """Defaults of the model, then each field, then vLLM's own validation once more. Texts cost: only who reads them asks for them."""
     from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
     params = SamplingParams(**defaults)
@@ -36,7 +37,7 @@ def build(defaults: dict[str, Any], fields: dict[str, Any]) -> Any:
         params._bad_words_token_ids = fields["bad_words_token_ids"]
     if "kv_transfer_params" in fields:
         params.extra_args = {**(params.extra_args or {}), "kv_transfer_params": fields["kv_transfer_params"]}
-    params.detokenize = False
+    params.detokenize = gives_text
     params.output_kind = RequestOutputKind.DELTA
     params.__post_init__()
     return params

@@ -34,6 +34,7 @@ KIND_PROGRESS = 9
 FLAG_FINISHED = 1
 FLAG_EXTRAS = 2
 FLAG_LOGPROBS = 4
+FLAG_TEXT = 8
 
 FINISH_NONE = 0
 FINISH_NO_OUTPUTS = 6
@@ -108,10 +109,13 @@ def pack_tokens(
     tokens: Sequence[int],
     logprobs: bytes = b"",
     extras: bytes = b"",
+    text: bytes = b"",
 ) -> bytes:
-    """Any record of tokens. `logprobs` and `extras` must agree with `flags`."""
+    """Any record of tokens. `logprobs`, `extras` and `text` must agree with `flags`."""
     head = _TOKENS.pack(KIND_TOKENS, flags, finish, index, stream, prompt, cached, len(tokens))
     tail = _LENGTH.pack(len(extras)) + extras if flags & FLAG_EXTRAS else b""
+    if flags & FLAG_TEXT:
+        tail += _LENGTH.pack(len(text)) + text
     return head + array("i", tokens).tobytes() + logprobs + tail
 
 

@@ -18,7 +18,7 @@ namespace Dynamo.Vllm.Engine;
 /// One delivery loop reads the batches and splits them by request. Members are thread-safe and none takes the interpreter lock.
 /// After <see cref="Died"/> every stream has failed and every call fails at once.
 /// </remarks>
-public sealed partial class VllmEngine : IEngine, IPoolingEngine
+public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
 {
     private readonly PythonHost _host;
     private readonly ILogger<VllmEngine> _logger;
@@ -128,16 +128,15 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine
         RefuseIfDead();
         var json = new ArrayBufferWriter<byte>(512);
         RequestEncoder.Write(json, request);
-        var stream = _streams.Add(_mailbox.NextId());
-        var ids = request.Options.PromptEmbeds is { Length: > 0 } ? [] : request.Options.TokenIds;
-        if (!_mailbox.TryPost(GuestOperation.Submit, stream.Id, json.WrittenSpan, MemoryMarshal.AsBytes(ids.AsSpan()), isUrgent: false))
-        {
-            _streams.Remove(stream.Id);
-            throw new RequestFailedException(DynamoError.WorkerOverloaded("the mailbox of the interpreter is full"));
-        }
+        return Post(json.WrittenSpan, request.Options.PromptEmbeds is { Length: > 0 } ? [] : request.Options.TokenIds);
+    }
 
-        FailIfDead();
-        return stream;
+    public IEngineStream Submit(TextEngineRequest request)
+    {
+        RefuseIfDead();
+        var json = new ArrayBufferWriter<byte>(512);
+        TextRequestEncoder.Write(json, request);
+        return Post(json.WrittenSpan, request.Options.Prompt.TokenIds);
     }
 
     public async Task<PromptVectors> EncodeAsync(string requestId, EmbeddingRequest request, CancellationToken cancellationToken)
@@ -182,6 +181,20 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine
             FailRequests(reason);
             _calls.EndEngine(reason);
         }
+    }
+
+    private EngineStream Post(ReadOnlySpan<byte> json, int[] promptTokens)
+    {
+        var stream = _streams.Add(_mailbox.NextId());
+        var ids = MemoryMarshal.AsBytes(promptTokens.AsSpan());
+        if (!_mailbox.TryPost(GuestOperation.Submit, stream.Id, json, ids, isUrgent: false))
+        {
+            _streams.Remove(stream.Id);
+            throw new RequestFailedException(DynamoError.WorkerOverloaded("the mailbox of the interpreter is full"));
+        }
+
+        FailIfDead();
+        return stream;
     }
 
     private void RefuseIfDead()

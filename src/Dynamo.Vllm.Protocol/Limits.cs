@@ -24,6 +24,15 @@ public static class Limits
     /// <summary>All token ids of one embedding request: 16 MiB here, several times that in the interpreter.</summary>
     public const int EmbeddingTokensMax = 4 * 1024 * 1024;
 
+    /// <summary>Messages, prompt or template variables of a text request, in bytes: the interpreter holds them several times.</summary>
+    public const int TextPromptBytesMax = 16 * 1024 * 1024;
+
+    /// <summary>Texts that may end a choice: each is looked for at every token, on the thread that all streams share.</summary>
+    public const int StopStringsMax = 256;
+
+    /// <summary>All texts that may end a choice, in bytes.</summary>
+    public const int StopStringBytesMax = 64 * 1024;
+
     /// <summary>Nesting of maps and arrays in a body. Deeper input is refused instead of overflowing the stack.</summary>
     public const int NestingDepthMax = 128;
 

@@ -76,4 +76,11 @@ public sealed record EngineDescription
 
     /// <summary>KV blocks of one rank: the quotient, at least 1; 0 if unknown.</summary>
     public long BlocksPerRank => NumGpuBlocks <= 0 ? 0 : Math.Max(1, NumGpuBlocks / Math.Max(1, DataParallelSize));
+
+    /// <summary>The engine's own number of a rank; null, which lets it choose, for none and for one that it does not manage.</summary>
+    public int? LocalRank(int? globalRank)
+    {
+        var local = globalRank - DataParallelStart;
+        return local >= 0 && local < DataParallelSize ? local : null;
+    }
 }

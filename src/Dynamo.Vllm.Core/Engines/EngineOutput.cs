@@ -8,10 +8,15 @@ public sealed class EngineOutput
 {
     private int[] _tokens = new int[4];
     private int _count;
+    private byte[] _text = [];
+    private int _textBytes;
 
     public int Index { get; private set; }
 
     public ReadOnlyMemory<int> Tokens => _tokens.AsMemory(0, _count);
+
+    /// <summary>The text that the tokens add, where the request wants text; it may come later than they.</summary>
+    public ReadOnlyMemory<byte> TextUtf8 => _text.AsMemory(0, _textBytes);
 
     public FinishReason Finish { get; private set; }
 
@@ -47,6 +52,7 @@ public sealed class EngineOutput
     public void Reset(int index, FinishReason finish, int promptTokens, int cachedTokens, bool isLast)
     {
         _count = 0;
+        _textBytes = 0;
         Index = index;
         FinishText = null;
         Logprobs = null;
@@ -74,5 +80,16 @@ public sealed class EngineOutput
 
         tokens.CopyTo(_tokens.AsSpan(_count));
         _count += tokens.Length;
+    }
+
+    public void AppendText(ReadOnlySpan<byte> utf8)
+    {
+        if (_textBytes + utf8.Length > _text.Length)
+        {
+            Array.Resize(ref _text, Math.Max(_text.Length * 2, _textBytes + utf8.Length));
+        }
+
+        utf8.CopyTo(_text.AsSpan(_textBytes));
+        _textBytes += utf8.Length;
     }
 }

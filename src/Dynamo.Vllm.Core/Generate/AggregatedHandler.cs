@@ -48,7 +48,7 @@ public class AggregatedHandler : GenerateHandler
         var guard = new AbortGuard(stream, holdAborts);
         var builder = new DeltaBuilder(request, hasTransferredKv: kvTransferParams is not null, hasPrefillResult: request.HasPrefillResult);
         var isFirst = true;
-        await PumpAsync(
+        await EngineStreamPump.RunAsync(
             context,
             stream,
             guard,

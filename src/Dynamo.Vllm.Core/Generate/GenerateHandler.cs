@@ -74,7 +74,7 @@ public abstract class GenerateHandler : IEndpointHandler
             Options = request,
             MaxTokens = maxTokens,
             MinTokens = minTokens,
-            DataParallelRank = LocalRank(request.Routing.DataParallelRank),
+            DataParallelRank = Engine.Description.LocalRank(request.Routing.DataParallelRank),
             KvTransferParamsJson = kvTransferParams,
             Adapter = adapter,
             TraceHeaders = context.TraceHeaders(),
@@ -90,56 +90,6 @@ public abstract class GenerateHandler : IEndpointHandler
 
         var room = Math.Max(1, Engine.Description.MaxModelLength - request.TokenIds.Length);
         return Math.Min(Engine.Description.DefaultMaxTokens ?? room, room);
-    }
-
-    /// <summary>Reads a stream to its end, handing each output to <paramref name="onOutput"/>.</summary>
-    /// <param name="context">Cancels the stream.</param>
-    /// <param name="stream">Just submitted.</param>
-    /// <param name="guard">Decides when the engine may be told to stop.</param>
-    /// <param name="onOutput">Writes the item; waits while the caller does not read. Not called once the caller is gone.</param>
-    /// <param name="observe">Sees each output before that, also when nobody is left to write it to.</param>
-    protected static async Task PumpAsync(
-        RequestContext context,
-        IEngineStream stream,
-        AbortGuard guard,
-        Func<EngineOutput, ValueTask> onOutput,
-        Action<EngineOutput>? observe = null
-    )
-    {
-        using var registration = context.Cancelled.UnsafeRegister(static state => ((AbortGuard)state!).RequestAbort(), guard);
-        try
-        {
-            while (true)
-            {
-                EngineOutput? output;
-                while (!stream.TryTake(out output))
-                {
-                    await stream.WaitAsync();
-                }
-
-                guard.ObserveOutput();
-                context.Trace?.Observe(output);
-                observe?.Invoke(output);
-                if (!context.IsCallerGone)
-                {
-                    await onOutput(output);
-                }
-
-                if (output.IsLast)
-                {
-                    break;
-                }
-            }
-        }
-        finally
-        {
-            guard.ObserveEnd();
-        }
-
-        if (context.Cause == CancellationCause.Shutdown)
-        {
-            throw new RequestFailedException(DynamoError.EngineShutdown("Engine was shut down during generation."));
-        }
     }
 
     private void Refuse(PreprocessedRequest request)
@@ -185,13 +135,6 @@ public abstract class GenerateHandler : IEndpointHandler
         {
             throw new RequestFailedException(DynamoError.Http(400, problem));
         }
-    }
-
-    private int? LocalRank(int? globalRank)
-    {
-        var local = globalRank - Engine.Description.DataParallelStart;
-        // Out of range: the engine chooses, as in the reference.
-        return local >= 0 && local < Engine.Description.DataParallelSize ? local : null;
     }
 
     private async ValueTask<AdapterUse?> AdmitAsync(string? model, CancellationToken cancellationToken)

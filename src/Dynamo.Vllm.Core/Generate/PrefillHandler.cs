@@ -55,7 +55,7 @@ public sealed class PrefillHandler : GenerateHandler
         var usage = new DeltaBuilder(request, hasTransferredKv: false, hasPrefillResult: false);
         var delta = new TokenDelta();
         ReadOnlyMemory<byte>? result = null;
-        await PumpAsync(context, stream, new AbortGuard(stream, holdUntilFirstOutput: false), WriteAsync, Observe);
+        await EngineStreamPump.RunAsync(context, stream, new AbortGuard(stream, holdUntilFirstOutput: false), WriteAsync, Observe);
 
         void Observe(EngineOutput output)
         {

@@ -36,7 +36,7 @@ internal static class RequestLimits
 
     /// <summary>In vLLM's words for a prompt that it renders itself. We
     /// hand prompts over rendered, where its sentence is another.</summary>
-    private static void CheckPrompt(int tokens, int tokensMax)
+    public static void CheckPrompt(int tokens, int tokensMax)
     {
         if (tokens <= tokensMax)
         {

@@ -17,7 +17,7 @@ internal ref struct GuestRecordReader
 
     public GuestRecordKind ReadKind() => (GuestRecordKind)_batch[_position];
 
-    /// <summary><c>BBBx I Q i i I</c>, tokens, then candidates and extras as the flags say.</summary>
+    /// <summary><c>BBBx I Q i i I</c>, tokens, then candidates, extras and text as the flags say.</summary>
     public TokensRecord ReadTokens()
     {
         var head = Take(28);
@@ -48,6 +48,11 @@ internal ref struct GuestRecordReader
         if (record.Flags.HasFlag(TokensFlags.Extras))
         {
             record.Extras = Take(BinaryPrimitives.ReadInt32LittleEndian(Take(4)));
+        }
+
+        if (record.Flags.HasFlag(TokensFlags.Text))
+        {
+            record.Text = Take(BinaryPrimitives.ReadInt32LittleEndian(Take(4)));
         }
 
         return record;

@@ -22,6 +22,9 @@ internal ref struct TokensRecord
     /// <summary>A JSON object with what is rare.</summary>
     public ReadOnlySpan<byte> Extras;
 
+    /// <summary>UTF-8, of a stream that wants text.</summary>
+    public ReadOnlySpan<byte> Text;
+
     public readonly bool IsLast => Flags.HasFlag(TokensFlags.Finished);
 
     public readonly bool IsPlain => (Flags & (TokensFlags.Extras | TokensFlags.Logprobs)) == 0;
@@ -34,4 +37,5 @@ internal enum TokensFlags : byte
     Finished = 1,
     Extras = 2,
     Logprobs = 4,
+    Text = 8,
 }

@@ -184,6 +184,7 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
         if (_newest is { CanMerge: true } newest && newest.Index == record.Index && record.IsPlain)
         {
             newest.Append(record.Tokens);
+            newest.AppendText(record.Text);
             newest.Update(record.Finish, _promptTokens, _cachedTokens, record.IsLast);
             return false;
         }
@@ -230,6 +231,7 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
         var output = _free.TryPop(out var free) ? free : new EngineOutput();
         output.Reset(record.Index, record.Finish, _promptTokens, _cachedTokens, record.IsLast);
         output.Append(record.Tokens);
+        output.AppendText(record.Text);
         if (!record.Candidates.IsEmpty)
         {
             output.Logprobs = ReadLogprobs(record, texts);

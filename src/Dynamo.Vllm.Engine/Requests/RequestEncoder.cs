@@ -21,18 +21,8 @@ internal static class RequestEncoder
             json.WriteString("prompt_embeds"u8, options.PromptEmbeds);
         }
 
-        if (options.CacheSalt is { } salt)
-        {
-            // The prefix lets KV events be attributed to the salt that the router knows (llm.md, 2.5).
-            json.WriteString("cache_salt"u8, "dynamo-cache-salt:" + salt);
-        }
-
-        if (options.Routing.Priority != 0)
-        {
-            // Dynamo: higher is more urgent. vLLM: lower is served first.
-            json.WriteNumber("priority"u8, -(long)options.Routing.Priority);
-        }
-
+        CommonFields.WriteSalt(json, options.CacheSalt);
+        CommonFields.WritePriority(json, options.Routing);
         WriteOptional(json, request);
         json.WriteEndObject();
     }
@@ -40,11 +30,7 @@ internal static class RequestEncoder
     private static void WriteOptional(Utf8JsonWriter json, EngineRequest request)
     {
         var options = request.Options;
-        if (request.DataParallelRank is { } rank)
-        {
-            json.WriteNumber("data_parallel_rank"u8, rank);
-        }
-
+        CommonFields.WriteNumber(json, "data_parallel_rank"u8, request.DataParallelRank);
         if (request.Adapter is { } adapter)
         {
             json.WriteStartArray("lora"u8);
@@ -54,11 +40,7 @@ internal static class RequestEncoder
             json.WriteEndArray();
         }
 
-        if (options.SessionId is { } session)
-        {
-            json.WriteString("session_id"u8, session);
-        }
-
+        CommonFields.WriteText(json, "session_id"u8, options.SessionId);
         if (options.ReasoningEnded is { } ended)
         {
             json.WriteBoolean("reasoning_ended"u8, ended);
@@ -70,16 +52,7 @@ internal static class RequestEncoder
             json.WriteRawValue(kwargs.Span, skipInputValidation: true);
         }
 
-        if (request.TraceHeaders is { } headers)
-        {
-            json.WriteStartObject("trace_headers"u8);
-            foreach (var (name, value) in headers)
-            {
-                json.WriteString(name, value);
-            }
-
-            json.WriteEndObject();
-        }
+        CommonFields.WriteTraceHeaders(json, request.TraceHeaders);
     }
 
     private static void WriteSampling(Utf8JsonWriter json, EngineRequest request)
@@ -87,19 +60,11 @@ internal static class RequestEncoder
         var options = request.Options;
         var sampling = options.SamplingOptions;
         json.WriteStartObject("sampling"u8);
-        Number(json, "n"u8, sampling.N);
-        Number(json, "temperature"u8, sampling.Temperature);
-        Number(json, "top_p"u8, sampling.TopP);
-        Number(json, "top_k"u8, sampling.TopK);
-        Number(json, "min_p"u8, sampling.MinP);
-        Number(json, "presence_penalty"u8, sampling.PresencePenalty);
-        Number(json, "frequency_penalty"u8, sampling.FrequencyPenalty);
-        Number(json, "repetition_penalty"u8, sampling.RepetitionPenalty);
-        Number(json, "seed"u8, sampling.Seed);
-        Flag(json, "include_stop_str_in_output"u8, sampling.IncludeStopStrInOutput);
-        Ids(json, "allowed_token_ids"u8, sampling.AllowedTokenIds);
-        Ids(json, "logprob_token_ids"u8, sampling.LogprobTokenIds);
-        Number(json, "routed_experts_prompt_start"u8, sampling.RoutedExpertsPromptStart);
+        CommonFields.WriteSampling(json, sampling);
+        CommonFields.WriteFlag(json, "include_stop_str_in_output"u8, sampling.IncludeStopStrInOutput);
+        CommonFields.WriteIds(json, "allowed_token_ids"u8, sampling.AllowedTokenIds);
+        CommonFields.WriteIds(json, "logprob_token_ids"u8, sampling.LogprobTokenIds);
+        CommonFields.WriteNumber(json, "routed_experts_prompt_start"u8, sampling.RoutedExpertsPromptStart);
         WriteLists(json, sampling);
         WriteStops(json, request);
         WriteLogprobs(json, options);
@@ -152,13 +117,13 @@ internal static class RequestEncoder
     {
         var stop = request.Options.StopConditions;
         json.WriteNumber("max_tokens"u8, request.MaxTokens);
-        Number(json, "min_tokens"u8, request.MinTokens);
-        Flag(json, "ignore_eos"u8, stop.IgnoreEos);
-        Number(json, "thinking_token_budget"u8, stop.MaxThinkingTokens);
+        CommonFields.WriteNumber(json, "min_tokens"u8, request.MinTokens);
+        CommonFields.WriteFlag(json, "ignore_eos"u8, stop.IgnoreEos);
+        CommonFields.WriteNumber(json, "thinking_token_budget"u8, stop.MaxThinkingTokens);
         if (stop.StopTokenIds is not null || stop.StopTokenIdsHidden is not null)
         {
             // The union whatever the order on the wire: the reference loses it in one order (behaviour.md, 12).
-            Ids(json, "stop_token_ids"u8, [.. (stop.StopTokenIds ?? []).Union(stop.StopTokenIdsHidden ?? [])]);
+            CommonFields.WriteIds(json, "stop_token_ids"u8, [.. (stop.StopTokenIds ?? []).Union(stop.StopTokenIdsHidden ?? [])]);
         }
     }
 
@@ -166,12 +131,12 @@ internal static class RequestEncoder
     {
         if (options.SamplingOptions.LogprobTokenIds is not { Count: > 0 })
         {
-            Number(json, "logprobs"u8, options.Logprobs);
+            CommonFields.WriteNumber(json, "logprobs"u8, options.Logprobs);
         }
 
-        Number(json, "prompt_logprobs"u8, options.PromptLogprobs);
+        CommonFields.WriteNumber(json, "prompt_logprobs"u8, options.PromptLogprobs);
         // Prompt logprobs cannot come out of the cache, so reading it is switched off unless the client insists.
-        Flag(
+        CommonFields.WriteFlag(
             json,
             "skip_reading_prefix_cache"u8,
             options.SamplingOptions.SkipReadingPrefixCache ?? (options.PromptLogprobs is null ? null : true)
@@ -187,9 +152,9 @@ internal static class RequestEncoder
             json.WriteRawValue(schema.Span, skipInputValidation: true);
         }
 
-        Text(json, "regex"u8, guided.Regex);
-        Text(json, "grammar"u8, guided.Grammar);
-        Text(json, "whitespace_pattern"u8, guided.WhitespacePattern);
+        CommonFields.WriteText(json, "regex"u8, guided.Regex);
+        CommonFields.WriteText(json, "grammar"u8, guided.Grammar);
+        CommonFields.WriteText(json, "whitespace_pattern"u8, guided.WhitespacePattern);
         if (guided.Choice is { } choice)
         {
             json.WriteStartArray("choice"u8);
@@ -222,60 +187,5 @@ internal static class RequestEncoder
         {
             json.WriteStringValue(tag.Span);
         }
-    }
-
-    private static void Number(Utf8JsonWriter json, ReadOnlySpan<byte> name, long? value)
-    {
-        if (value is { } number)
-        {
-            json.WriteNumber(name, number);
-        }
-    }
-
-    private static void Number(Utf8JsonWriter json, ReadOnlySpan<byte> name, double? value)
-    {
-        if (value is not { } number)
-        {
-            return;
-        }
-
-        // Python tells 2 from 2.0, and so do the engine's error texts, which clients see.
-        json.WritePropertyName(name);
-        json.WriteRawValue(
-            number.ToString("R", CultureInfo.InvariantCulture) is var text && text.AsSpan().ContainsAny('.', 'E') ? text : text + ".0",
-            skipInputValidation: true
-        );
-    }
-
-    private static void Flag(Utf8JsonWriter json, ReadOnlySpan<byte> name, bool? value)
-    {
-        if (value is { } flag)
-        {
-            json.WriteBoolean(name, flag);
-        }
-    }
-
-    private static void Text(Utf8JsonWriter json, ReadOnlySpan<byte> name, string? value)
-    {
-        if (value is not null)
-        {
-            json.WriteString(name, value);
-        }
-    }
-
-    private static void Ids(Utf8JsonWriter json, ReadOnlySpan<byte> name, IReadOnlyList<int>? ids)
-    {
-        if (ids is null)
-        {
-            return;
-        }
-
-        json.WriteStartArray(name);
-        foreach (var id in ids)
-        {
-            json.WriteNumberValue(id);
-        }
-
-        json.WriteEndArray();
     }
 }

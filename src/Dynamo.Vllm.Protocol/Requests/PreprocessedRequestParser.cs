@@ -73,10 +73,10 @@ public static class PreprocessedRequestParser
                 ReadOutputOptions(ref reader, request);
                 break;
             case var _ when key.SequenceEqual("routing"u8):
-                ReadRouting(ref reader, request.Routing);
+                RequestHintsParser.ReadRouting(ref reader, request.Routing);
                 break;
             case var _ when key.SequenceEqual("annotations"u8):
-                request.Annotations = ReadTexts(ref reader, "annotations");
+                request.Annotations = RequestHintsParser.ReadTexts(ref reader, "annotations");
                 break;
             case var _ when key.SequenceEqual("prefill_result"u8):
                 ReadPrefillResult(ref reader, request);
@@ -106,7 +106,7 @@ public static class PreprocessedRequestParser
                 reader.Skip();
                 break;
             case var _ when key.SequenceEqual("agent_context"u8):
-                request.SessionId = ReadSessionId(ref reader);
+                request.SessionId = RequestHintsParser.ReadSessionId(ref reader);
                 break;
             case var _ when key.SequenceEqual("kv_hint"u8):
                 request.KvHintJson = MessagePackJson.ReadAsJson(ref reader, "kv_hint");
@@ -115,7 +115,7 @@ public static class PreprocessedRequestParser
                 request.ReasoningEnded = RequestValues.Boolean(ref reader, "reasoning_ended");
                 break;
             case var _ when key.SequenceEqual("reasoning_parser_kwargs"u8):
-                request.ReasoningParserKwargsJson = ReadJsonMap(ref reader, "reasoning_parser_kwargs");
+                request.ReasoningParserKwargsJson = RequestValues.JsonMap(ref reader, "reasoning_parser_kwargs");
                 break;
             case var _ when key.SequenceEqual("_HEALTH_CHECK"u8):
                 request.IsHealthCheck = RequestValues.Boolean(ref reader, "_HEALTH_CHECK");
@@ -173,31 +173,6 @@ public static class PreprocessedRequestParser
         }
     }
 
-    private static void ReadRouting(ref MessagePackReader reader, RoutingHints routing)
-    {
-        for (var left = RequestValues.MapHeader(ref reader, "routing"); left > 0; left--)
-        {
-            var key = reader.ReadStringBytes();
-            if (reader.TryReadNil())
-            {
-                continue;
-            }
-
-            if (key.SequenceEqual("dp_rank"u8))
-            {
-                routing.DataParallelRank = RequestValues.Int32(ref reader, "routing.dp_rank");
-            }
-            else if (key.SequenceEqual("priority"u8))
-            {
-                routing.Priority = RequestValues.Int32(ref reader, "routing.priority");
-            }
-            else
-            {
-                reader.Skip();
-            }
-        }
-    }
-
     private static void ReadPrefillResult(ref MessagePackReader reader, PreprocessedRequest request)
     {
         request.HasPrefillResult = true;
@@ -232,7 +207,7 @@ public static class PreprocessedRequestParser
             var key = reader.ReadStringBytes();
             if (key.SequenceEqual("kv_transfer_params"u8) && !reader.TryReadNil())
             {
-                request.KvTransferParamsJson = ReadJsonMap(ref reader, field + ".kv_transfer_params");
+                request.KvTransferParamsJson = RequestValues.JsonMap(ref reader, field + ".kv_transfer_params");
             }
             else if (!key.SequenceEqual("kv_transfer_params"u8))
             {
@@ -277,7 +252,7 @@ public static class PreprocessedRequestParser
                     request.ReasoningEnded ??= RequestValues.Boolean(ref reader, "extra_args.reasoning_ended");
                     break;
                 case var _ when key.SequenceEqual("reasoning_parser_kwargs"u8):
-                    request.ReasoningParserKwargsJson ??= ReadJsonMap(ref reader, "extra_args.reasoning_parser_kwargs");
+                    request.ReasoningParserKwargsJson ??= RequestValues.JsonMap(ref reader, "extra_args.reasoning_parser_kwargs");
                     break;
                 default:
                     reader.Skip();
@@ -302,7 +277,7 @@ public static class PreprocessedRequestParser
                     salt = RequestValues.Text(ref reader, "nvext.cache_salt");
                     break;
                 case var _ when key.SequenceEqual("extra_fields"u8):
-                    request.WantsEngineData |= ReadTexts(ref reader, "nvext.extra_fields").Contains("engine_data");
+                    request.WantsEngineData |= RequestHintsParser.ReadTexts(ref reader, "nvext.extra_fields").Contains("engine_data");
                     break;
                 case var _ when key.SequenceEqual("token_data"u8):
                     request.IsTokenIn = true;
@@ -316,41 +291,6 @@ public static class PreprocessedRequestParser
                     break;
             }
         }
-    }
-
-    private static string? ReadSessionId(ref MessagePackReader reader)
-    {
-        string? session = null;
-        for (var left = RequestValues.MapHeader(ref reader, "agent_context"); left > 0; left--)
-        {
-            var key = reader.ReadStringBytes();
-            if (key.SequenceEqual("session_id"u8) && reader.PeekType() == MessagePackType.String)
-            {
-                session = RequestValues.Text(ref reader, "agent_context.session_id").Trim();
-            }
-            else
-            {
-                reader.Skip();
-            }
-        }
-
-        return string.IsNullOrEmpty(session) ? null : session;
-    }
-
-    private static ReadOnlyMemory<byte> ReadJsonMap(ref MessagePackReader reader, string field) =>
-        reader.PeekType() == MessagePackType.Map
-            ? MessagePackJson.ReadAsJson(ref reader, field)
-            : throw RequestValues.Wrong(ref reader, field, "an object");
-
-    private static string[] ReadTexts(ref MessagePackReader reader, string field)
-    {
-        var texts = new string[RequestValues.ArrayHeader(ref reader, field)];
-        for (var i = 0; i < texts.Length; i++)
-        {
-            texts[i] = RequestValues.Text(ref reader, field);
-        }
-
-        return texts;
     }
 
     private ref struct CacheSalts

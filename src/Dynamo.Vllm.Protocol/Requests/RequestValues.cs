@@ -136,6 +136,12 @@ internal static class RequestValues
     public static int ArrayHeader(ref MessagePackReader reader, string field) =>
         reader.PeekType() == MessagePackType.Array ? reader.ReadArrayHeader() : throw Wrong(ref reader, field, "an array");
 
+    /// <summary>An object, as JSON.</summary>
+    public static ReadOnlyMemory<byte> JsonMap(ref MessagePackReader reader, string field) =>
+        reader.PeekType() == MessagePackType.Map
+            ? MessagePackJson.ReadAsJson(ref reader, field)
+            : throw Wrong(ref reader, field, "an object");
+
     public static ProtocolException Wrong(ref MessagePackReader reader, string field, string wanted)
     {
         // The value itself may be prompt content, so only its kind is named, except for numbers and booleans.

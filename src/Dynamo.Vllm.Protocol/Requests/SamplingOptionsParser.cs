@@ -16,20 +16,19 @@ internal static class SamplingOptionsParser
         )
         {
             var key = reader.ReadStringBytes();
-            if (!reader.TryReadNil())
+            if (!reader.TryReadNil() && !TryReadNumber(key, ref reader, options, prefix))
             {
-                ReadNumber(key, ref reader, options, prefix, isOverlay);
+                ReadRest(key, ref reader, options, prefix, isOverlay);
             }
         }
     }
 
-    private static void ReadNumber(
-        ReadOnlySpan<byte> key,
-        ref MessagePackReader reader,
-        SamplingOptions options,
-        string prefix,
-        bool isOverlay
-    )
+    /// <summary>The options that OpenAI's own requests name likewise.</summary>
+    /// <param name="key">Of the value, which is not null.</param>
+    /// <param name="reader">Stands before the value; is left there if the key is another.</param>
+    /// <param name="options">Takes the value.</param>
+    /// <param name="prefix">Of the key in errors.</param>
+    public static bool TryReadNumber(ReadOnlySpan<byte> key, ref MessagePackReader reader, SamplingOptions options, string prefix)
     {
         switch (key)
         {
@@ -61,9 +60,10 @@ internal static class SamplingOptionsParser
                 options.RepetitionPenalty = RequestValues.FiniteDouble(ref reader, prefix + "repetition_penalty");
                 break;
             default:
-                ReadRest(key, ref reader, options, prefix, isOverlay);
-                break;
+                return false;
         }
+
+        return true;
     }
 
     private static void ReadRest(

@@ -25,6 +25,11 @@ public sealed record WorkerConfiguration
     /// <summary>Makes vectors of prompts instead of continuing them: one endpoint, no cache that routers would want to know of.</summary>
     public bool IsEmbeddingWorker => Options.Get(VllmOptions.EmbeddingWorker);
 
+    /// <summary>
+    /// The frontend passes the bodies of chats and completions on, and vLLM tokenizes. A prefill worker is given token ids all the same.
+    /// </summary>
+    public bool TakesText => Options.Get(VllmOptions.UseVllmTokenizer) && Mode != DisaggregationMode.Prefill && !IsEmbeddingWorker;
+
     /// <summary>The model as the user wrote it; also the source path of the card.</summary>
     public required string Model { get; init; }
 

@@ -33,6 +33,19 @@ internal static class HealthPayload
             },
         };
 
+    /// <summary>One token more, of a worker that tokenizes itself.</summary>
+    public static JsonObject ForText() =>
+        new()
+        {
+            ["prompt"] = "Test",
+            ["temperature"] = 0.0,
+            ["max_tokens"] = 1,
+            ["stop"] = null,
+            ["stop_token_ids"] = null,
+            ["include_stop_str_in_output"] = false,
+            ["ignore_eos"] = false,
+        };
+
     /// <summary>The vector of one word.</summary>
     public static JsonObject ForEmbedding(string servedModelName) => new() { ["input"] = "probe", ["model"] = servedModelName };
 

@@ -137,7 +137,11 @@ internal static class ModelCardFactory
             data["token_budget"] = TokenBudget(engine);
         }
 
-        if (!isPrefill && (endpointTypes.HasFlag(EndpointTypes.Chat) || endpointTypes == EndpointTypes.Completions))
+        if (
+            !isPrefill
+            && !configuration.TakesText
+            && (endpointTypes.HasFlag(EndpointTypes.Chat) || endpointTypes == EndpointTypes.Completions)
+        )
         {
             AddGenerateCapability(data, engine);
         }
@@ -158,7 +162,8 @@ internal static class ModelCardFactory
 
     /// <summary>The frontend passes the client's body on.</summary>
     private static bool TakesText(WorkerConfiguration configuration) =>
-        configuration.IsEmbeddingWorker && !configuration.Options.Get(VllmOptions.EmbeddingFrontendTokenization);
+        configuration.TakesText
+        || (configuration.IsEmbeddingWorker && !configuration.Options.Get(VllmOptions.EmbeddingFrontendTokenization));
 
     private static string WorkerType(DisaggregationMode mode) =>
         mode switch

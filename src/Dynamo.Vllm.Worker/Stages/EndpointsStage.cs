@@ -7,6 +7,7 @@ using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Core.Health.Stalls;
 using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Core.TextGeneration;
 using Dynamo.Vllm.Engine.Processes;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Worker.Configuration;
@@ -114,10 +115,15 @@ internal sealed class EndpointsStage : IStage
         return endpoint;
     }
 
-    private GenerateHandler CreateGenerateHandler(WorkerConfiguration configuration)
+    private IEndpointHandler CreateGenerateHandler(WorkerConfiguration configuration)
     {
         var engine = _arguments.Engine;
         var firstTokens = _events.Relay?.FirstTokens;
+        if (configuration.TakesText)
+        {
+            return new TextHandler(engine, configuration.Mode == DisaggregationMode.Decode, firstTokens, _time);
+        }
+
         var options = new GenerateOptions
         {
             BaseModelNames = configuration.BaseModelNames,

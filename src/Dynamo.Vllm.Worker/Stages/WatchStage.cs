@@ -71,9 +71,10 @@ internal sealed partial class WatchStage : IStage
             _loggers.CreateLogger<EngineMonitor>()
         );
         _loops.Watch("engine monitor", LoopRule.Fatal, monitor.RunAsync);
+        var configuration = _arguments.Configuration;
         var payload = HealthPayload.Create(
-            _arguments.Configuration.IsEmbeddingWorker
-                ? HealthPayload.ForEmbedding(_arguments.Configuration.ServedModelName)
+            configuration.IsEmbeddingWorker ? HealthPayload.ForEmbedding(configuration.ServedModelName)
+                : configuration.TakesText ? HealthPayload.ForText()
                 : HealthPayload.ForGeneration(_arguments.Engine.Description.BosTokenId),
             health.Payload,
             problem => LogWarning(_logger, problem)

@@ -61,6 +61,25 @@ public sealed class EngineStreamTests : IDisposable
     }
 
     [Fact]
+    public async Task Texts_merge_with_their_tokens_and_are_not_kept_for_the_next_output()
+    {
+        var stream = _border.Streams.Add(1);
+        await _border.DeliverAsync(
+            GuestRecords.Tokens(1, [1], text: "a"),
+            GuestRecords.Tokens(1, [2], text: ""),
+            GuestRecords.Tokens(1, [3], text: "é漢")
+        );
+        Assert.True(stream.TryTake(out var merged));
+        Assert.Equal([1, 2, 3], merged.Tokens.ToArray());
+        Assert.Equal("aé漢", System.Text.Encoding.UTF8.GetString(merged.TextUtf8.Span));
+        await _border.DeliverAsync(
+            GuestRecords.Tokens(1, [4], FinishReason.Stop, isLast: true, extras: """{"stop_reason":"b"}""", text: "c")
+        );
+        Assert.True(stream.TryTake(out var last));
+        Assert.Equal(("c", true), (System.Text.Encoding.UTF8.GetString(last.TextUtf8.Span), last.IsLast));
+    }
+
+    [Fact]
     public async Task A_waiting_reader_wakes_once_for_a_whole_batch()
     {
         var stream = _border.Streams.Add(1);

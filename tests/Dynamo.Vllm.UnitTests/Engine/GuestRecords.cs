@@ -16,13 +16,15 @@ internal static class GuestRecords
         int prompt = TokensRecord.AsBefore,
         int cached = TokensRecord.AsBefore,
         string? extras = null,
-        (int Id, int Rank, double Logprob)[][]? candidates = null
+        (int Id, int Rank, double Logprob)[][]? candidates = null,
+        string? text = null
     ) =>
         Write(writer =>
         {
             var flags = isLast ? TokensFlags.Finished : TokensFlags.None;
             flags |= extras is null ? TokensFlags.None : TokensFlags.Extras;
             flags |= candidates is null ? TokensFlags.None : TokensFlags.Logprobs;
+            flags |= text is null ? TokensFlags.None : TokensFlags.Text;
             writer.Write((byte)GuestRecordKind.Tokens);
             writer.Write((byte)flags);
             writer.Write((byte)finish);
@@ -47,6 +49,11 @@ internal static class GuestRecords
             if (extras is not null)
             {
                 Text(writer, extras);
+            }
+
+            if (text is not null)
+            {
+                Text(writer, text);
             }
         });
 

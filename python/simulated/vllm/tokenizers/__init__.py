@@ -104,6 +104,23 @@ class SimulatedTokenizer:
     def convert_ids_to_tokens(self, token_ids: Iterable[int]) -> list[str]:
         return [self.decode(token) for token in token_ids]
 
+    def apply_chat_template(
+        self,
+        messages: list[dict[str, Any]],
+        tokenize: bool = True,
+        add_generation_prompt: bool = False,
+        **_: Any,
+    ) -> str | list[int]:
+        """What the model's chat_template.jinja says, without a template engine."""
+        turns = [
+            f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n"
+            for message in messages
+        ]
+        text = "".join(turns) + (
+            "<|im_start|>assistant\n" if add_generation_prompt else ""
+        )
+        return self.encode(text) if tokenize else text
+
     def encode(self, text: str, add_special_tokens: bool = True, **_: Any) -> list[int]:
         raw = text.encode()
         ids: list[int] = []

@@ -1,0 +1,152 @@
+using System.Globalization;
+using System.Net;
+using System.Net.Http.Json;
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Testing;
+
+namespace Dynamo.Vllm.PeerTests;
+
+/// <summary>A worker of ours and an official one on real vLLM, under two names behind one official frontend.</summary>
+public abstract class NamedPairFixture : IAsyncLifetime
+{
+    public const string OurName = "ours";
+
+    public const string OfficialName = "official";
+
+    private static readonly TimeSpan StartLimit = TimeSpan.FromMinutes(5);
+
+    private readonly string _path;
+    private readonly JsonObject _probe;
+    private readonly string[] _flags;
+    private TemporaryFolder? _store;
+
+    /// <param name="path">Of the HTTP API, where both workers serve.</param>
+    /// <param name="probe">A request that a worker which serves answers, without the model's name.</param>
+    /// <param name="flags">Of both workers.</param>
+    protected NamedPairFixture(string path, JsonObject probe, IEnumerable<string> flags)
+    {
+        _path = path;
+        _probe = probe;
+        _flags = [.. flags];
+    }
+
+    /// <summary>Folder of the discovery store.</summary>
+    public string Store => _store!.Path;
+
+    public Frontend Frontend { get; private set; } = null!;
+
+    public WorkerProcess Ours { get; private set; } = null!;
+
+    public HttpClient OfficialHttp { get; private set; } = null!;
+
+    /// <summary>Card of each worker, by its name.</summary>
+    public IReadOnlyDictionary<string, JsonObject> Cards { get; private set; } = null!;
+
+    /// <summary>Where a caller without a frontend finds each worker, by its name.</summary>
+    public IReadOnlyDictionary<string, string> Addresses { get; private set; } = null!;
+
+    /// <summary>Folders of the store that hold something, and how much.</summary>
+    public IReadOnlyDictionary<string, int> Records { get; private set; } = null!;
+
+    private ChildProcess Official { get; set; } = null!;
+
+    public async Task InitializeAsync()
+    {
+        if (Peers.Folder is null && Environment.GetEnvironmentVariable("CI") != "true")
+        {
+            return; // every test of the class is skipped
+        }
+
+        _store = new TemporaryFolder();
+        var variables = Peers.Variables(_store.Path);
+        Frontend = Frontend.Start(variables);
+        // One after the other: each start imports torch three times, and this machine has two cores.
+        Ours = WorkerProcess.Start(_store.Path, ["--python", Peers.Python, .. Arguments(OurName)], variables);
+        await Ours.ReadyAsync(StartLimit);
+        var port = FreePorts.Next().ToString(CultureInfo.InvariantCulture);
+        Official = new ChildProcess(
+            "official",
+            Peers.Python,
+            ["-m", "dynamo.vllm", .. Arguments(OfficialName)],
+            new Dictionary<string, string>(variables) { ["DYN_SYSTEM_PORT"] = port }
+        );
+        OfficialHttp = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
+        foreach (var name in (string[])[OurName, OfficialName])
+        {
+            await Frontend.WaitAsync(
+                $"'{name}' is not served: {Official.Tail}",
+                StartLimit,
+                async () => (await AskAsync(_path, name, _probe)).Status == HttpStatusCode.OK
+            );
+        }
+
+        ReadStore(_store.Path);
+    }
+
+    public async Task DisposeAsync()
+    {
+        if (_store is null)
+        {
+            return;
+        }
+
+        OfficialHttp.Dispose();
+        await Official.DisposeAsync();
+        await Ours.DisposeAsync();
+        await Frontend.DisposeAsync();
+        _store.Dispose();
+    }
+
+    /// <summary>What a client gets.</summary>
+    public async Task<(HttpStatusCode Status, JsonNode Body)> AskAsync(
+        string path,
+        string name,
+        JsonObject body,
+        CancellationToken cancellationToken = default
+    )
+    {
+        using var response = await PostAsync(path, name, body, cancellationToken);
+        return (response.StatusCode, (await response.Content.ReadFromJsonAsync<JsonNode>(cancellationToken))!);
+    }
+
+    public Task<HttpResponseMessage> PostAsync(string path, string name, JsonObject body, CancellationToken cancellationToken = default)
+    {
+        var named = body.DeepClone().AsObject();
+        named["model"] = name;
+        return Frontend.PostAsync(path, named, cancellationToken: cancellationToken);
+    }
+
+    /// <summary>The card of a worker without the name that tells it from the other.</summary>
+    public JsonObject CardWithoutName(string name)
+    {
+        var text = Cards[name].ToJsonString();
+        return JsonNode
+            .Parse(
+                text.Replace($"/{name}/", "/same/", StringComparison.Ordinal).Replace($"\"{name}\"", "\"same\"", StringComparison.Ordinal)
+            )!
+            .AsObject();
+    }
+
+    private void ReadStore(string store)
+    {
+        var files = Directory
+            .GetFiles(Path.Combine(store, "v1"), "*", SearchOption.AllDirectories)
+            .Where(path => !Path.GetFileName(path).StartsWith('.'))
+            .ToLookup(path => Path.GetFileName(Path.GetDirectoryName(path)!));
+        Records = files.ToDictionary(group => group.Key, group => group.Count());
+        var cards = files["mdc"].Select(Read).ToDictionary(record => record["instance_id"]!.GetValue<ulong>(), Card);
+        Cards = cards.Values.ToDictionary(card => card["display_name"]!.GetValue<string>());
+        Addresses = files["instances"]
+            .Select(Read)
+            .Where(record => record["endpoint"]!.GetValue<string>() == "generate")
+            .ToDictionary(
+                record => cards[record["instance_id"]!.GetValue<ulong>()]["display_name"]!.GetValue<string>(),
+                record => record["transport"]!["tcp"]!.GetValue<string>()
+            );
+
+        static JsonObject Read(string path) => JsonNode.Parse(File.ReadAllText(path))!.AsObject();
+        static JsonObject Card(JsonObject record) => record["card_json"]!.AsObject();
+    }
+
+    private IEnumerable<string> Arguments(string name) => [.. Peers.EngineArguments, "--served-model-name", name, .. _flags];
+}
