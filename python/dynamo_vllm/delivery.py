@@ -133,15 +133,16 @@ class Delivery:
                 return None
             row = []
             for candidate, value in entries.items():
-                self._announce(candidate, value.decoded_token)
+                self._announce(candidate)
                 row.append((candidate, value.rank or 0, _finite(value.logprob)))
             positions.append(row)
         return positions if len(positions) == len(choice.token_ids) else None
 
-    def _announce(self, token: int, text: str | None) -> None:
+    def _announce(self, token: int) -> None:
+        """By itself, whatever vLLM made of it beside the tokens before it: the host keeps the text for every stream."""
         if token not in self._known_texts:
             self._known_texts.add(token)
-            self._outbox.add(wire.pack_token_text(token, self.decode(token) if text is None else text))
+            self._outbox.add(wire.pack_token_text(token, self.decode(token)))
 
 
 class StreamQueue:

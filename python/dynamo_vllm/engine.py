@@ -11,7 +11,7 @@ import os
 from array import array
 from typing import TYPE_CHECKING, Any, Awaitable, Callable, Coroutine
 
-from . import children, delivery, encode, entry, failures, names, prompts, raw, sampling, statistics
+from . import children, delivery, encode, entry, failures, names, native, prompts, raw, sampling, statistics
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -265,13 +265,18 @@ class Engine:
             self._spawn(notify(fields["request_id"], params, data_parallel_rank=fields.get("data_parallel_rank")))
 
     async def _prepare(self, fields: dict[str, Any], blob: bytes) -> tuple[Any, Any, dict[str, Any]]:
-        params = sampling.build(self._defaults, fields["sampling"], gives_text="text" in fields)
+        priority = fields.get("priority", 0)
+        if "native" in fields:
+            params, priority = native.read(fields["native"], len(blob) // 4, self._defaults, self._llm.vllm_config.model_config)
+            sampling.transfer(params, fields["sampling"])
+        else:
+            params = sampling.build(self._defaults, fields["sampling"], gives_text="text" in fields)
         prompt = await self._prompt(fields, blob)
         options: dict[str, Any] = {
             "lora_request": _lora(*fields["lora"]) if "lora" in fields else None,
             "data_parallel_rank": fields.get("data_parallel_rank"),
             "trace_headers": fields.get("trace_headers"),
-            "priority": fields.get("priority", 0),
+            "priority": priority,
         }
         for optional in ("session_id", "reasoning_ended", "reasoning_parser_kwargs"):
             # Passed only when set: older vLLM releases lack them.

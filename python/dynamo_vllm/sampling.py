@@ -35,9 +35,14 @@ def build(defaults: dict[str, Any], fields: dict[str, Any], *, gives_text: bool 
         params.structured_outputs = StructuredOutputsParams(**fields["structured_outputs"])
     if "bad_words_token_ids" in fields:
         params._bad_words_token_ids = fields["bad_words_token_ids"]
-    if "kv_transfer_params" in fields:
-        params.extra_args = {**(params.extra_args or {}), "kv_transfer_params": fields["kv_transfer_params"]}
+    transfer(params, fields)
     params.detokenize = gives_text
     params.output_kind = RequestOutputKind.DELTA
     params.__post_init__()
     return params
+
+
+def transfer(params: Any, fields: dict[str, Any]) -> None:
+    """What a prefill worker left for the connector, over what the client may have given."""
+    if "kv_transfer_params" in fields:
+        params.extra_args = {**(params.extra_args or {}), "kv_transfer_params": fields["kv_transfer_params"]}

@@ -39,7 +39,12 @@ public sealed class PairFixture : IAsyncLifetime
         _store = new TemporaryFolder();
         Embeddings = await PromptTensors.MakeAsync();
         var variables = Peers.Variables(_store.Path);
-        Frontend = Frontend.Start(variables, "--router-mode", "round-robin");
+        // The variable switches vLLM's own Generate API on.
+        Frontend = Frontend.Start(
+            new Dictionary<string, string>(variables) { ["DYN_VLLM_ENABLE_INFERENCE_V1_GENERATE"] = "1" },
+            "--router-mode",
+            "round-robin"
+        );
         // One after the other: each start imports torch three times, and this machine has two cores.
         Ours = WorkerProcess.Start(_store.Path, ["--python", Peers.Python, .. Peers.EngineArguments, .. Flags], variables);
         await Ours.ReadyAsync(StartLimit);

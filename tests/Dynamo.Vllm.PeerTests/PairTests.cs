@@ -6,10 +6,10 @@ using Dynamo.Vllm.Transports.Client;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>Prompt embeddings and switched-off statistics: the same as the
+/// <summary>Prompt embeddings, vLLM's own Generate API, switched-off statistics: the same as the
 /// official worker's, through the frontend and straight at the worker.</summary>
 [Trait("Category", "Peers")]
-public sealed class PairTests : IClassFixture<PairFixture>
+public sealed partial class PairTests : IClassFixture<PairFixture>
 {
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(2);
 

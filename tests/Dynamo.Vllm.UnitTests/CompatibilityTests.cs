@@ -24,11 +24,11 @@ public sealed partial class CompatibilityTests
     private static readonly HashSet<string> PeerTests =
     [
         .. Directory
-            .GetFiles(Path.Combine(SimulatedPaths.Root, "tests"), "*Tests.cs", SearchOption.AllDirectories)
+            .GetFiles(Path.Combine(SimulatedPaths.Root, "tests"), "*Tests*.cs", SearchOption.AllDirectories)
             .SelectMany(file =>
                 PeerTest()
                     .Matches(File.ReadAllText(file))
-                    .Select(match => $"{Path.GetFileNameWithoutExtension(file)}.{match.Groups[1].Value}")
+                    .Select(match => $"{Path.GetFileName(file).Split('.')[0]}.{match.Groups[1].Value}")
             ),
     ];
 

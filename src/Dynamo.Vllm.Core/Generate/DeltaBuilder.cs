@@ -20,7 +20,7 @@ internal sealed class DeltaBuilder
     private readonly bool _collects;
     private ChoiceState[] _choices = [default];
     private int _completionTokens;
-    private readonly bool _hasSeveralChoices;
+    private readonly int _choicesMax;
     private (int? Prompt, int? Cached) _counts;
     private bool _hasCounts;
     private ReadOnlyMemory<byte>? _promptLogprobs;
@@ -34,7 +34,7 @@ internal sealed class DeltaBuilder
         _hasTransferredKv = hasTransferredKv;
         _hasPrefillResult = hasPrefillResult;
         _collects = request.WantsEngineData;
-        _hasSeveralChoices = (request.SamplingOptions.N ?? 1) > 1;
+        _choicesMax = Math.Max(1, request.NativeGenerate?.N ?? request.SamplingOptions.N ?? 1);
     }
 
     /// <summary>The item for an output, or null if there is nothing to say. Valid until the next call.</summary>
@@ -100,7 +100,7 @@ internal sealed class DeltaBuilder
     /// </remarks>
     private (int? Prompt, int? Cached) Counts(EngineOutput output)
     {
-        if (!_hasCounts || !_hasSeveralChoices)
+        if (!_hasCounts || _choicesMax == 1)
         {
             _hasCounts = true;
             _counts = (output.PromptTokens, output.CachedTokens);
@@ -139,14 +139,14 @@ internal sealed class DeltaBuilder
 
     private ref ChoiceState ChoiceAt(int index)
     {
-        if (index < 0 || index >= Math.Max(1, _request.SamplingOptions.N ?? 1))
+        if (index < 0 || index >= _choicesMax)
         {
-            throw new RequestFailedException(DynamoError.Unknown($"engine gave choice {index} of {_request.SamplingOptions.N ?? 1}"));
+            throw new RequestFailedException(DynamoError.Unknown($"engine gave choice {index} of {_choicesMax}"));
         }
 
         if (index >= _choices.Length)
         {
-            Array.Resize(ref _choices, Math.Max(1, _request.SamplingOptions.N ?? 1));
+            Array.Resize(ref _choices, _choicesMax);
         }
 
         return ref _choices[index];
@@ -154,7 +154,7 @@ internal sealed class DeltaBuilder
 
     private ReadOnlyMemory<byte>? EngineData(EngineOutput output, in ChoiceState choice)
     {
-        var hasHit = (_request.SamplingOptions.N ?? 1) == 1 && !_hasTransferredKv && output.PromptTokens is not null;
+        var hasHit = _choicesMax == 1 && !_hasTransferredKv && output.PromptTokens is not null;
         if (!hasHit && !_collects && _promptLogprobs is null && output.KvTransferParamsJson is null)
         {
             return null;

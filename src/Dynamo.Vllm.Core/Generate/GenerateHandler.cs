@@ -41,7 +41,7 @@ public abstract class GenerateHandler : IEndpointHandler
         context.ReleaseBody();
         Refuse(request);
         RequestLimits.Check(request, Engine.Description);
-        RefuseSchema(request);
+        RefuseSchema(request.SamplingOptions.GuidedDecoding?.JsonSchema ?? request.NativeGenerate?.JsonSchema);
         using var use = await AdmitAsync(request.Model, context.Cancelled);
         context.Trace?.BeginEngine(Role, request.Model, context.Id);
         await ServeAsync(context, request, use?.Adapter, responses);
@@ -109,13 +109,6 @@ public abstract class GenerateHandler : IEndpointHandler
             CheckEncoderResult(request);
         }
 
-        if (request.HasNativeGenerate)
-        {
-            throw new RequestFailedException(
-                DynamoError.InvalidArgument("extra_args.vllm_tito: the native Generate API is not served by this worker.")
-            );
-        }
-
         if (!string.IsNullOrEmpty(request.PromptEmbeds) && !_options.EnablePromptEmbeds)
         {
             throw new RequestFailedException(
@@ -129,9 +122,9 @@ public abstract class GenerateHandler : IEndpointHandler
         }
     }
 
-    private static void RefuseSchema(PreprocessedRequest request)
+    private static void RefuseSchema(ReadOnlyMemory<byte>? json)
     {
-        if (request.SamplingOptions.GuidedDecoding?.JsonSchema is { } schema && GuidedJsonGuard.FindProblem(schema) is { } problem)
+        if (json is { } schema && GuidedJsonGuard.FindProblem(schema) is { } problem)
         {
             throw new RequestFailedException(DynamoError.Http(400, problem));
         }

@@ -45,6 +45,8 @@ public sealed class PrefillHandler : GenerateHandler
         var handOver = request.IsHealthCheck ? null : _connector.Begin();
         // Every choice would hold blocks of its own, and the decode side pulls those of one: the others would stay until their lease ends.
         request.SamplingOptions.N = null;
+        // The decode side's, too: what a prefill needs of it the frontend has put into the options.
+        request.NativeGenerate = null;
         var engineRequest = BuildEngineRequest(context, request, adapter, maxTokens: 1, minTokens: 1, handOver?.EngineParamsJson);
         if (context.IsCallerGone)
         {

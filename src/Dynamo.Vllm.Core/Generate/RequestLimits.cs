@@ -15,6 +15,11 @@ internal static class RequestLimits
     public static void Check(PreprocessedRequest request, EngineDescription engine)
     {
         CheckPrompt(request.TokenIds.Length, engine.MaxModelLength);
+        if (request.NativeGenerate is { } native)
+        {
+            CheckNative(native, request.TokenIds.Length, engine.MaxNumSeqs);
+        }
+
         if (engine.VocabularySize is { } vocabulary)
         {
             var sampling = request.SamplingOptions;
@@ -31,6 +36,22 @@ internal static class RequestLimits
             throw new ProtocolException(
                 $"sampling_options.guided_decoding takes {guided.ApproximateBytes} bytes, above the limit {Limits.GuidedDecodingBytesMax}"
             );
+        }
+    }
+
+    /// <summary>In the reference's words.</summary>
+    private static void CheckNative(NativeGenerate native, int promptTokens, int choicesMax)
+    {
+        if (native.RoutedExpertsPromptStart >= promptTokens && native.RoutedExpertsPromptStart > 0)
+        {
+            throw new ProtocolException(
+                $"sampling_params.routed_experts_prompt_start must be smaller than the prompt token count, which is {promptTokens}"
+            );
+        }
+
+        if (native.N > choicesMax)
+        {
+            throw new ProtocolException($"sampling_params.n must be at most the server's max_num_seqs ({choicesMax}), got {native.N}.");
         }
     }
 

@@ -15,14 +15,22 @@ internal static class RequestEncoder
         using var json = new Utf8JsonWriter(output, new JsonWriterOptions { SkipValidation = true });
         json.WriteStartObject();
         json.WriteString("request_id"u8, request.RequestId);
-        WriteSampling(json, request);
+        if (options.NativeGenerate is { } native)
+        {
+            WriteNative(json, native, request.KvTransferParamsJson);
+        }
+        else
+        {
+            WriteSampling(json, request);
+            CommonFields.WritePriority(json, options.Routing);
+        }
+
         if (!string.IsNullOrEmpty(options.PromptEmbeds))
         {
             json.WriteString("prompt_embeds"u8, options.PromptEmbeds);
         }
 
         CommonFields.WriteSalt(json, options.CacheSalt);
-        CommonFields.WritePriority(json, options.Routing);
         WriteOptional(json, request);
         json.WriteEndObject();
     }
@@ -55,6 +63,25 @@ internal static class RequestEncoder
         CommonFields.WriteTraceHeaders(json, request.TraceHeaders);
     }
 
+    /// <summary>vLLM reads it itself: of the worker's own is only what a prefill worker left.</summary>
+    private static void WriteNative(Utf8JsonWriter json, NativeGenerate native, ReadOnlyMemory<byte>? kvTransferParams)
+    {
+        json.WritePropertyName("native"u8);
+        json.WriteRawValue(native.Json.Span, skipInputValidation: true);
+        json.WriteStartObject("sampling"u8);
+        WriteTransfer(json, kvTransferParams);
+        json.WriteEndObject();
+    }
+
+    private static void WriteTransfer(Utf8JsonWriter json, ReadOnlyMemory<byte>? kvTransferParams)
+    {
+        if (kvTransferParams is { } transfer)
+        {
+            json.WritePropertyName("kv_transfer_params"u8);
+            json.WriteRawValue(transfer.Span, skipInputValidation: true);
+        }
+    }
+
     private static void WriteSampling(Utf8JsonWriter json, EngineRequest request)
     {
         var options = request.Options;
@@ -73,12 +100,7 @@ internal static class RequestEncoder
             WriteGuided(json, guided);
         }
 
-        if (request.KvTransferParamsJson is { } transfer)
-        {
-            json.WritePropertyName("kv_transfer_params"u8);
-            json.WriteRawValue(transfer.Span, skipInputValidation: true);
-        }
-
+        WriteTransfer(json, request.KvTransferParamsJson);
         json.WriteEndObject();
     }
 

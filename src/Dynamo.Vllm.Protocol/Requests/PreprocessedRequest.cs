@@ -35,8 +35,8 @@ public sealed class PreprocessedRequest
 
     public bool HasEncoderResult { get; set; }
 
-    /// <summary><c>extra_args.vllm_tito</c> is present: the native Generate API.</summary>
-    public bool HasNativeGenerate { get; set; }
+    /// <summary>Takes the place of sampling options and stop conditions; null unless the client used vLLM's own Generate API.</summary>
+    public NativeGenerate? NativeGenerate { get; set; }
 
     /// <summary>A prefill worker ran first.</summary>
     public bool HasPrefillResult { get; set; }

@@ -45,7 +45,7 @@ public static class PreprocessedRequestParser
             }
         }
 
-        request.CacheSalt = salts.First;
+        request.CacheSalt = salts.First ?? (request.NativeGenerate?.CacheSalt is { Length: > 0 } salt ? salt : null);
         return request;
     }
 
@@ -235,8 +235,7 @@ public static class PreprocessedRequestParser
                     ReadNvext(ref reader, request, ref salts.Extra);
                     break;
                 case var _ when key.SequenceEqual("vllm_tito"u8):
-                    request.HasNativeGenerate = true;
-                    reader.Skip();
+                    request.NativeGenerate = NativeGenerateParser.Read(ref reader);
                     break;
                 case var _ when key.SequenceEqual("mm_kwargs_shm"u8) || key.SequenceEqual("mm_kwargs_nixl"u8):
                     request.HasMultimodalData = true;

@@ -198,7 +198,7 @@ internal static class ModelCardFactory
             ["reject_total_overflow"] = true,
         };
 
-    /// <summary>Part of the checksum: without it no traffic is shared with official workers (docs/compatibility.md, R18).</summary>
+    /// <summary>Part of the checksum: without it no traffic is shared with official workers.</summary>
     private static void AddGenerateCapability(JsonObject data, EngineDescription engine)
     {
         data["vllm_inference_v1_generate"] = true;

@@ -55,6 +55,46 @@ public sealed class GenerateHandlerTests
         Assert.Equal(maxTokens, _engine.Requests[0].MaxTokens);
     }
 
+    [Theory]
+    [InlineData(0, 1)] // three choices, each with its end
+    [InlineData(2, 9)]
+    public async Task Choices_of_a_request_in_vLLM_s_own_form_are_those_of_its_envelope(int last, int tokens)
+    {
+        const string body = """{"token_ids":[1,2,3],"extra_args":{"vllm_tito":{"sampling_params":{"n":3}}}}""";
+        var run = Start(new AggregatedHandler(_engine, Options, null, null), body, out _);
+        _engine.Streams[0].Push([tokens], FinishReason.Stop, isLast: true, index: last);
+        await run;
+        Assert.Equal(last, Assert.Single(_responses.Items)["index"]!.GetValue<int>());
+        Assert.Null(_responses.Items[0]["engine_data"]);
+    }
+
+    [Theory]
+    [InlineData("""{"n":9}""", "sampling_params.n must be at most the server's max_num_seqs (8), got 9.")]
+    [InlineData(
+        """{"routed_experts_prompt_start":3}""",
+        "sampling_params.routed_experts_prompt_start must be smaller than the prompt token count, which is 3"
+    )]
+    public async Task What_is_too_much_in_vLLM_s_own_form_never_reaches_the_engine(string parameters, string problem)
+    {
+        var body = """{"token_ids":[1,2,3],"extra_args":{"vllm_tito":{"sampling_params":""" + parameters + "}}}";
+        var exception = await Assert.ThrowsAsync<ProtocolException>(() =>
+            Start(new AggregatedHandler(_engine, Options, null, null), body, out _)
+        );
+        Assert.Equal(problem, exception.Message);
+        Assert.Empty(_engine.Requests);
+    }
+
+    [Fact]
+    public async Task A_schema_that_refers_to_itself_is_refused_in_vLLM_s_own_form_too()
+    {
+        const string body =
+            """{"token_ids":[1],"extra_args":{"vllm_tito":{"sampling_params":{"structured_outputs":{"json":{"$ref":"#"}}}}}}""";
+        var error = (
+            await Assert.ThrowsAsync<RequestFailedException>(() => Start(new AggregatedHandler(_engine, Options, null, null), body, out _))
+        ).Error;
+        Assert.Equal("request.invalid", error.Reason);
+    }
+
     [Fact]
     public async Task A_request_for_an_adapter_uses_it_until_its_end_and_one_for_the_base_model_none()
     {

@@ -37,6 +37,15 @@ public sealed class RequestEncoderTests
             StringComparison.Ordinal
         );
 
+    [Fact]
+    public void A_request_in_vLLM_s_own_form_goes_over_as_it_came() =>
+        Assert.Equal(
+            """{"request_id":"r","native":{"sampling_params":{"n":2},"cache_salt":"s"},"sampling":{},"cache_salt":"dynamo-cache-salt:s"}""",
+            Encode(
+                """{"sampling_options":{"n":2},"routing":{"priority":3},"extra_args":{"vllm_tito":{"sampling_params":{"n":2},"cache_salt":"s"}}}"""
+            )
+        );
+
     private static string Encode(string body)
     {
         var output = new ArrayBufferWriter<byte>();
