@@ -1,4 +1,4 @@
-"""Prompts into vectors: a task per prompt, so that vLLM can compute them together, and one record for all of a request."""
+"""Prompts into vectors or classes: a task per prompt, so that vLLM can compute them together, and one record for all of a request."""
 
 from __future__ import annotations
 
@@ -47,19 +47,48 @@ class Encoder:
         if task.cancelled():
             self._outbox.add(wire.pack_failure(ident, failures.describe(asyncio.CancelledError("the request was stopped"))))
 
-    async def _encode(self, fields: dict[str, Any], blob: bytes) -> tuple[int, list[bytes]]:
+    async def _encode(self, fields: dict[str, Any], blob: bytes) -> tuple[int, list[tuple[bytes, int]]]:
         from vllm.pooling_params import PoolingParams
 
-        params = PoolingParams(task="embed", dimensions=fields.get("dimensions"))
-        # vLLM takes them for texts alone: tokens stay as they are.
-        options = {"tokenization_kwargs": fields["tokenization"]} if fields.get("tokenization") and "texts" in fields else {}
+        pooling = fields.get("pooling")
+        prompts = _prompts(fields, blob)
+        options: dict[str, Any] = {}
+        if fields.get("tokenization") and "texts" in fields:
+            options["tokenization_kwargs"] = fields["tokenization"]  # vLLM takes them for texts alone
+        if pooling is None:
+            params = PoolingParams(task="embed", dimensions=fields.get("dimensions"))
+        else:
+            params = PoolingParams(task=pooling.get("task") or await self._usual_task(), use_activation=pooling.get("use_activation"))
+            prompts = [self._complete(prompt, fields) for prompt in prompts]
+            if "priority" in fields:
+                options["priority"] = fields["priority"]
         outputs = await _all(
-            [
-                self._encode_one(prompt, params, f"{fields['request_id']}-{index}", options)
-                for index, prompt in enumerate(_prompts(fields, blob))
-            ]
+            [self._encode_one(prompt, params, f"{fields['request_id']}-{index}", options) for index, prompt in enumerate(prompts)]
         )
-        return sum(len(output.prompt_token_ids or ()) for output in outputs), [_float32(output.outputs.data) for output in outputs]
+        data = [output.outputs.data for output in outputs]
+        vectors = [(_float32(one), -1) for one in data] if pooling is None else [_numbers(one, pooling) for one in data]
+        return sum(len(output.prompt_token_ids or ()) for output in outputs), vectors
+
+    async def _usual_task(self) -> Any:
+        """What the model is for, as vLLM's own server finds it."""
+        tasks = await self._llm.get_supported_tasks()
+        task = self._llm.model_config.get_pooling_task(tasks)
+        if task is None:
+            raise ValueError(f"No default pooling task is available; supported tasks: {tasks}")
+        return task
+
+    def _complete(self, prompt: Any, fields: dict[str, Any]) -> Any:
+        """With the salt; and tokens are cut as vLLM's server cuts them, which `encode` does for texts alone."""
+        salt = fields.get("cache_salt")
+        if isinstance(prompt, str):
+            return {"prompt": prompt, "cache_salt": salt} if salt else prompt
+        if salt:
+            prompt["cache_salt"] = salt
+        renderer = self._llm.renderer
+        parameters = renderer.default_cmpl_tok_params
+        if fields.get("tokenization"):
+            parameters = parameters.with_kwargs(**fields["tokenization"])
+        return parameters.apply_post_tokenization(renderer.tokenizer, prompt)
 
     async def _encode_one(self, prompt: Any, params: Any, request_id: str, options: dict[str, Any]) -> Any:
         last = None
@@ -105,3 +134,21 @@ def _float32(data: Any) -> bytes:
         return array("f", flat).tobytes()
     vector: bytes = data.detach().cpu().flatten().float().contiguous().numpy().tobytes()
     return vector
+
+
+def _numbers(data: Any, pooling: dict[str, Any]) -> tuple[bytes, int]:
+    """The numbers of a tensor and its rows, -1 if it has one dimension; 32-bit floats, or what was asked for."""
+    import torch
+
+    tensor = torch.as_tensor(data).detach().cpu()
+    if pooling.get("one_row") and tensor.ndim == 2 and tensor.shape[0] == 1:
+        tensor = tensor[0]
+    if pooling.get("one_row") and tensor.ndim != 1 or tensor.ndim not in (1, 2):
+        wanted = "one vector" if pooling.get("one_row") else "one vector or a list of them"
+        raise ValueError(f"the model gives a tensor of shape {tuple(tensor.shape)} for a prompt, not {wanted}")
+    rows = -1 if tensor.ndim == 1 else tensor.shape[0]
+    if "dtype" not in pooling:
+        return tensor.float().contiguous().numpy().tobytes(), rows
+    from vllm.utils.serial_utils import tensor2binary
+
+    return tensor2binary(tensor, pooling["dtype"], pooling["endianness"]), rows

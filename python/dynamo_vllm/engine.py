@@ -151,6 +151,7 @@ class Engine:
             "default_sampling": self._defaults,
             "bos_token_id": _bos(self._llm),
             "tasks": list(await self._llm.get_supported_tasks()),
+            "labels": _labels(model),
         }
 
     async def _event_block_size(self, fallback: int) -> int:
@@ -466,6 +467,12 @@ def _vocabulary(model: Any) -> int | None:
         return int(model.get_vocab_size())
     except Exception:  # noqa: BLE001 - boundary mapping: informational only
         return None
+
+
+def _labels(model: Any) -> dict[str, str]:
+    """Names of the classes that a classifying model tells apart, by number."""
+    named = getattr(getattr(model, "hf_config", None), "id2label", None) or {}
+    return {str(number): str(name) for number, name in named.items() if str(number).isdigit()}
 
 
 def _bos(llm: Any) -> int | None:

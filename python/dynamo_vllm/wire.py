@@ -133,10 +133,14 @@ def pack_logprobs(positions: Sequence[Sequence[tuple[int, int, float]]]) -> byte
     return b"".join(parts)
 
 
-def pack_vectors(request: int, prompt_tokens: int, vectors: Sequence[bytes]) -> bytes:
-    """All that was asked for: how many, how many floats each has, and the 32-bit floats back to back."""
+def pack_vectors(request: int, prompt_tokens: int, vectors: Sequence[tuple[bytes, int]]) -> bytes:
+    """All that was asked for: how many, how many bytes each has and in how many rows, and their numbers back to back.
+
+    A vector has -1 rows: it is one, and not a list of them.
+    """
     head = _VECTORS.pack(KIND_VECTORS, len(vectors), request, prompt_tokens)
-    return b"".join((head, array("I", (len(vector) // 4 for vector in vectors)).tobytes(), *vectors))
+    lengths, rows = array("I", (len(data) for data, _ in vectors)), array("i", (count for _, count in vectors))
+    return b"".join((head, lengths.tobytes(), rows.tobytes(), *(data for data, _ in vectors)))
 
 
 def pack_failure(stream: int, failure: dict[str, Any]) -> bytes:

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Engines;
@@ -44,6 +45,10 @@ internal static class EngineFacts
                     ? tokens.GetInt32()
                     : null,
             BosTokenId = (int?)Long(facts, "bos_token_id"),
+            Labels = facts
+                .GetProperty("labels")
+                .EnumerateObject()
+                .ToDictionary(label => int.Parse(label.Name, CultureInfo.InvariantCulture), label => label.Value.GetString()!),
             Tasks = [.. facts.GetProperty("tasks").EnumerateArray().Select(task => task.GetString()!)],
             ShutdownTimeoutSeconds = facts.GetProperty("shutdown_timeout").GetDouble(),
         };

@@ -139,14 +139,11 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
         return Post(json.WrittenSpan, request.Options.Prompt.TokenIds);
     }
 
-    public async Task<PromptVectors> EncodeAsync(string requestId, EmbeddingRequest request, CancellationToken cancellationToken)
-    {
-        cancellationToken.ThrowIfCancellationRequested();
-        RefuseIfDead();
-        var pending = _encodes.Start(requestId, request);
-        FailIfDead();
-        return await _encodes.WaitAsync(pending, cancellationToken).ConfigureAwait(false);
-    }
+    public Task<PromptVectors> EncodeAsync(string requestId, EmbeddingRequest request, CancellationToken cancellationToken) =>
+        EncodeAsync(() => _encodes.Start(requestId, request), cancellationToken);
+
+    public Task<PromptVectors> EncodeAsync(string requestId, ClassificationRequest request, CancellationToken cancellationToken) =>
+        EncodeAsync(() => _encodes.Start(requestId, request), cancellationToken);
 
     public void ReleaseRequests(DynamoError error)
     {
@@ -181,6 +178,15 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
             FailRequests(reason);
             _calls.EndEngine(reason);
         }
+    }
+
+    private async Task<PromptVectors> EncodeAsync(Func<PendingEncode> start, CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        RefuseIfDead();
+        var pending = start();
+        FailIfDead();
+        return await _encodes.WaitAsync(pending, cancellationToken).ConfigureAwait(false);
     }
 
     private EngineStream Post(ReadOnlySpan<byte> json, int[] promptTokens)

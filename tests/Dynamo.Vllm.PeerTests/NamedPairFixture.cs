@@ -61,13 +61,14 @@ public abstract class NamedPairFixture : IAsyncLifetime
         var variables = Peers.Variables(_store.Path);
         Frontend = Frontend.Start(variables);
         // One after the other: each start imports torch three times, and this machine has two cores.
-        Ours = WorkerProcess.Start(_store.Path, ["--python", Peers.Python, .. Arguments(OurName)], variables);
+        var model = await ModelAsync(_store.Path);
+        Ours = WorkerProcess.Start(_store.Path, ["--python", Peers.Python, .. Arguments(OurName), .. model], variables);
         await Ours.ReadyAsync(StartLimit);
         var port = FreePorts.Next().ToString(CultureInfo.InvariantCulture);
         Official = new ChildProcess(
             "official",
             Peers.Python,
-            ["-m", "dynamo.vllm", .. Arguments(OfficialName)],
+            ["-m", "dynamo.vllm", .. Arguments(OfficialName), .. model],
             new Dictionary<string, string>(variables) { ["DYN_SYSTEM_PORT"] = port }
         );
         OfficialHttp = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
@@ -126,6 +127,10 @@ public abstract class NamedPairFixture : IAsyncLifetime
             )!
             .AsObject();
     }
+
+    /// <summary>Flags that name another model than the tiny one, after it has been made.</summary>
+    /// <param name="folder">Of the fixture.</param>
+    protected virtual Task<IReadOnlyList<string>> ModelAsync(string folder) => Task.FromResult<IReadOnlyList<string>>([]);
 
     private void ReadStore(string store)
     {

@@ -58,6 +58,12 @@ public static class EngineConformance
             "length",
             Choices: 3
         ),
+        new("""{"extra_args":{"vllm_tito":{"sampling_params":{"temperature":0,"max_tokens":6,"ignore_eos":true}}}}""", 6, "length"),
+        new(
+            """{"extra_args":{"vllm_tito":{"sampling_params":{"temperature":0,"max_tokens":8,"stop":["no such text"],"ignore_eos":true}}}}""",
+            8,
+            "length"
+        ),
         new("""{"sampling_options":{"temperature":-1}}""", Error: "InvalidArgument"),
         new("""{"token_ids":[]}""", Error: "InvalidArgument"),
     ];

@@ -40,11 +40,11 @@ class Answers:
         elif record[0] == wire.KIND_VECTORS:
             count, stream, tokens = _VECTORS.unpack_from(record)[1:]
             lengths = array("I", record[_VECTORS.size : _VECTORS.size + 4 * count])
-            floats = array("f", record[_VECTORS.size + 4 * count :])
+            floats = array("f", record[_VECTORS.size + 8 * count :])
             vectors = []
             for length in lengths:
-                vectors.append(floats[:length])
-                floats = floats[length:]
+                vectors.append(floats[: length // 4])
+                floats = floats[length // 4 :]
             assert not floats, "floats that belong to no vector"
             self.ends[stream].set_result((tokens, vectors))
         elif record[0] == wire.KIND_FAILURE:

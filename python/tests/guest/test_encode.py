@@ -169,7 +169,7 @@ class EncodeTest(unittest.TestCase):
     def test_a_type_of_floats_that_is_not_ours_becomes_ours(self) -> None:
         if not REAL:
             self.skipTest("torch comes with the real engine")
-        import torch  # type: ignore[import]
+        import torch
         from dynamo_vllm.encode import _float32
 
         for data in (torch.tensor([0.5, -2.0], dtype=torch.bfloat16), torch.tensor([[0.5, -2.0]]), [[0.5, -2.0]], [0.5, -2.0]):

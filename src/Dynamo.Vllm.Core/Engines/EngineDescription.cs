@@ -72,6 +72,9 @@ public sealed record EngineDescription
     /// <summary>What the model can be asked for, in the engine's words: <c>generate</c>, <c>embed</c> and others.</summary>
     public IReadOnlyList<string> Tasks { get; init; } = ["generate"];
 
+    /// <summary>Names of the classes that the model tells apart, by number; empty if it has none.</summary>
+    public IReadOnlyDictionary<int, string> Labels { get; init; } = new Dictionary<int, string>();
+
     public double ShutdownTimeoutSeconds { get; init; }
 
     /// <summary>KV blocks of one rank: the quotient, at least 1; 0 if unknown.</summary>

@@ -15,4 +15,7 @@ public interface IPoolingEngine
     /// <exception cref="Protocol.Errors.RequestFailedException">One of
     /// them failed, then none is computed any more; or the engine is gone.</exception>
     Task<PromptVectors> EncodeAsync(string requestId, EmbeddingRequest request, CancellationToken cancellationToken);
+
+    /// <summary>As the other, with what the model is for, or what was asked for, instead of embeddings.</summary>
+    Task<PromptVectors> EncodeAsync(string requestId, ClassificationRequest request, CancellationToken cancellationToken);
 }

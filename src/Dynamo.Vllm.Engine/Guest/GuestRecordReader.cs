@@ -68,21 +68,23 @@ internal ref struct GuestRecordReader
         );
     }
 
-    /// <summary><c>Bxxx I Q Q</c>, a length for each vector (<c>I</c>), then their floats back to back.</summary>
+    /// <summary><c>Bxxx I Q Q</c>, for each prompt its bytes (<c>I</c>), then its rows (<c>i</c>), then the numbers back to back.</summary>
     public (ulong Id, PromptVectors Vectors) ReadVectors()
     {
         var head = Take(24);
         var count = BinaryPrimitives.ReadInt32LittleEndian(head[4..]);
         var lengths = MemoryMarshal.Cast<byte, int>(Take(count * sizeof(int))).ToArray();
-        var floats = 0;
+        var rows = MemoryMarshal.Cast<byte, int>(Take(count * sizeof(int))).ToArray();
+        var bytes = 0;
         foreach (var length in lengths)
         {
-            floats += length;
+            bytes += length;
         }
 
         var vectors = new PromptVectors(
-            Take(floats * sizeof(float)).ToArray(), // the batch is given back before anybody has read them
+            Take(bytes).ToArray(), // the batch is given back before anybody has read them
             lengths,
+            rows,
             BinaryPrimitives.ReadInt64LittleEndian(head[16..])
         );
         return (BinaryPrimitives.ReadUInt64LittleEndian(head[8..]), vectors);

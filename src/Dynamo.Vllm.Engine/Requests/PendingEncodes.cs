@@ -20,10 +20,23 @@ internal sealed class PendingEncodes(GuestMailbox mailbox)
     {
         var json = new ArrayBufferWriter<byte>(512);
         PoolingRequestEncoder.Write(json, requestId, request);
+        return Start(json.WrittenSpan, request.Prompts);
+    }
+
+    /// <exception cref="RequestFailedException">The mailbox is full.</exception>
+    public PendingEncode Start(string requestId, ClassificationRequest request)
+    {
+        var json = new ArrayBufferWriter<byte>(512);
+        PoolingRequestEncoder.Write(json, requestId, request);
+        return Start(json.WrittenSpan, request.Prompts);
+    }
+
+    private PendingEncode Start(ReadOnlySpan<byte> json, EmbeddingPrompts prompts)
+    {
         var pending = new PendingEncode(mailbox.NextId());
         _running[pending.Id] = pending;
-        var tokens = MemoryMarshal.AsBytes(request.Prompts.TokenIds.Span);
-        if (!mailbox.TryPost(GuestOperation.Encode, pending.Id, json.WrittenSpan, tokens, isUrgent: false))
+        var tokens = MemoryMarshal.AsBytes(prompts.TokenIds.Span);
+        if (!mailbox.TryPost(GuestOperation.Encode, pending.Id, json, tokens, isUrgent: false))
         {
             _running.TryRemove(pending.Id, out _);
             throw new RequestFailedException(DynamoError.WorkerOverloaded("the mailbox of the interpreter is full"));

@@ -22,13 +22,19 @@ public sealed record WorkerConfiguration
 
     public required DisaggregationMode Mode { get; init; }
 
-    /// <summary>Makes vectors of prompts instead of continuing them: one endpoint, no cache that routers would want to know of.</summary>
+    /// <summary>Makes vectors of prompts instead of continuing them.</summary>
     public bool IsEmbeddingWorker => Options.Get(VllmOptions.EmbeddingWorker);
+
+    /// <summary>Puts prompts into classes, or gives the model's vectors as they are.</summary>
+    public bool IsClassifyWorker => Options.Get(VllmOptions.ClassifyWorker);
+
+    /// <summary>Continues no prompts: one endpoint, no cache that routers would want to know of.</summary>
+    public bool IsPoolingWorker => IsEmbeddingWorker || IsClassifyWorker;
 
     /// <summary>
     /// The frontend passes the bodies of chats and completions on, and vLLM tokenizes. A prefill worker is given token ids all the same.
     /// </summary>
-    public bool TakesText => Options.Get(VllmOptions.UseVllmTokenizer) && Mode != DisaggregationMode.Prefill && !IsEmbeddingWorker;
+    public bool TakesText => Options.Get(VllmOptions.UseVllmTokenizer) && Mode != DisaggregationMode.Prefill && !IsPoolingWorker;
 
     /// <summary>The model as the user wrote it; also the source path of the card.</summary>
     public required string Model { get; init; }

@@ -22,7 +22,7 @@ internal static class ModelCardFactory
     {
         var isPrefill = configuration.Mode == DisaggregationMode.Prefill;
         var endpointTypes =
-            isPrefill || configuration.IsEmbeddingWorker
+            isPrefill || configuration.IsPoolingWorker
                 ? EndpointTypes.None
                 : EndpointTypeList.Parse(configuration.Options.Get(RuntimeOptions.EndpointTypes));
         return new ModelCard
@@ -34,6 +34,7 @@ internal static class ModelCardFactory
             ModelType =
                 isPrefill ? "Prefill"
                 : configuration.IsEmbeddingWorker ? "Embedding"
+                : configuration.IsClassifyWorker ? "Classify | Pooling"
                 : TypeText(endpointTypes),
             ModelInput = TakesText(configuration) ? "Text" : "Tokens",
             WorkerType = WorkerType(configuration.Mode),
@@ -121,7 +122,7 @@ internal static class ModelCardFactory
             KvTransferEnforcement = topology.Enforcement,
             KvTransferPreferredWeight = topology.PreferredWeight,
             StableRoutingId = StableRoutingId(),
-            MaxGpuLoraCount = configuration.Engine.EnableLora && !configuration.IsEmbeddingWorker ? (uint?)engine.MaxLoras : null,
+            MaxGpuLoraCount = configuration.Engine.EnableLora && !configuration.IsPoolingWorker ? (uint?)engine.MaxLoras : null,
         };
     }
 
@@ -163,6 +164,7 @@ internal static class ModelCardFactory
     /// <summary>The frontend passes the client's body on.</summary>
     private static bool TakesText(WorkerConfiguration configuration) =>
         configuration.TakesText
+        || configuration.IsClassifyWorker
         || (configuration.IsEmbeddingWorker && !configuration.Options.Get(VllmOptions.EmbeddingFrontendTokenization));
 
     private static string WorkerType(DisaggregationMode mode) =>

@@ -1,5 +1,6 @@
 using Dynamo.Vllm.Core;
 using Dynamo.Vllm.Core.Adapters;
+using Dynamo.Vllm.Core.Classification;
 using Dynamo.Vllm.Core.Disaggregation;
 using Dynamo.Vllm.Core.Embeddings;
 using Dynamo.Vllm.Core.Generate;
@@ -87,6 +88,10 @@ internal sealed class EndpointsStage : IStage
         {
             Generate = Add(configuration.Endpoint, new EmbeddingHandler(_arguments.Engine, configuration.ServedModelName));
         }
+        else if (configuration.IsClassifyWorker)
+        {
+            Generate = Add(configuration.Endpoint, new ClassificationHandler(_arguments.Engine, configuration.ServedModelName, _time));
+        }
         else
         {
             Adapters = configuration.Engine.EnableLora ? new AdapterTable(AdapterLimits) : null;
@@ -106,8 +111,8 @@ internal sealed class EndpointsStage : IStage
     {
         var configuration = _arguments.Configuration;
         var id = configuration.EndpointId(name);
-        // An embedding worker's series bear the model string, and no served name, as in the reference.
-        var metrics = configuration.IsEmbeddingWorker
+        // A pooling worker's series bear the model string, and no served name, as in the reference.
+        var metrics = configuration.IsPoolingWorker
             ? _planes.Metrics.ForEndpoint(id, configuration.Model, "")
             : _planes.Metrics.ForEndpoint(id, configuration.ServedModelName);
         var endpoint = new ServedEndpoint(id, handler, metrics);

@@ -18,6 +18,7 @@ internal sealed partial class EngineStage : IStage
 
     /// <summary>In vLLM's words: one vector for a prompt.</summary>
     private const string EmbedTask = "embed";
+    private const string GenerateTask = "generate";
 
     private readonly WorkerSettings _settings;
     private readonly EngineArgumentsStage _arguments;
@@ -70,9 +71,9 @@ internal sealed partial class EngineStage : IStage
 
         await engine.BuildAsync(overrides, EnvironmentOf(configuration), cancellationToken).ConfigureAwait(false);
         var facts = engine.Description;
-        if (configuration.IsEmbeddingWorker)
+        if (configuration.IsPoolingWorker)
         {
-            CheckMakesVectors(facts);
+            CheckPools(facts, configuration.IsEmbeddingWorker);
         }
         else
         {
@@ -104,9 +105,18 @@ internal sealed partial class EngineStage : IStage
     }
 
     /// <summary>Otherwise it would be registered, and refuse each request.</summary>
-    private static void CheckMakesVectors(EngineDescription facts)
+    private static void CheckPools(EngineDescription facts, bool embeds)
     {
-        if (!facts.Tasks.Contains(EmbedTask))
+        if (!embeds && !facts.Tasks.Any(task => task != GenerateTask))
+        {
+            throw new WorkerExitException(
+                ExitCodes.Failure,
+                "--classify-worker: the model as vLLM has loaded it pools nothing, it does generate. It needs --runner pooling, and "
+                    + "--convert classify if it was not made to classify."
+            );
+        }
+
+        if (embeds && !facts.Tasks.Contains(EmbedTask))
         {
             throw new WorkerExitException(
                 ExitCodes.Failure,

@@ -47,7 +47,7 @@ internal sealed class EventPlaneStage : IStage
     public async Task UpAsync(CancellationToken cancellationToken)
     {
         var configuration = _arguments.Configuration;
-        if (configuration.IsEmbeddingWorker)
+        if (configuration.IsPoolingWorker)
         {
             return;
         }

@@ -98,7 +98,7 @@ internal sealed partial class RegistrationStage : IStage
             _roles.Adapters,
             (taints, cancellation) => PutCardAsync(ModelCardSource.Tainted(card, taints), cancellation)
         );
-        if (_arguments.Configuration.IsEmbeddingWorker)
+        if (_arguments.Configuration.IsPoolingWorker)
         {
             control.AddTaintsTo(_routes);
         }

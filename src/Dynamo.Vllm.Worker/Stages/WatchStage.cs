@@ -73,7 +73,7 @@ internal sealed partial class WatchStage : IStage
         _loops.Watch("engine monitor", LoopRule.Fatal, monitor.RunAsync);
         var configuration = _arguments.Configuration;
         var payload = HealthPayload.Create(
-            configuration.IsEmbeddingWorker ? HealthPayload.ForEmbedding(configuration.ServedModelName)
+            configuration.IsPoolingWorker ? HealthPayload.ForEmbedding(configuration.ServedModelName)
                 : configuration.TakesText ? HealthPayload.ForText()
                 : HealthPayload.ForGeneration(_arguments.Engine.Description.BosTokenId),
             health.Payload,

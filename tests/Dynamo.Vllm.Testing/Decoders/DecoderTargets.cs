@@ -33,6 +33,29 @@ public static class DecoderTargets
         """{"input":[1,2,3],"model":"m"}"""u8.ToArray(),
     ];
 
+    private static readonly byte[][] Classifications =
+    [
+        """{"input":["a"],"use_activation":true,"truncate_prompt_tokens":2,"truncation_side":"left","priority":1}"""u8.ToArray(),
+        """{"input":[1,2],"encoding_format":"bytes","embed_dtype":"float16","endianness":"big","task":"embed","cache_salt":"s"}"""u8.ToArray(),
+    ];
+
+    private static readonly byte[][] Texts =
+    [
+        """
+        {"messages":[{"role":"user","content":"\u00e4"}],"chat_template_kwargs":{"a":1},"stop":["b"],"n":2,"temperature":0.5,"max_tokens":3}
+        """u8.ToArray(),
+        """{"prompt":["a"],"nvext":{"cache_salt":"s","max_thinking_tokens":1},"id":"i","routing":{"dp_rank":0}}"""u8.ToArray(),
+        """{"prompt":[1,2],"agent_context":{"session_id":"t"},"annotations":["x"]}"""u8.ToArray(),
+    ];
+
+    private static readonly byte[][] Natives =
+    [
+        """
+        {"token_ids":[1,2],"extra_args":{"vllm_tito":{"sampling_params":{"n":2,"seed":9,"structured_outputs":{"json":{"a":[1.5]}},
+         "routed_experts_prompt_start":1},"cache_salt":"s","priority":3,"kv_transfer_params":{"a":1},"features":null}}}
+        """u8.ToArray(),
+    ];
+
     private static readonly byte[][] Queries =
     [
         """{"worker_id":7,"dp_rank":1,"start_event_id":2,"end_event_id":null,"supports_tree_dump_failed":true,"kind":"recovery"}"""u8.ToArray(),
@@ -55,6 +78,12 @@ public static class DecoderTargets
         new("request-msgpack", Packed(Bodies), bytes => PreprocessedRequestParser.Parse(bytes, PayloadCodec.MessagePack)),
         new("embedding-json", Embeddings, bytes => EmbeddingRequestParser.Parse(bytes, PayloadCodec.Json)),
         new("embedding-msgpack", Packed(Embeddings), bytes => EmbeddingRequestParser.Parse(bytes, PayloadCodec.MessagePack)),
+        new("classification-json", Classifications, bytes => ClassificationRequestParser.Parse(bytes, PayloadCodec.Json)),
+        new("classification-msgpack", Packed(Classifications), bytes => ClassificationRequestParser.Parse(bytes, PayloadCodec.MessagePack)),
+        new("text-json", Texts, bytes => TextRequestParser.Parse(bytes, PayloadCodec.Json)),
+        new("text-msgpack", Packed(Texts), bytes => TextRequestParser.Parse(bytes, PayloadCodec.MessagePack)),
+        new("native-json", Natives, bytes => PreprocessedRequestParser.Parse(bytes, PayloadCodec.Json)),
+        new("native-msgpack", Packed(Natives), bytes => PreprocessedRequestParser.Parse(bytes, PayloadCodec.MessagePack)),
         new("kv-query-json", Queries, bytes => KvQuery.Parse(bytes, PayloadCodec.Json)),
         new("kv-query-msgpack", Packed(Queries), bytes => KvQuery.Parse(bytes, PayloadCodec.MessagePack)),
         new("engine-events", Batches(), DecodeEvents),

@@ -73,7 +73,8 @@ internal static class GuestRecords
             writer.Write(vectors.Length);
             writer.Write(request);
             writer.Write(promptTokens);
-            Array.ForEach(vectors, vector => writer.Write(vector.Length));
+            Array.ForEach(vectors, vector => writer.Write(vector.Length * sizeof(float)));
+            Array.ForEach(vectors, _ => writer.Write(-1));
             Array.ForEach(vectors, vector => Array.ForEach(vector, writer.Write));
         });
 

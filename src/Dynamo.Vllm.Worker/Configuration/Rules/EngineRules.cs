@@ -152,12 +152,13 @@ internal sealed class EngineRules(HostFacts facts, BenchmarkRules benchmark) : C
     /// <summary>The instrumented scheduler drops what a pooling request asks for, and nobody would relay what it counts.</summary>
     private static bool IsRelayedByPort(ConfigurationDraft draft, bool byPort)
     {
-        if (!byPort || !draft.Options.Get(VllmOptions.EmbeddingWorker))
+        var pools = draft.Options.Get(VllmOptions.EmbeddingWorker) || draft.Options.Get(VllmOptions.ClassifyWorker);
+        if (!byPort || !pools)
         {
             return byPort;
         }
 
-        draft.Warnings.Add($"{MetricsPortVariable} has no effect: embedding workers relay no forward-pass metrics");
+        draft.Warnings.Add($"{MetricsPortVariable} has no effect: pooling workers relay no forward-pass metrics");
         return false;
     }
 

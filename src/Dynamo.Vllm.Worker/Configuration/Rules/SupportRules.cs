@@ -13,7 +13,6 @@ internal sealed class SupportRules(HostFacts facts) : ConfigurationRules(facts)
             (draft.Mode == DisaggregationMode.Encode, "--disaggregation-mode encode", "encode workers are not supported yet"),
             (options.Get(VllmOptions.RouteToEncoder), "--route-to-encoder", "needs encode workers, which are not supported yet"),
             (options.Get(VllmOptions.Realtime), "--realtime", "realtime workers are not supported yet"),
-            (options.Get(VllmOptions.ClassifyWorker), "--classify-worker", "classify workers are not supported yet"),
             (options.Get(VllmOptions.EmbeddingWorkerProcesses) > 1, "--embedding-worker-processes", "only one process is supported"),
             (options.Get(VllmOptions.Headless), "--headless", "headless nodes are not supported yet; run python -m dynamo.vllm there"),
             (options.Get(VllmOptions.GmsShadowMode), "--gms-shadow-mode", "the GPU memory service is not supported yet"),

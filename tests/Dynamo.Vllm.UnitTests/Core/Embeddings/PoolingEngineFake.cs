@@ -9,7 +9,7 @@ internal sealed class PoolingEngineFake : IPoolingEngine
 {
     private readonly TaskCompletionSource<PromptVectors> _answer = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    public EngineDescription Description { get; } = new ScriptedEngine().Description;
+    public EngineDescription Description { get; init; } = new ScriptedEngine().Description;
 
     public List<(string Id, EmbeddingRequest Request)> Requests { get; } = [];
 
@@ -17,12 +17,21 @@ internal sealed class PoolingEngineFake : IPoolingEngine
         _answer.SetResult(
             new PromptVectors(
                 MemoryMarshal.AsBytes<float>(vectors.SelectMany(vector => vector).ToArray()).ToArray(),
-                [.. vectors.Select(vector => vector.Length)],
+                [.. vectors.Select(vector => vector.Length * sizeof(float))],
+                [.. vectors.Select(_ => -1)],
                 promptTokens
             )
         );
 
     public void Fail(Exception exception) => _answer.SetException(exception);
+
+    public List<ClassificationRequest> Classifications { get; } = [];
+
+    public Task<PromptVectors> EncodeAsync(string requestId, ClassificationRequest request, CancellationToken cancellationToken)
+    {
+        Classifications.Add(request);
+        return _answer.Task.WaitAsync(cancellationToken);
+    }
 
     public Task<PromptVectors> EncodeAsync(string requestId, EmbeddingRequest request, CancellationToken cancellationToken)
     {

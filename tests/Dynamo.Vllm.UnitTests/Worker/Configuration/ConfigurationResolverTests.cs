@@ -168,7 +168,6 @@ public sealed class ConfigurationResolverTests
     [Theory]
     [InlineData("--disaggregation-mode", "encode", "--disaggregation-mode encode")]
     [InlineData("--realtime", "--enforce-eager", "--realtime")]
-    [InlineData("--classify-worker", "--enforce-eager", "--classify-worker")]
     [InlineData("--headless", "--enforce-eager", "--headless")]
     [InlineData("--load-format", "gms", "--load-format gms")]
     [InlineData("--benchmark-mode", "agg", "--benchmark-mode")]
@@ -185,12 +184,22 @@ public sealed class ConfigurationResolverTests
         Assert.False((bool)resolved.EngineOverrides["enable_prefix_caching"]!);
         Assert.False(resolved.ForwardPassMetrics);
         Assert.DoesNotContain("scheduler_cls", resolved.EngineOverrides.Keys);
-        Assert.Contains("DYN_FORWARDPASS_METRIC_PORT has no effect: embedding workers relay no forward-pass metrics", resolved.Warnings);
+        Assert.Contains("DYN_FORWARDPASS_METRIC_PORT has no effect: pooling workers relay no forward-pass metrics", resolved.Warnings);
 
         var several = ResolverSample.Resolve("--embedding-worker", "--embedding-worker-processes", "2");
         Assert.Equal("--embedding-worker-processes: only one process is supported", Assert.Single(several.UnsupportedFeatures).ToString());
         var given = ResolverSample.Resolve("--embedding-worker", "--enable-prefix-caching");
         Assert.True(given.EnablePrefixCaching);
+    }
+
+    [Fact]
+    public void A_classify_worker_is_served_without_prefix_cache_and_forward_pass_metrics()
+    {
+        var environment = CommandLineSample.Environment("DYN_FORWARDPASS_METRIC_PORT", "20380");
+        var resolved = ResolverSample.Resolve(environment, "--classify-worker", "--use-vllm-tokenizer");
+        Assert.Equal((true, true, false), (resolved.IsClassifyWorker, resolved.IsPoolingWorker, resolved.TakesText));
+        Assert.Empty(resolved.UnsupportedFeatures);
+        Assert.False(resolved.ForwardPassMetrics);
     }
 
     [Fact]
