@@ -87,15 +87,14 @@ public sealed class EmbeddingWorkerTests : SimulatedWorkerTests
         Assert.DoesNotContain(worker.Process.Lines, line => line.Contains("Health probe of", StringComparison.Ordinal));
     }
 
-    [Fact]
-    public async Task A_model_that_makes_no_embeddings_is_refused_at_the_start()
+    [Theory]
+    [InlineData("--embedding-worker", "makes no embeddings, it does generate. It needs --runner pooling")]
+    [InlineData("--classify-worker", "pools nothing, it does generate. It needs --runner pooling")]
+    public async Task A_model_of_another_kind_is_refused_at_the_start(string flag, string problem)
     {
-        await using var worker = WorkerProcess.StartSimulated(Store, ["--embedding-worker"]);
+        await using var worker = WorkerProcess.StartSimulated(Store, [flag]);
         Assert.Equal(1, await worker.Process.ExitCodeAsync(Limit));
-        Assert.Contains(
-            worker.Process.Lines,
-            line => line.Contains("makes no embeddings, it does generate. It needs --runner pooling", StringComparison.Ordinal)
-        );
+        Assert.Contains(worker.Process.Lines, line => line.Contains(problem, StringComparison.Ordinal));
         Assert.Empty(Records());
     }
 
