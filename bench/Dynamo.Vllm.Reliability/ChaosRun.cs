@@ -132,7 +132,8 @@ internal sealed class ChaosRun(ChaosOptions options)
             string.Create(
                 CultureInfo.InvariantCulture,
                 $"| {_outcomes.Values.Sum()} | {Count(ClientOutcome.Correct)} | {Count(ClientOutcome.TypedError)} | "
-                    + $"{Count(ClientOutcome.Different)} | {Count(ClientOutcome.Broken)} | {Count(ClientOutcome.Hung)} | {fleet.Lost.Count} | "
+                    + $"{Count(ClientOutcome.Different)} | {Count(ClientOutcome.Broken)} | {Count(ClientOutcome.Hung)} | "
+                    + $"{fleet.Lost.Count} | "
                     + $"{string.Join(", ", _done.OrderBy(fault => fault.Key).Select(fault => $"{fault.Value} {fault.Key}"))} | "
                     + $"{time.TotalSeconds:0} s | {options.Seed} |"
             )

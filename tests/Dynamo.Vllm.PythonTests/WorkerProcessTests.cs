@@ -230,6 +230,37 @@ public sealed class WorkerProcessTests : SimulatedWorkerTests
         Assert.Equal(5, await CountAsync(await client.CallAsync(Body(1, 5), default)));
     }
 
+    [Theory]
+    [InlineData("control/sleep", "control/wake_up")]
+    [InlineData("pause_generation", "resume_generation", """{"mode":"abort"}""")]
+    public async Task A_stream_that_sleep_or_a_pause_cuts_ends_with_the_error_that_lets_it_go_on_elsewhere(
+        string cut,
+        string mend,
+        string? body = null
+    )
+    {
+        await using var worker = await StartAsync();
+        await using var client = await ConnectAsync();
+        await using var call = await client.CallAsync(Body(1, 900), default);
+        JsonObject? last = null;
+        await foreach (var item in call.ReadAsync(default))
+        {
+            if (last is null)
+            {
+                using var content = body is null ? null : new StringContent(body);
+                using var answer = await worker.Http.PostAsync($"/engine/{cut}", content);
+                Assert.Equal("ok", (string?)JsonNode.Parse(await answer.Content.ReadAsStringAsync())!["status"]);
+            }
+
+            last = item;
+        }
+
+        Assert.Equal("backend.engine_shutdown", (string?)last!["error"]?["reason"]);
+        Assert.True(call.IsComplete);
+        await ControlAsync(worker, mend);
+        Assert.Equal(5, await CountAsync(await client.CallAsync(Body(1, 5), default)));
+    }
+
     [Fact]
     public async Task A_decode_worker_that_refuses_a_request_lets_the_prefill_worker_free_its_blocks()
     {

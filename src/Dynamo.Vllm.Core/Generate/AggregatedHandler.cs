@@ -63,6 +63,11 @@ public class AggregatedHandler : GenerateHandler
                     }
                 }
 
+                if (request.NativeGenerate is null) // whose clients know the word
+                {
+                    EngineStreamPump.RefuseAbort(context, output);
+                }
+
                 return builder.Build(output) is { } delta ? responses.WriteAsync(delta) : ValueTask.CompletedTask;
             }
         );

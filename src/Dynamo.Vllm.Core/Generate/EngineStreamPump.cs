@@ -56,4 +56,19 @@ internal static class EngineStreamPump
             throw new RequestFailedException(DynamoError.EngineShutdown("Engine was shut down during generation."));
         }
     }
+
+    /// <summary>
+    /// The engine ends a request by itself when it is put to sleep or paused. To a client that end would look like a complete answer: the
+    /// error tells it the truth, and lets the frontend continue the request elsewhere.
+    /// </summary>
+    /// <exception cref="RequestFailedException">Nobody here asked for the end.</exception>
+    public static void RefuseAbort(RequestContext context, EngineOutput output)
+    {
+        if (output.Finish == FinishReason.Abort && !context.Cancelled.IsCancellationRequested)
+        {
+            throw new RequestFailedException(
+                DynamoError.EngineShutdown("The engine ended the request before it was complete: it was put to sleep, or paused.")
+            );
+        }
+    }
 }

@@ -53,6 +53,7 @@ public sealed class TextHandler : IEndpointHandler
             return;
         }
 
+        context.Trace?.BeginEngine(_isDecodeWorker ? "decode" : "agg", model: null, context.Id);
         var stream = _engine.Submit(
             new TextEngineRequest
             {
@@ -85,6 +86,7 @@ public sealed class TextHandler : IEndpointHandler
                     }
                 }
 
+                EngineStreamPump.RefuseAbort(context, output);
                 return context.Cause == CancellationCause.Shutdown && output.Finish == FinishReason.Abort
                     ? ValueTask.CompletedTask // the error that follows says what happened
                     : responses.WriteAsync(writer.Write(output, FinishWord(output), _time.GetUtcNow()));

@@ -55,6 +55,17 @@ public sealed class GenerateHandlerTests
         Assert.Equal(maxTokens, _engine.Requests[0].MaxTokens);
     }
 
+    [Fact]
+    public async Task An_engine_that_ends_a_request_by_itself_ends_it_with_the_migratable_error()
+    {
+        var run = Start(new AggregatedHandler(_engine, Options, null, null), Request, out _);
+        _engine.Streams[0].Push([960]);
+        _engine.Streams[0].Push([], FinishReason.Abort, isLast: true);
+        var error = (await Assert.ThrowsAsync<RequestFailedException>(() => run)).Error;
+        Assert.Equal("backend.engine_shutdown", error.Reason);
+        Assert.Single(_responses.Items);
+    }
+
     [Theory]
     [InlineData(0, 1)] // three choices, each with its end
     [InlineData(2, 9)]

@@ -67,15 +67,19 @@ public sealed class TextHandlerTests
     }
 
     [Theory]
-    [InlineData(FinishReason.NoOutputs, "No outputs from vLLM engine")]
-    [InlineData(FinishReason.Error, "the engine ended the choice with 'error'")]
-    [InlineData(FinishReason.Abort, "the engine ended the choice with 'cancelled'")]
-    public async Task An_end_that_OpenAI_has_no_word_for_is_an_error(FinishReason finish, string message)
+    [InlineData(FinishReason.NoOutputs, "backend.unknown", "No outputs from vLLM engine")]
+    [InlineData(FinishReason.Error, "backend.unknown", "the engine ended the choice with 'error'")]
+    [InlineData(
+        FinishReason.Abort,
+        "backend.engine_shutdown",
+        "The engine ended the request before it was complete: it was put to sleep, or paused."
+    )]
+    public async Task An_end_that_OpenAI_has_no_word_for_is_an_error(FinishReason finish, string reason, string message)
     {
         var run = Start("""{"messages":[]}""", out _);
         _engine.Push("", [], finish, isLast: true);
         var error = (await Assert.ThrowsAsync<RequestFailedException>(() => run)).Error;
-        Assert.Equal(("backend.unknown", message), (error.Reason, error.Message));
+        Assert.Equal((reason, message), (error.Reason, error.Message));
         Assert.True(_engine.Stream.IsAbandoned);
     }
 
