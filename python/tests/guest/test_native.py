@@ -38,7 +38,7 @@ class NativeTest(unittest.TestCase):
     @classmethod
     async def start(cls) -> None:
         options = ["--model", MODEL, "--max-model-len", "128", "--enforce-eager", "--max-num-seqs", "8", *ENGINE_ARGUMENTS]
-        parsed, _ = arguments.parse(options)
+        parsed, _, _ = arguments.parse(options)
         cls.engine = Engine(cast(Outbox, cls.answers), "raw")
         cls.engine.build(parsed, {}, {})
         await cls.engine.open()

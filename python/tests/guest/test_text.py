@@ -64,7 +64,7 @@ class TextTest(unittest.TestCase):
     @classmethod
     async def start(cls) -> None:
         options = ["--model", MODEL, "--max-model-len", "512", "--enforce-eager", "--max-num-seqs", "8", *ENGINE_ARGUMENTS]
-        parsed, _ = arguments.parse(options)
+        parsed, _, _ = arguments.parse(options)
         cls.engine = Engine(cast(Outbox, cls.answers), "raw")
         cls.engine.build(parsed, {}, {})
         await cls.engine.open()
