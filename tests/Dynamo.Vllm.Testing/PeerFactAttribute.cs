@@ -1,11 +1,13 @@
 using Xunit;
+using Xunit.Sdk;
 
 namespace Dynamo.Vllm.Testing;
 
 /// <summary>Needs real peers or servers (frontend, vLLM, etcd, nats-server).
 /// Without them it is skipped on a developer's machine and fails in CI.</summary>
+[TraitDiscoverer("Dynamo.Vllm.Testing.PeerTraitDiscoverer", "Dynamo.Vllm.Testing")]
 [AttributeUsage(AttributeTargets.Method)]
-public sealed class PeerFactAttribute : FactAttribute
+public sealed class PeerFactAttribute : FactAttribute, ITraitAttribute
 {
     public PeerFactAttribute() => Skip = SkipReason;
 

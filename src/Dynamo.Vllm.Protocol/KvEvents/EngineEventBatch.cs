@@ -13,7 +13,7 @@ namespace Dynamo.Vllm.Protocol.KvEvents;
 /// Unknown keys and trailing elements are skipped; an unknown kind or a wrong type refuses the whole batch.
 /// kv-and-load.md, 2. Golden files: tests/golden/kv/conversion-cases.json, vllm-*.payload.bin.
 /// </remarks>
-public sealed partial class EngineEventBatch
+public sealed class EngineEventBatch
 {
     private readonly bool _acceptsByteHashes;
     private EngineEvent[] _events = new EngineEvent[16];
@@ -73,68 +73,8 @@ public sealed partial class EngineEventBatch
             }
         }
 
-        Rank = ReadUInt32(ref reader, "data_parallel_rank");
+        Rank = EngineEventFields.ReadUInt32(ref reader, "data_parallel_rank");
         _eventCount = count;
-    }
-
-    private static EngineEventKind ParseKind(ReadOnlySpan<byte> kind)
-    {
-        if (kind.SequenceEqual("BlockStored"u8))
-        {
-            return EngineEventKind.Stored;
-        }
-
-        if (kind.SequenceEqual("BlockRemoved"u8))
-        {
-            return EngineEventKind.Removed;
-        }
-
-        if (kind.SequenceEqual("AllBlocksCleared"u8))
-        {
-            return EngineEventKind.Cleared;
-        }
-
-        return kind.SequenceEqual("Ignored"u8)
-            ? EngineEventKind.Ignored
-            : throw new ProtocolException("event batch holds an event of an unknown type");
-    }
-
-    private static uint ReadUInt32(ref MessagePackReader reader, string field)
-    {
-        var value = reader.ReadUInt64();
-        return value <= uint.MaxValue ? (uint)value : throw new ProtocolException($"{field} {value} is above the limit {uint.MaxValue}");
-    }
-
-    private static ByteRange ReadOptionalText(ref MessagePackReader reader)
-    {
-        if (reader.TryReadNil())
-        {
-            return default;
-        }
-
-        var length = reader.ReadStringBytes().Length;
-        return new(reader.Position - length, length);
-    }
-
-    private static uint? ReadOptionalUInt32(ref MessagePackReader reader, string field) =>
-        reader.TryReadNil() ? null : ReadUInt32(ref reader, field);
-
-    /// <summary>Keeps an array or nil for later, and checks that it is well-formed.</summary>
-    private static ByteRange ReadOptionalArray(ref MessagePackReader reader)
-    {
-        if (reader.TryReadNil())
-        {
-            return default;
-        }
-
-        if (reader.PeekType() != MessagePackType.Array)
-        {
-            throw new ProtocolException("event field that must be an array is none");
-        }
-
-        var start = reader.Position;
-        reader.Skip();
-        return new(start, reader.Position - start);
     }
 
     private void ReadHashes(ref MessagePackReader reader, ref EngineEvent entry)
@@ -192,13 +132,132 @@ public sealed partial class EngineEventBatch
                 throw new ProtocolException("token pair does not have 2 elements");
             }
 
-            _tokens[_tokenCount++] = ReadUInt32(ref reader, "token");
-            second = ReadUInt32(ref reader, "token");
+            _tokens[_tokenCount++] = EngineEventFields.ReadUInt32(ref reader, "token");
+            second = EngineEventFields.ReadUInt32(ref reader, "token");
         }
 
         _tokens[_tokenCount++] = second;
         entry.TokenCount = count + 1;
         entry.AreBigrams = true;
+    }
+
+    private void ReadMap(ref MessagePackReader reader, ref EngineEvent entry)
+    {
+        var fields = reader.ReadMapHeader();
+        var hasKind = false;
+        var hasHashes = false;
+        var hasTokens = false;
+        var hasBlockSize = false;
+        for (var i = 0; i < fields; i++)
+        {
+            var key = reader.ReadStringBytes();
+            if (key.SequenceEqual("type"u8))
+            {
+                entry.Kind = EngineEventFields.ParseKind(reader.ReadStringBytes());
+                hasKind = true;
+            }
+            else if (key.SequenceEqual("block_hashes"u8))
+            {
+                ReadHashes(ref reader, ref entry);
+                hasHashes = true;
+            }
+            else if (key.SequenceEqual("token_ids"u8))
+            {
+                ReadTokens(ref reader, ref entry);
+                hasTokens = true;
+            }
+            else if (key.SequenceEqual("block_size"u8))
+            {
+                entry.BlockSize = reader.ReadUInt64();
+                hasBlockSize = true;
+            }
+            else if (key.SequenceEqual("parent_block_hash"u8))
+            {
+                entry.Parent = ReadParent(ref reader);
+            }
+            else
+            {
+                EngineEventFields.ReadOptionalField(ref reader, ref entry, key);
+            }
+        }
+
+        EngineEventFields.RequireFields(in entry, hasKind, hasHashes, hasTokens, hasBlockSize);
+    }
+
+    private BlockHash? ReadParent(ref MessagePackReader reader) => reader.TryReadNil() ? null : new BlockHash(ReadHash(ref reader));
+
+    private void ReadArray(ref MessagePackReader reader, ref EngineEvent entry)
+    {
+        var fields = reader.ReadArrayHeader();
+        if (fields == 0)
+        {
+            throw new ProtocolException("event has no type");
+        }
+
+        entry.Kind = EngineEventFields.ParseKind(reader.ReadStringBytes());
+        var left = fields - 1;
+        switch (entry.Kind)
+        {
+            case EngineEventKind.Stored:
+                ReadStoredArray(ref reader, ref entry, ref left);
+                break;
+            case EngineEventKind.Removed:
+                ReadHashes(ref reader, ref entry);
+                left--;
+                if (EngineEventFields.TakeField(ref left))
+                {
+                    entry.Medium = EngineEventFields.ReadOptionalText(ref reader);
+                }
+
+                EngineEventFields.ReadTail(ref reader, ref entry, left);
+                break;
+            case EngineEventKind.Cleared:
+                if (EngineEventFields.TakeField(ref left))
+                {
+                    entry.Ownership = EngineEventFields.ReadOptionalText(ref reader);
+                }
+
+                EngineEventFields.SkipFields(ref reader, left);
+                break;
+            default:
+                EngineEventFields.SkipFields(ref reader, left);
+                break;
+        }
+    }
+
+    private void ReadStoredArray(ref MessagePackReader reader, ref EngineEvent entry, ref int left)
+    {
+        if (left < 4)
+        {
+            throw new ProtocolException($"stored event has {left} fields after its type, 4 are needed");
+        }
+
+        ReadHashes(ref reader, ref entry);
+        entry.Parent = ReadParent(ref reader);
+        ReadTokens(ref reader, ref entry);
+        entry.BlockSize = reader.ReadUInt64();
+        left -= 4;
+        if (EngineEventFields.TakeField(ref left))
+        {
+            reader.Skip(); // lora_id, deprecated
+        }
+
+        if (EngineEventFields.TakeField(ref left))
+        {
+            entry.Medium = EngineEventFields.ReadOptionalText(ref reader);
+        }
+
+        if (EngineEventFields.TakeField(ref left))
+        {
+            EngineEventFields.ReadNameOrMetadata(ref reader, ref entry);
+        }
+
+        if (EngineEventFields.TakeField(ref left))
+        {
+            entry.ExtraKeys = EngineEventFields.ReadOptionalArray(ref reader);
+        }
+
+        EngineEventFields.ReadTail(ref reader, ref entry, left);
     }
 
     // The count was checked against the bytes that are left, so a lying header cannot make this large.

@@ -12,14 +12,13 @@ namespace Dynamo.Vllm.Worker.Configuration.Parsing;
 /// Help and version end parsing where they stand, so an error in front of them still wins.
 /// One difference is deliberate: <c>--option=--</c> stores two hyphens here, while Python 3.11 stores an empty list by mistake.
 /// </remarks>
-internal sealed partial class ArgumentParser
+internal sealed class ArgumentParser
 {
-    private readonly IReadOnlyList<OptionDefinition> _options;
     private readonly Dictionary<string, OptionDefinition> _byFlag = [];
     private readonly Dictionary<string, object?> _defaults = [];
     private readonly HashSet<string> _fromEnvironment = [];
     private readonly List<string> _environmentWarnings = [];
-    private readonly bool _abbreviations;
+    private readonly WordClassifier _words;
     private readonly string _usage;
 
     /// <summary>Reads the variables of all options at once.</summary>
@@ -31,9 +30,8 @@ internal sealed partial class ArgumentParser
         string usage
     )
     {
-        _options = options;
-        _abbreviations = abbreviations;
         _usage = usage;
+        _words = new WordClassifier(options, _byFlag, abbreviations, usage);
         foreach (var option in options)
         {
             foreach (var flag in option.Flags)
@@ -47,7 +45,7 @@ internal sealed partial class ArgumentParser
 
     public ParsedWords ParseKnown(IReadOnlyList<string> arguments)
     {
-        var run = new Run(arguments, Classify(arguments), new Dictionary<string, object?>(_defaults), [.. _fromEnvironment]);
+        var run = new Run(arguments, _words.Classify(arguments), new Dictionary<string, object?>(_defaults), [.. _fromEnvironment]);
         run.Warnings.AddRange(_environmentWarnings);
         while (run.Position < arguments.Count && run.Request == CommandLineRequest.Run)
         {
@@ -90,7 +88,7 @@ internal sealed partial class ArgumentParser
         }
     }
 
-    private void Consume(Run run, OptionDefinition option, Match match)
+    private void Consume(Run run, OptionDefinition option, ClassifiedWord match)
     {
         run.Position++;
         switch (option.Kind)
@@ -207,14 +205,14 @@ internal sealed partial class ArgumentParser
     /// <summary>One pass over one argument vector; owned by <see cref="ParseKnown"/>.</summary>
     private sealed class Run(
         IReadOnlyList<string> arguments,
-        IReadOnlyList<Match> matches,
+        IReadOnlyList<ClassifiedWord> matches,
         Dictionary<string, object?> values,
         HashSet<string> explicitDestinations
     )
     {
         public IReadOnlyList<string> Arguments { get; } = arguments;
 
-        public IReadOnlyList<Match> Matches { get; } = matches;
+        public IReadOnlyList<ClassifiedWord> Matches { get; } = matches;
 
         public Dictionary<string, object?> Values { get; } = values;
 

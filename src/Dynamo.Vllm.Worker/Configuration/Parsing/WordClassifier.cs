@@ -3,15 +3,26 @@ using Dynamo.Vllm.Worker.Configuration.Options;
 
 namespace Dynamo.Vllm.Worker.Configuration.Parsing;
 
-/// <remarks>Step 1: which words are options, and which known option each of them names.</remarks>
-internal sealed partial class ArgumentParser
+/// <summary>Which words are options, and which known option each of them names: the first step of <see cref="ArgumentParser"/>.</summary>
+/// <param name="options">Those that are known.</param>
+/// <param name="byFlag">The same by their spellings.</param>
+/// <param name="abbreviations">A beginning that fits one spelling alone names the option.</param>
+/// <param name="usage">For an error.</param>
+internal sealed partial class WordClassifier(
+    IReadOnlyList<OptionDefinition> options,
+    IReadOnlyDictionary<string, OptionDefinition> byFlag,
+    bool abbreviations,
+    string usage
+)
 {
-    private static readonly Match Value = new(null, string.Empty, null, IsValue: true);
-    private static readonly Match NotOurs = new(null, string.Empty, null, IsValue: false);
+    private static readonly ClassifiedWord Value = new(null, string.Empty, null, IsValue: true);
+    private static readonly ClassifiedWord NotOurs = new(null, string.Empty, null, IsValue: false);
 
-    private List<Match> Classify(IReadOnlyList<string> arguments)
+    /// <summary>One for each word.</summary>
+    /// <exception cref="UsageException">An abbreviation could mean several options.</exception>
+    public List<ClassifiedWord> Classify(IReadOnlyList<string> arguments)
     {
-        var matches = new List<Match>(arguments.Count);
+        var matches = new List<ClassifiedWord>(arguments.Count);
         var onlyValues = false;
         foreach (var argument in arguments)
         {
@@ -34,16 +45,16 @@ internal sealed partial class ArgumentParser
         return matches;
     }
 
-    private Match ClassifyWord(string word)
+    private ClassifiedWord ClassifyWord(string word)
     {
         if (word.Length == 0 || word[0] != '-')
         {
             return Value;
         }
 
-        if (_byFlag.TryGetValue(word, out var exact))
+        if (byFlag.TryGetValue(word, out var exact))
         {
-            return new Match(exact, word, null, IsValue: false);
+            return new ClassifiedWord(exact, word, null, IsValue: false);
         }
 
         if (word.Length == 1)
@@ -52,16 +63,16 @@ internal sealed partial class ArgumentParser
         }
 
         var equals = word.IndexOf('=', StringComparison.Ordinal);
-        if (equals >= 0 && _byFlag.TryGetValue(word[..equals], out var assigned))
+        if (equals >= 0 && byFlag.TryGetValue(word[..equals], out var assigned))
         {
-            return new Match(assigned, word[..equals], word[(equals + 1)..], IsValue: false);
+            return new ClassifiedWord(assigned, word[..equals], word[(equals + 1)..], IsValue: false);
         }
 
         var candidates = FindByPrefix(word, equals);
         if (candidates.Count > 1)
         {
             var names = string.Join(", ", candidates.Select(candidate => candidate.Flag));
-            throw new UsageException($"ambiguous option: {word} could match {names}", _usage);
+            throw new UsageException($"ambiguous option: {word} could match {names}", usage);
         }
 
         if (candidates.Count == 1)
@@ -73,21 +84,21 @@ internal sealed partial class ArgumentParser
         return NegativeNumber().IsMatch(word) || word.Contains(' ', StringComparison.Ordinal) ? Value : NotOurs;
     }
 
-    private List<Match> FindByPrefix(string word, int equals)
+    private List<ClassifiedWord> FindByPrefix(string word, int equals)
     {
         if (word[1] != '-')
         {
             // One hyphen: the word may be a short flag with its value glued on. argparse does this with abbreviations off, too.
             return
             [
-                .. _options
+                .. options
                     .SelectMany(option => option.Flags, (option, flag) => (option, flag))
                     .Where(pair => pair.flag.Length == 2 && pair.flag == word[..2])
-                    .Select(pair => new Match(pair.option, pair.flag, word[2..], IsValue: false)),
+                    .Select(pair => new ClassifiedWord(pair.option, pair.flag, word[2..], IsValue: false)),
             ];
         }
 
-        if (!_abbreviations)
+        if (!abbreviations)
         {
             return [];
         }
@@ -96,16 +107,13 @@ internal sealed partial class ArgumentParser
         var value = equals < 0 ? null : word[(equals + 1)..];
         return
         [
-            .. _options
+            .. options
                 .SelectMany(option => option.Flags, (option, flag) => (option, flag))
                 .Where(pair => pair.flag.StartsWith(prefix, StringComparison.Ordinal))
-                .Select(pair => new Match(pair.option, pair.flag, value, IsValue: false)),
+                .Select(pair => new ClassifiedWord(pair.option, pair.flag, value, IsValue: false)),
         ];
     }
 
     [GeneratedRegex(@"^-\d+$|^-\d*\.\d+$")]
     private static partial Regex NegativeNumber();
-
-    /// <summary>What one word is: a value, a known option (perhaps with its value glued on), or nothing of ours.</summary>
-    private sealed record Match(OptionDefinition? Option, string Flag, string? Value, bool IsValue);
 }

@@ -2,55 +2,72 @@ using Dynamo.Vllm.Protocol.MessagePack;
 
 namespace Dynamo.Vllm.Protocol.KvEvents;
 
-/// <content>The two forms of an event.</content>
-public sealed partial class EngineEventBatch
+/// <summary>Reads the single fields of an event of the engine, and the tails of older versions (kv-and-load.md, 2).</summary>
+internal static class EngineEventFields
 {
     private const int TypedTailFieldsMin = 4;
 
-    private void ReadMap(ref MessagePackReader reader, ref EngineEvent entry)
+    public static EngineEventKind ParseKind(ReadOnlySpan<byte> kind)
     {
-        var fields = reader.ReadMapHeader();
-        var hasKind = false;
-        var hasHashes = false;
-        var hasTokens = false;
-        var hasBlockSize = false;
-        for (var i = 0; i < fields; i++)
+        if (kind.SequenceEqual("BlockStored"u8))
         {
-            var key = reader.ReadStringBytes();
-            if (key.SequenceEqual("type"u8))
-            {
-                entry.Kind = ParseKind(reader.ReadStringBytes());
-                hasKind = true;
-            }
-            else if (key.SequenceEqual("block_hashes"u8))
-            {
-                ReadHashes(ref reader, ref entry);
-                hasHashes = true;
-            }
-            else if (key.SequenceEqual("token_ids"u8))
-            {
-                ReadTokens(ref reader, ref entry);
-                hasTokens = true;
-            }
-            else if (key.SequenceEqual("block_size"u8))
-            {
-                entry.BlockSize = reader.ReadUInt64();
-                hasBlockSize = true;
-            }
-            else if (key.SequenceEqual("parent_block_hash"u8))
-            {
-                entry.Parent = ReadParent(ref reader);
-            }
-            else
-            {
-                ReadOptionalField(ref reader, ref entry, key);
-            }
+            return EngineEventKind.Stored;
         }
 
-        RequireFields(in entry, hasKind, hasHashes, hasTokens, hasBlockSize);
+        if (kind.SequenceEqual("BlockRemoved"u8))
+        {
+            return EngineEventKind.Removed;
+        }
+
+        if (kind.SequenceEqual("AllBlocksCleared"u8))
+        {
+            return EngineEventKind.Cleared;
+        }
+
+        return kind.SequenceEqual("Ignored"u8)
+            ? EngineEventKind.Ignored
+            : throw new ProtocolException("event batch holds an event of an unknown type");
     }
 
-    private static void ReadOptionalField(ref MessagePackReader reader, ref EngineEvent entry, ReadOnlySpan<byte> key)
+    public static uint ReadUInt32(ref MessagePackReader reader, string field)
+    {
+        var value = reader.ReadUInt64();
+        return value <= uint.MaxValue ? (uint)value : throw new ProtocolException($"{field} {value} is above the limit {uint.MaxValue}");
+    }
+
+    public static ByteRange ReadOptionalText(ref MessagePackReader reader)
+    {
+        if (reader.TryReadNil())
+        {
+            return default;
+        }
+
+        var length = reader.ReadStringBytes().Length;
+        return new(reader.Position - length, length);
+    }
+
+    private static uint? ReadOptionalUInt32(ref MessagePackReader reader, string field) =>
+        reader.TryReadNil() ? null : ReadUInt32(ref reader, field);
+
+    /// <summary>Keeps an array or nil for later, and checks that it is well-formed.</summary>
+    public static ByteRange ReadOptionalArray(ref MessagePackReader reader)
+    {
+        if (reader.TryReadNil())
+        {
+            return default;
+        }
+
+        if (reader.PeekType() != MessagePackType.Array)
+        {
+            throw new ProtocolException("event field that must be an array is none");
+        }
+
+        var start = reader.Position;
+        reader.Skip();
+        return new(start, reader.Position - start);
+    }
+
+    public static void ReadOptionalField(ref MessagePackReader reader, ref EngineEvent entry, ReadOnlySpan<byte> key)
     {
         if (key.SequenceEqual("medium"u8))
         {
@@ -98,7 +115,7 @@ public sealed partial class EngineEventBatch
         }
     }
 
-    private static void RequireFields(in EngineEvent entry, bool hasKind, bool hasHashes, bool hasTokens, bool hasBlockSize)
+    public static void RequireFields(in EngineEvent entry, bool hasKind, bool hasHashes, bool hasTokens, bool hasBlockSize)
     {
         if (!hasKind)
         {
@@ -116,84 +133,8 @@ public sealed partial class EngineEventBatch
         }
     }
 
-    private BlockHash? ReadParent(ref MessagePackReader reader) => reader.TryReadNil() ? null : new BlockHash(ReadHash(ref reader));
-
-    private void ReadArray(ref MessagePackReader reader, ref EngineEvent entry)
-    {
-        var fields = reader.ReadArrayHeader();
-        if (fields == 0)
-        {
-            throw new ProtocolException("event has no type");
-        }
-
-        entry.Kind = ParseKind(reader.ReadStringBytes());
-        var left = fields - 1;
-        switch (entry.Kind)
-        {
-            case EngineEventKind.Stored:
-                ReadStoredArray(ref reader, ref entry, ref left);
-                break;
-            case EngineEventKind.Removed:
-                ReadHashes(ref reader, ref entry);
-                left--;
-                if (TakeField(ref left))
-                {
-                    entry.Medium = ReadOptionalText(ref reader);
-                }
-
-                ReadTail(ref reader, ref entry, left);
-                break;
-            case EngineEventKind.Cleared:
-                if (TakeField(ref left))
-                {
-                    entry.Ownership = ReadOptionalText(ref reader);
-                }
-
-                SkipFields(ref reader, left);
-                break;
-            default:
-                SkipFields(ref reader, left);
-                break;
-        }
-    }
-
-    private void ReadStoredArray(ref MessagePackReader reader, ref EngineEvent entry, ref int left)
-    {
-        if (left < 4)
-        {
-            throw new ProtocolException($"stored event has {left} fields after its type, 4 are needed");
-        }
-
-        ReadHashes(ref reader, ref entry);
-        entry.Parent = ReadParent(ref reader);
-        ReadTokens(ref reader, ref entry);
-        entry.BlockSize = reader.ReadUInt64();
-        left -= 4;
-        if (TakeField(ref left))
-        {
-            reader.Skip(); // lora_id, deprecated
-        }
-
-        if (TakeField(ref left))
-        {
-            entry.Medium = ReadOptionalText(ref reader);
-        }
-
-        if (TakeField(ref left))
-        {
-            ReadNameOrMetadata(ref reader, ref entry);
-        }
-
-        if (TakeField(ref left))
-        {
-            entry.ExtraKeys = ReadOptionalArray(ref reader);
-        }
-
-        ReadTail(ref reader, ref entry, left);
-    }
-
     /// <summary>vLLM has the adapter's name here, SGLang a map with the salt.</summary>
-    private static void ReadNameOrMetadata(ref MessagePackReader reader, ref EngineEvent entry)
+    public static void ReadNameOrMetadata(ref MessagePackReader reader, ref EngineEvent entry)
     {
         if (reader.TryReadNil())
         {
@@ -220,7 +161,7 @@ public sealed partial class EngineEventBatch
         }
     }
 
-    private static void ReadTail(ref MessagePackReader reader, ref EngineEvent entry, int fields)
+    public static void ReadTail(ref MessagePackReader reader, ref EngineEvent entry, int fields)
     {
         if (fields >= TypedTailFieldsMin && IsTypedTail(reader, fields))
         {
@@ -282,7 +223,7 @@ public sealed partial class EngineEventBatch
         }
     }
 
-    private static bool TakeField(ref int left)
+    public static bool TakeField(ref int left)
     {
         if (left <= 0)
         {
@@ -293,7 +234,7 @@ public sealed partial class EngineEventBatch
         return true;
     }
 
-    private static void SkipFields(ref MessagePackReader reader, int fields)
+    public static void SkipFields(ref MessagePackReader reader, int fields)
     {
         for (var i = 0; i < fields; i++)
         {
