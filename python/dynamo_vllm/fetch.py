@@ -170,8 +170,9 @@ class _Fetch:
         if not names:
             raise FetchError(f"{_subject(self._wish)}: the repository holds no file of a model")
         folder = os.path.join(self._storage, "snapshots", commit)
-        self._check_space(folder, {name: sizes[name] for name in names})
-        await self._download(names, folder, {name: sizes[name] for name in names})
+        wanted = {name: sizes[name] for name in names}
+        self._check_space(folder, wanted)
+        await self._download(folder, wanted)
         return Fetched(folder, asked=True)
 
     def _list(self) -> tuple[str, dict[str, int]]:
@@ -211,9 +212,9 @@ class _Fetch:
                 "(HF_HOME or HF_HUB_CACHE names another place)"
             )
 
-    async def _download(self, names: list[str], folder: str, sizes: dict[str, int]) -> None:
+    async def _download(self, folder: str, sizes: dict[str, int]) -> None:
         self._remove_litter()
-        download = asyncio.ensure_future(asyncio.to_thread(self._snapshot, names))
+        download = asyncio.ensure_future(asyncio.to_thread(self._snapshot, list(sizes)))
         self._report(self._count(folder, sizes))
         while not download.done():
             await asyncio.wait([download], timeout=COUNT_SECONDS)

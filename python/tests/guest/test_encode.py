@@ -4,55 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import math
-import unittest
 from array import array
-from typing import Any, AsyncIterator, Coroutine, cast
+from typing import Any, AsyncIterator, Coroutine
 
-from . import ENGINE_ARGUMENTS, MODEL, REAL
-from .answers import Answers
-from dynamo_vllm import arguments
-from dynamo_vllm.engine import Engine
-from dynamo_vllm.outbox import Outbox
+from . import REAL
+from .running import RunningEngineTest
 
 from vllm.pooling_params import PoolingParams
-from vllm.v1.engine import async_llm
 
 _LIMIT = 60.0
 _LONGEST = 512
 
 
-class EncodeTest(unittest.TestCase):
-    """One engine for all, since a real one takes its time to start."""
+class EncodeTest(RunningEngineTest):
+    """Prompts into vectors."""
 
-    loop: asyncio.AbstractEventLoop
-    answers: Answers
-    engine: Engine
-    collector: Any
-    number = 0
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.loop = asyncio.new_event_loop()
-        cls.answers = Answers()
-        cls.collector = async_llm.RequestOutputCollector
-        cls.loop.run_until_complete(cls.start())
-
-    @classmethod
-    async def start(cls) -> None:
-        options = ["--model", MODEL, "--max-model-len", str(_LONGEST), "--enforce-eager", "--max-num-seqs", "8", *ENGINE_ARGUMENTS]
-        parsed, _, _ = arguments.parse([*options, "--runner", "pooling", "--convert", "embed"])
-        cls.engine = Engine(cast(Outbox, cls.answers), "raw")
-        cls.engine.build(parsed, {"enable_prefix_caching": False}, {})
-        await cls.engine.open()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        async def stop() -> None:
-            cls.engine.shutdown(5)
-
-        cls.loop.run_until_complete(stop())
-        async_llm.RequestOutputCollector = cls.collector
-        cls.loop.close()
+    longest = _LONGEST
+    options = ("--runner", "pooling", "--convert", "embed")
+    overrides = {"enable_prefix_caching": False}
 
     def setUp(self) -> None:
         self.llm = self.engine._llm

@@ -3,53 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import unittest
 from array import array
 from typing import Any, Awaitable, Callable, Coroutine, cast
 
-from . import ENGINE_ARGUMENTS, MODEL
-from .answers import Answers
-from dynamo_vllm import arguments, wire
-from dynamo_vllm.engine import Engine
-from dynamo_vllm.outbox import Outbox
-
-from vllm.v1.engine import async_llm
+from .running import RunningEngineTest
+from dynamo_vllm import wire
 
 _LIMIT = 60.0
 
 
-class EngineTest(unittest.TestCase):
-    """One engine for all, since a real one takes its time to start."""
-
-    loop: asyncio.AbstractEventLoop
-    answers: Answers
-    engine: Engine
-    collector: Any
-    number = 0
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.loop = asyncio.new_event_loop()
-        cls.answers = Answers()
-        cls.collector = async_llm.RequestOutputCollector
-        cls.loop.run_until_complete(cls.start())
-
-    @classmethod
-    async def start(cls) -> None:
-        options = ["--model", MODEL, "--max-model-len", "512", "--enforce-eager", "--max-num-seqs", "8", *ENGINE_ARGUMENTS]
-        parsed, _, _ = arguments.parse(options)
-        cls.engine = Engine(cast(Outbox, cls.answers), "raw")
-        cls.engine.build(parsed, {}, {})
-        await cls.engine.open()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        async def stop() -> None:
-            cls.engine.shutdown(5)
-
-        cls.loop.run_until_complete(stop())
-        async_llm.RequestOutputCollector = cls.collector
-        cls.loop.close()
+class EngineTest(RunningEngineTest):
+    """Each request both ways."""
 
     def setUp(self) -> None:
         self.llm = self.engine._llm

@@ -3,54 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import unittest
 from array import array
-from typing import Any, cast
+from typing import Any
 
-from . import ENGINE_ARGUMENTS, MODEL
-from .answers import Answers
-from dynamo_vllm import arguments
-from dynamo_vllm.engine import Engine
-from dynamo_vllm.outbox import Outbox
-
-from vllm.v1.engine import async_llm
+from .running import RunningEngineTest
 
 _LIMIT = 60.0
 _IDS = [1, 5, 6, 7]
 
 
-class NativeTest(unittest.TestCase):
-    """One engine for all, since a real one takes its time to start."""
+class NativeTest(RunningEngineTest):
+    """Requests in vLLM's own form."""
 
-    loop: asyncio.AbstractEventLoop
-    answers: Answers
-    engine: Engine
-    collector: Any
-    number = 0
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.loop = asyncio.new_event_loop()
-        cls.answers = Answers()
-        cls.collector = async_llm.RequestOutputCollector
-        cls.loop.run_until_complete(cls.start())
-
-    @classmethod
-    async def start(cls) -> None:
-        options = ["--model", MODEL, "--max-model-len", "128", "--enforce-eager", "--max-num-seqs", "8", *ENGINE_ARGUMENTS]
-        parsed, _, _ = arguments.parse(options)
-        cls.engine = Engine(cast(Outbox, cls.answers), "raw")
-        cls.engine.build(parsed, {}, {})
-        await cls.engine.open()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        async def stop() -> None:
-            cls.engine.shutdown(5)
-
-        cls.loop.run_until_complete(stop())
-        async_llm.RequestOutputCollector = cls.collector
-        cls.loop.close()
+    longest = 128
 
     def test_tokens_are_those_of_the_usual_form(self) -> None:
         parameters = {"temperature": 0.0, "max_tokens": 9}

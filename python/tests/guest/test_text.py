@@ -8,14 +8,11 @@ import unittest
 from array import array
 from typing import Any, AsyncIterator, Coroutine, cast
 
-from . import ENGINE_ARGUMENTS, MODEL
 from .answers import Answers
-from dynamo_vllm import arguments, prompts, wire
-from dynamo_vllm.engine import Engine
-from dynamo_vllm.outbox import Outbox
+from .running import RunningEngineTest
+from dynamo_vllm import prompts, wire
 
 from vllm.sampling_params import RequestOutputKind, SamplingParams
-from vllm.v1.engine import async_llm
 
 _LIMIT = 60.0
 _HI = [{"role": "user", "content": "hi \u00e9\u6f22"}]
@@ -45,38 +42,12 @@ class TextAnswers(Answers):
         super().add(record)
 
 
-class TextTest(unittest.TestCase):
-    """One engine for all, since a real one takes its time to start."""
+class TextTest(RunningEngineTest):
+    """Prompts as text, answers as text."""
 
-    loop: asyncio.AbstractEventLoop
+    answers_type = TextAnswers
+
     answers: TextAnswers
-    engine: Engine
-    collector: Any
-    number = 0
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.loop = asyncio.new_event_loop()
-        cls.answers = TextAnswers()
-        cls.collector = async_llm.RequestOutputCollector
-        cls.loop.run_until_complete(cls.start())
-
-    @classmethod
-    async def start(cls) -> None:
-        options = ["--model", MODEL, "--max-model-len", "512", "--enforce-eager", "--max-num-seqs", "8", *ENGINE_ARGUMENTS]
-        parsed, _, _ = arguments.parse(options)
-        cls.engine = Engine(cast(Outbox, cls.answers), "raw")
-        cls.engine.build(parsed, {}, {})
-        await cls.engine.open()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        async def stop() -> None:
-            cls.engine.shutdown(5)
-
-        cls.loop.run_until_complete(stop())
-        async_llm.RequestOutputCollector = cls.collector
-        cls.loop.close()
 
     def test_texts_are_those_of_vllm(self) -> None:
         several: dict[str, Any] = {"max_tokens": 12, "n": 2, "temperature": 1.0, "seed": 1}
