@@ -53,6 +53,8 @@ class Bridge:
             self._engine.encode(message.id, message.body, message.blob)
         elif message.op == wire.OP_ABORT:
             self._engine.abort(message.id)
+        elif message.op == wire.OP_STEPS:
+            self._engine.record_steps(message.body, message.blob)
         else:
             task = self._loop.create_task(self._answer(message))
             self._tasks.add(task)

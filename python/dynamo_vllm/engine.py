@@ -11,7 +11,7 @@ import os
 from array import array
 from typing import TYPE_CHECKING, Any, Awaitable, Callable, Coroutine
 
-from . import children, delivery, encode, entry, failures, names, native, prompts, raw, sampling, statistics
+from . import children, delivery, direct, encode, entry, failures, names, native, prompts, raw, sampling, statistics
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -33,11 +33,13 @@ class Engine:
         self._delivery = delivery.Delivery(outbox, self._forget)
         self._llm: Any = None
         self._entry: entry.ShortEntry | None = None
+        self._direct: direct.Direct | None = None
         self._encoder: encode.Encoder | None = None
         self._defaults: dict[str, Any] = {}
         self._sampling_cache: Any = None
         self._metrics_registry: Any = None
         self._observations: list[statistics.GroupedObservations] = []
+        self._is_offered = False
 
     # -- construction ---------------------------------------------------------------------------------------------
 
@@ -74,16 +76,17 @@ class Engine:
         config.additional_config["consolidator_endpoints"] = None
         if self._drive != "stock":
             async_llm.RequestOutputCollector = delivery.collector_class(async_llm.RequestOutputCollector, self._delivery)
-        self._llm = async_llm.AsyncLLM.from_vllm_config(
-            vllm_config=config,
-            usage_context=context,
-            stat_loggers=[statistics.logger_factory(self._outbox)],
-            enable_log_requests=False,
-            disable_log_stats=False,
-        )
+        with direct.second_client(self._offered(settings.get("direct"), config)):
+            self._llm = async_llm.AsyncLLM.from_vllm_config(
+                vllm_config=config,
+                usage_context=context,
+                stat_loggers=[statistics.logger_factory(self._outbox, self._is_recording_steps)],
+                enable_log_requests=False,
+                disable_log_stats=False,
+            )
         self._encoder = encode.Encoder(self._llm, self._outbox)
         self._delivery.decode = self._decode_token
-        if self._drive == "raw":
+        if self._drive in ("raw", "direct"):
             problem = raw.install(self._llm, self._outbox)
             if problem is None:
                 self._observations = statistics.group_observations(self._llm)
@@ -101,13 +104,42 @@ class Engine:
     async def open(self) -> None:
         """What needs the running engine, before the first request."""
         tasks = await self._llm.get_supported_tasks()
-        if self._drive != "raw" or "generate" not in tasks:
+        if self._drive not in ("raw", "direct") or "generate" not in tasks:
             return
         found = entry.open_for(self._llm, tasks, lambda fields: sampling.build(self._defaults, fields), self._delivery)
         if isinstance(found, str):
             _LOGGER.warning("every request goes vLLM's own way into the engine: %s", found)
         else:
             self._entry = found
+            if self._drive == "direct" and self._is_offered:
+                self._open_direct(found)
+
+    def _offered(self, offer: dict[str, str] | None, config: Any) -> dict[str, str] | None:
+        """The host's sockets, if there is a use for them."""
+        if offer is None:
+            return None
+        if problem := direct.obstacle_before_start(config):
+            _LOGGER.warning("the raw drive is used instead of the direct one: %s", problem)
+            return None
+        self._is_offered = True
+        return offer
+
+    def _open_direct(self, short: entry.ShortEntry) -> None:
+        if problem := direct.obstacle(self._llm, self._observations):
+            _LOGGER.warning("the raw drive is used instead of the direct one: %s", problem)
+            return
+        self._direct = short.direct = direct.Direct(self._llm, self._outbox, short.longest, short.highest)
+
+    def _is_recording_steps(self) -> bool:
+        return self._direct is not None and self._direct.is_recording
+
+    def record_steps(self, steps: dict[str, Any], rare: bytes) -> None:
+        """Steps of the engine that the host has read itself."""
+        assert self._direct is not None
+        try:
+            self._direct.record(steps, rare)
+        except Exception:  # noqa: BLE001 - boundary mapping: numbers are lost, the loop goes on
+            _LOGGER.exception("statistics of the engine's steps cannot be recorded")
 
     async def describe(self) -> dict[str, Any]:
         """All that the host needs to know of the running engine. Final only after `build`."""
@@ -151,6 +183,7 @@ class Engine:
             "default_sampling": self._defaults,
             "bos_token_id": _bos(self._llm),
             "tasks": list(await self._llm.get_supported_tasks()),
+            "direct": self._direct is not None,
             "labels": _labels(model),
         }
 
@@ -175,6 +208,8 @@ class Engine:
         """Starts a request. Every way ends in a record for the host."""
         stream = delivery.Stream(stream_id)
         stream.has_text = "text" in fields
+        if "max_tokens" in fields:
+            fields["sampling"]["max_tokens"] = fields.pop("max_tokens")
         self._streams[stream_id] = stream
         if self._enter(stream, fields, blob):
             return

@@ -18,6 +18,7 @@ from . import delivery, eager, names, raw
 
 if TYPE_CHECKING:
     from .delivery import Delivery, Stream
+    from .direct import Direct
 
 #: Fields of a request that are filled in here. With any other it is rare, or vLLM does more with it.
 _FIELDS = frozenset({"request_id", "sampling", "cache_salt", "priority", "trace_headers", "session_id", "data_parallel_rank"})
@@ -70,18 +71,21 @@ class ShortEntry:
         self._delivery = outputs
         self._templates: dict[tuple[str, int | None], Template] = {}
         self._process: Callable[..., Any] = llm.input_processor.process_inputs
-        self._longest = llm.model_config.max_model_len - 1
+        #: Shows the host what is learnt here, where it has a way to the engine of its own.
+        self.direct: "Direct | None" = None
+        self.longest = llm.model_config.max_model_len - 1
         vocabulary = llm.model_config.get_vocab_size() - 1
-        self._highest = max(vocabulary, getattr(llm.input_processor.tokenizer, "max_token_id", vocabulary))
+        self.highest = max(vocabulary, getattr(llm.input_processor.tokenizer, "max_token_id", vocabulary))
 
     def request(self, fields: dict[str, Any], blob: bytes) -> tuple[Any, bool] | None:
         """The engine's request and whether it is plain; None if it must go vLLM's own way. Raises vLLM's refusal of the parameters."""
+        question = fields.pop("teach", None)
         if not fields.keys() <= _FIELDS:
             return None
         unsigned = array("I")  # a negative id becomes a large one
         unsigned.frombytes(blob)
         tokens = unsigned.tolist()
-        if not 1 <= len(tokens) <= self._longest or max(tokens) > self._highest:
+        if not 1 <= len(tokens) <= self.longest or max(tokens) > self.highest:
             return None
         rest = fields["sampling"].copy()
         max_tokens = rest.pop("max_tokens", None)
@@ -91,6 +95,8 @@ class ShortEntry:
             template = self._learn(key, fields, tokens)
         if template is None or max_tokens is None or max_tokens < template.least_tokens:
             return None
+        if question is not None and self.direct is not None and template.is_plain:
+            self.direct.teach(question, template)
         request = copy(template.request)
         if request.sampling_params.max_tokens != max_tokens:
             request.sampling_params = copy(request.sampling_params)

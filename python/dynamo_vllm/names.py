@@ -88,6 +88,31 @@ ENTRY: Names = {
     "vllm.sampling_params:SamplingParams": ("n", "max_tokens", "min_tokens"),
 }
 
+#: Without one of these, the host has no way to the engine of its own.
+DIRECT: Names = {
+    "vllm.v1.engine.core_client": ("get_engine_zmq_addresses",),
+    "vllm.v1.engine.core_client:MPClient": ("encoder", "__init__ -> get_engine_zmq_addresses"),
+    "vllm.v1.engine.utils:EngineZmqAddresses": ("inputs", "outputs"),
+    "vllm.v1.engine.output_processor:OutputProcessor": ("tracing_enabled", "update_scheduler_stats(scheduler_stats)"),
+    "vllm.v1.engine:FinishReason": ("STOP",),
+    "vllm.v1.metrics.loggers:StatLoggerManager": ("record(engine_idx, scheduler_stats, iteration_stats)", "stat_loggers"),
+    "vllm.v1.metrics.stats:SchedulerStats": (
+        "num_running_reqs", "num_waiting_reqs", "num_skipped_waiting_reqs", "kv_cache_usage", "prefix_cache_stats",
+    ),
+    "vllm.v1.metrics.stats:PrefixCacheStats": (
+        "requests", "queries", "hits", "preempted_requests", "preempted_queries", "preempted_hits",
+    ),
+    "vllm.v1.metrics.stats:IterationStats": (
+        "iteration_timestamp", "num_generation_tokens", "num_preempted_reqs", "prompt_token_stats", "time_to_first_tokens_iter",
+        "finished_requests", "max_num_generation_tokens_iter", "n_params_iter",
+    ),
+    "vllm.v1.metrics.stats:PromptTokenStats": ("total", "computed", "cached_tokens", "local_cache_hit", "external_kv_transfer"),
+    "vllm.v1.metrics.stats:FinishedRequestStats": (
+        "finish_reason", "e2e_latency", "num_prompt_tokens", "num_preemptions", "num_generation_tokens", "max_tokens_param", "queued_time",
+        "prefill_time", "decode_time", "inference_time", "mean_time_per_output_token", "num_cached_tokens",
+    ),
+}
+
 #: Without one of these, a single control call or feature is refused when it is asked for, or the engine's card lacks a fact.
 FEATURES: Names = {
     "vllm.config:VllmConfig": (

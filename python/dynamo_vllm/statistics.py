@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from .outbox import Outbox
 
 
-def logger_factory(outbox: "Outbox") -> Callable[[Any, int], Any]:
-    """What vLLM calls once per rank while it starts."""
+def logger_factory(outbox: "Outbox", is_known: Callable[[], bool]) -> Callable[[Any, int], Any]:
+    """What vLLM calls once per rank while it starts. `is_known`: what is being recorded came from the host."""
     from vllm.v1.metrics.loggers import StatLoggerBase
 
     class HostStatLogger(StatLoggerBase):  # type: ignore[misc]
@@ -30,7 +30,7 @@ def logger_factory(outbox: "Outbox") -> Callable[[Any, int], Any]:
             *args: Any,
             **kwargs: Any,
         ) -> None:
-            if scheduler_stats is None:
+            if scheduler_stats is None or is_known():
                 return
             preempted = generated = 0
             if iteration_stats is not None:
@@ -77,6 +77,11 @@ class GroupedObservations:
         """Counts one value."""
         self._sum += amount
         self._counts[bisect_left(self._bounds, amount)] += 1  # the last bound is infinite
+
+    def add(self, amount: float, count: int) -> None:
+        """Counts a value as often as it came; a negative number takes back what was counted before."""
+        self._sum += amount * count
+        self._counts[bisect_left(self._bounds, amount)] += count
 
     def flush(self) -> None:
         """Hands everything on, as `observe` of the histogram would have done for each."""

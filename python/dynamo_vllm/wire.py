@@ -20,6 +20,7 @@ OP_CALL = 6
 OP_SHUTDOWN = 7
 OP_ENCODE = 8
 OP_FETCH = 9
+OP_STEPS = 20
 
 KIND_TOKENS = 1
 KIND_FAILURE = 2
@@ -30,6 +31,7 @@ KIND_TOKEN_TEXT = 6
 KIND_STEP = 7
 KIND_VECTORS = 8
 KIND_PROGRESS = 9
+KIND_TEMPLATE = 20
 
 FLAG_FINISHED = 1
 FLAG_EXTRAS = 2
@@ -56,6 +58,7 @@ _STEP = struct.Struct("<BxxxI")
 _SINGLE = struct.Struct("<BBBxIQiiIi")
 _VECTORS = struct.Struct("<BxxxIQQ")
 _PROGRESS = struct.Struct("<BxxxxxxxIIQQ")
+_TEMPLATE = struct.Struct("<BxxxIII")
 
 
 class Message(NamedTuple):
@@ -175,6 +178,11 @@ def pack_token_text(token: int, text: str) -> bytes:
 def pack_progress(files_done: int, files: int, bytes_done: int, total: int) -> bytes:
     """How far the fetch of a model is."""
     return _PROGRESS.pack(KIND_PROGRESS, files_done, files, bytes_done, total)
+
+
+def pack_template(question: int, facts: bytes, encoded: bytes) -> bytes:
+    """How vLLM encodes a request with the parameters that were asked for."""
+    return _TEMPLATE.pack(KIND_TEMPLATE, question, len(facts), len(encoded)) + facts + encoded
 
 
 def to_json(value: Any) -> bytes:

@@ -1,8 +1,10 @@
 using System.Buffers;
 using System.Runtime.InteropServices;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Engine.Control;
+using Dynamo.Vllm.Engine.Direct;
 using Dynamo.Vllm.Engine.Guest;
 using Dynamo.Vllm.Engine.Requests;
 using Dynamo.Vllm.Protocol.Errors;
@@ -28,10 +30,13 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
     private readonly PendingEncodes _encodes;
     private readonly LoadListeners _load;
     private readonly GuestDelivery _delivery;
+    private readonly StepCounter _steps = new();
+    private readonly DirectDrive? _direct;
 
     // The delivery loop goes on.
     private readonly TaskCompletionSource<string> _died = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private EngineDescription? _description;
+    private long _interpreterRequests;
     private volatile bool _isStopping;
 
     public VllmEngine(PythonInstallation python, VllmEngineOptions options, ILoggerFactory loggers)
@@ -46,11 +51,18 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
         _host = new PythonHost(python, new GuestProgram(GuestSources.Load(), GuestSources.EntryModule, settings.ToJsonString()));
         _mailbox = new GuestMailbox(_host);
         _calls = new GuestCalls(_mailbox);
-        _streams = new EngineStreams(new StreamCommands(_mailbox, _logger));
+        var commands = new StreamCommands(_mailbox, _logger);
+        _streams = new EngineStreams(commands);
         _encodes = new PendingEncodes(_mailbox);
         _load = new LoadListeners(_logger);
-        _delivery = new GuestDelivery(_streams, _encodes, _calls, _load, GiveUp, loggers, _logger);
-        Control = new VllmEngineControl(_calls);
+        if (options.Drive == "direct")
+        {
+            var report = new StatisticsReport(_mailbox, options.Time);
+            _direct = new DirectDrive(_streams, commands, report, _load, _steps, GiveUp, options.Time, _logger);
+        }
+
+        _delivery = new GuestDelivery(_streams, _encodes, _calls, _load, _steps, Learn, GiveUp, loggers, _logger);
+        Control = new VllmEngineControl(_calls, () => _direct?.SendStatistics());
     }
 
     public event Action<EngineLoad>? LoadChanged
@@ -63,7 +75,13 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
 
     public int RunningRequests => _streams.Count + _encodes.Count;
 
-    public long Steps => _delivery.Steps;
+    public long Steps => _steps.Value;
+
+    /// <summary>Requests that were given to the engine's process itself.</summary>
+    public long DirectRequests => _direct?.Requests ?? 0;
+
+    /// <summary>Requests that were given to vLLM's front end.</summary>
+    public long InterpreterRequests => Volatile.Read(ref _interpreterRequests);
 
     /// <summary>How far the fetch of the model is; null before anything is known, and without a fetch.</summary>
     public FetchProgress? Fetched => _delivery.Fetched;
@@ -118,17 +136,44 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
     /// <param name="cancellationToken">Stops the wait, not the load.</param>
     public async Task BuildAsync(JsonObject overrides, JsonObject environment, CancellationToken cancellationToken)
     {
-        var body = new JsonObject { ["overrides"] = overrides, ["environment"] = environment };
+        var body = new JsonObject
+        {
+            ["overrides"] = overrides,
+            ["environment"] = environment,
+            ["direct"] = _direct?.Offer(),
+        };
         var facts = await _calls.AskAsync(GuestOperation.Build, body, cancellationToken).ConfigureAwait(false);
         _description = EngineFacts.Read(facts);
+        if (_direct is not null)
+        {
+            await _direct.OpenAsync(facts.GetProperty("direct").GetBoolean(), cancellationToken).ConfigureAwait(false);
+        }
     }
 
     public IEngineStream Submit(EngineRequest request)
     {
         RefuseIfDead();
-        var json = new ArrayBufferWriter<byte>(512);
-        RequestEncoder.Write(json, request);
-        return Post(json.WrittenSpan, request.Options.PromptEmbeds is { Length: > 0 } ? [] : request.Options.TokenIds);
+        var buffer = new ArrayBufferWriter<byte>(512);
+        using var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { SkipValidation = true });
+        RequestEncoder.WriteShared(json, request);
+        var id = _mailbox.NextId();
+        int? question = null;
+        if (_direct is not null && _direct.TrySubmit(request, buffer.WrittenSpan, id, out var stream, out question))
+        {
+            FailIfDead();
+            return stream;
+        }
+
+        RequestEncoder.WriteOwn(json, request, question);
+        try
+        {
+            return Post(id, buffer.WrittenSpan, request.Options.PromptEmbeds is { Length: > 0 } ? [] : request.Options.TokenIds);
+        }
+        catch (RequestFailedException) when (question is { } unasked)
+        {
+            _direct?.Retract(unasked);
+            throw;
+        }
     }
 
     public IEngineStream Submit(TextEngineRequest request)
@@ -136,7 +181,7 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
         RefuseIfDead();
         var json = new ArrayBufferWriter<byte>(512);
         TextRequestEncoder.Write(json, request);
-        return Post(json.WrittenSpan, request.Options.Prompt.TokenIds);
+        return Post(_mailbox.NextId(), json.WrittenSpan, request.Options.Prompt.TokenIds);
     }
 
     public Task<PromptVectors> EncodeAsync(string requestId, EmbeddingRequest request, CancellationToken cancellationToken) =>
@@ -157,6 +202,7 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
     public async Task ShutdownAsync(TimeSpan engineTimeout, CancellationToken cancellationToken)
     {
         _isStopping = true;
+        _direct?.ExpectEnd();
         var body = new JsonObject { ["timeout"] = engineTimeout.TotalSeconds };
         try
         {
@@ -175,6 +221,7 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
     {
         if (_died.TrySetResult(reason))
         {
+            _direct?.Close();
             FailRequests(reason);
             _calls.EndEngine(reason);
         }
@@ -189,9 +236,9 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
         return await _encodes.WaitAsync(pending, cancellationToken).ConfigureAwait(false);
     }
 
-    private EngineStream Post(ReadOnlySpan<byte> json, int[] promptTokens)
+    private EngineStream Post(ulong id, ReadOnlySpan<byte> json, int[] promptTokens)
     {
-        var stream = _streams.Add(_mailbox.NextId());
+        var stream = _streams.Add(id);
         var ids = MemoryMarshal.AsBytes(promptTokens.AsSpan());
         if (!_mailbox.TryPost(GuestOperation.Submit, stream.Id, json, ids, isUrgent: false))
         {
@@ -199,6 +246,7 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
             throw new RequestFailedException(DynamoError.WorkerOverloaded("the mailbox of the interpreter is full"));
         }
 
+        Interlocked.Increment(ref _interpreterRequests);
         FailIfDead();
         return stream;
     }
@@ -220,6 +268,8 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
             FailRequests("the engine has ended");
         }
     }
+
+    private void Learn(GuestTemplate taught) => _direct?.Learn(taught);
 
     private void FailRequests(string reason)
     {

@@ -6,8 +6,10 @@ public sealed record VllmEngineOptions
     /// <summary>Interpreter or virtual environment chosen by the operator, or null to look for one.</summary>
     public string? Python { get; init; }
 
-    /// <summary><c>stock</c>, <c>collector</c> or <c>raw</c> (docs/design.md, 5).</summary>
+    /// <summary><c>stock</c>, <c>collector</c>, <c>raw</c> or <c>direct</c> (docs/design.md, 5).</summary>
     public string Drive { get; init; } = "raw";
+
+    public TimeProvider Time { get; init; } = TimeProvider.System;
 
     /// <summary>Where Python and the engine's processes write their errors instead of to descriptor 2, or null for that.</summary>
     public int? ErrorDescriptor { get; init; }

@@ -12,7 +12,7 @@ public sealed class EngineConformanceTests
     public async Task Drives_answer_as_the_stock_one()
     {
         var expected = await EngineConformance.OfAsync("stock", Start, Limit);
-        foreach (var drive in new[] { "raw", "collector" })
+        foreach (var drive in new[] { "direct", "raw", "collector" })
         {
             EngineConformance.AssertSame(expected, await EngineConformance.OfAsync(drive, Start, Limit));
         }

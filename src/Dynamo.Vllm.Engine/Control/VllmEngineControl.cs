@@ -6,16 +6,25 @@ using Dynamo.Vllm.Engine.Guest;
 namespace Dynamo.Vllm.Engine.Control;
 
 /// <summary>Control calls by the names that <c>engine.py</c> gives them (<c>call_...</c>).</summary>
-internal sealed class VllmEngineControl(GuestCalls calls) : IEngineControl
+/// <param name="calls">Asks the guest.</param>
+/// <param name="sendStatistics">Puts statistics that are kept here before the next call.</param>
+internal sealed class VllmEngineControl(GuestCalls calls, Action sendStatistics) : IEngineControl
 {
     public Task CheckHealthAsync(CancellationToken cancellationToken) => CallAsync("check_health", null, cancellationToken);
 
     public Task RoundTripAsync(CancellationToken cancellationToken) => CallAsync("round_trip", null, cancellationToken);
 
-    public async Task<string> ReadMetricsAsync(CancellationToken cancellationToken) =>
-        (await CallAsync("metrics", null, cancellationToken).ConfigureAwait(false)).GetString() ?? "";
+    public async Task<string> ReadMetricsAsync(CancellationToken cancellationToken)
+    {
+        sendStatistics();
+        return (await CallAsync("metrics", null, cancellationToken).ConfigureAwait(false)).GetString() ?? "";
+    }
 
-    public Task LogStatisticsAsync(CancellationToken cancellationToken) => CallAsync("log_stats", null, cancellationToken);
+    public Task LogStatisticsAsync(CancellationToken cancellationToken)
+    {
+        sendStatistics();
+        return CallAsync("log_stats", null, cancellationToken);
+    }
 
     public async Task<JsonObject> ReadInstalledPackagesAsync(CancellationToken cancellationToken)
     {

@@ -16,18 +16,21 @@ internal sealed partial class GuestDelivery
     private readonly PendingEncodes _encodes;
     private readonly GuestCalls _calls;
     private readonly LoadListeners _load;
+    private readonly StepCounter _steps;
+    private readonly Action<GuestTemplate> _onTemplate;
     private readonly Action<string> _onEngineDeath;
     private readonly ILoggerFactory _loggers;
     private readonly ILogger _logger;
     private readonly ConcurrentDictionary<string, ILogger> _pythonLoggers = new();
     private volatile FetchProgress? _fetched;
-    private long _steps;
 
     public GuestDelivery(
         EngineStreams streams,
         PendingEncodes encodes,
         GuestCalls calls,
         LoadListeners load,
+        StepCounter steps,
+        Action<GuestTemplate> onTemplate,
         Action<string> onEngineDeath,
         ILoggerFactory loggers,
         ILogger logger
@@ -37,13 +40,12 @@ internal sealed partial class GuestDelivery
         _encodes = encodes;
         _calls = calls;
         _load = load;
+        _steps = steps;
+        _onTemplate = onTemplate;
         _onEngineDeath = onEngineDeath;
         _loggers = loggers;
         _logger = logger;
     }
-
-    /// <summary>Signs of life: one more for each record that only a step of the engine can have caused.</summary>
-    public long Steps => Volatile.Read(ref _steps);
 
     public FetchProgress? Fetched => _fetched;
 
@@ -91,7 +93,7 @@ internal sealed partial class GuestDelivery
                 _streams.Deliver(record);
                 if (record.Finish != FinishReason.Abort)
                 {
-                    CountStep(); // an abort is answered by vLLM's front end alone
+                    _steps.Count(); // an abort is answered by vLLM's front end alone
                 }
 
                 break;
@@ -101,16 +103,16 @@ internal sealed partial class GuestDelivery
                     _streams.Deliver(tokens);
                 }
 
-                CountStep();
+                _steps.Count();
                 break;
             case GuestRecordKind.Stats:
                 var (load, _, _) = reader.ReadStats();
-                CountStep();
+                _steps.Count();
                 _load.Notify(load);
                 break;
             case GuestRecordKind.Vectors:
                 var (request, vectors) = reader.ReadVectors();
-                CountStep();
+                _steps.Count();
                 _encodes.Complete(request, vectors);
                 break;
             case GuestRecordKind.TokenText:
@@ -129,12 +131,13 @@ internal sealed partial class GuestDelivery
             case GuestRecordKind.Progress:
                 _fetched = reader.ReadProgress();
                 break;
+            case GuestRecordKind.Template:
+                _onTemplate(reader.ReadTemplate());
+                break;
             default:
                 throw new InvalidOperationException($"unknown record kind {(byte)reader.ReadKind()}");
         }
     }
-
-    private void CountStep() => Volatile.Write(ref _steps, _steps + 1);
 
     private void DeliverFailure((ulong Id, bool Ok, byte[] Json) record)
     {

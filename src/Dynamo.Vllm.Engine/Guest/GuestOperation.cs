@@ -12,4 +12,5 @@ internal enum GuestOperation : byte
     Shutdown = 7,
     Encode = 8,
     Fetch = 9,
+    Steps = 20,
 }

@@ -12,4 +12,5 @@ internal enum GuestRecordKind : byte
     Step = 7,
     Vectors = 8,
     Progress = 9,
+    Template = 20,
 }

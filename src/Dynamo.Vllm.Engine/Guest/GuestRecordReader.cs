@@ -140,6 +140,15 @@ internal ref struct GuestRecordReader
         );
     }
 
+    /// <summary><c>Bxxx I I I</c>, JSON, then the encoded request.</summary>
+    public GuestTemplate ReadTemplate()
+    {
+        var head = Take(16);
+        var json = Take(BinaryPrimitives.ReadInt32LittleEndian(head[8..])).ToArray();
+        var encoded = Take(BinaryPrimitives.ReadInt32LittleEndian(head[12..])).ToArray();
+        return new GuestTemplate(BinaryPrimitives.ReadInt32LittleEndian(head[4..]), json, encoded);
+    }
+
     private ReadOnlySpan<byte> Take(int bytes)
     {
         var slice = _batch.Slice(_position, bytes);

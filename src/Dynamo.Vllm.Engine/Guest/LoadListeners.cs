@@ -9,14 +9,23 @@ namespace Dynamo.Vllm.Engine.Guest;
 internal sealed partial class LoadListeners(ILogger logger)
 {
     private ImmutableArray<Action<EngineLoad>> _listeners = [];
+    private readonly Lock _notifying = new();
     private bool _hasFailed;
 
     public void Add(Action<EngineLoad> listener) => ImmutableInterlocked.Update(ref _listeners, list => list.Add(listener));
 
     public void Remove(Action<EngineLoad> listener) => ImmutableInterlocked.Update(ref _listeners, list => list.Remove(listener));
 
-    /// <summary>Delivery loop only.</summary>
+    /// <summary>One at a time: the guest and the engine itself both tell of steps.</summary>
     public void Notify(EngineLoad load)
+    {
+        lock (_notifying)
+        {
+            NotifyAll(load);
+        }
+    }
+
+    private void NotifyAll(EngineLoad load)
     {
         foreach (var listener in _listeners)
         {

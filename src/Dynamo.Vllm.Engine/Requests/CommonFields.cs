@@ -7,23 +7,27 @@ namespace Dynamo.Vllm.Engine.Requests;
 /// <summary>Fields that requests of every form have on their way to the guest; a value that is null is left out.</summary>
 internal static class CommonFields
 {
-    /// <summary>The prefix lets KV events be attributed to the salt that the router knows (llm.md, 2.5).</summary>
     public static void WriteSalt(Utf8JsonWriter json, string? salt)
     {
-        if (salt is not null)
+        if (Salt(salt) is { } text)
         {
-            json.WriteString("cache_salt"u8, "dynamo-cache-salt:" + salt);
+            json.WriteString("cache_salt"u8, text);
+        }
+    }
+
+    /// <summary>The prefix lets KV events be attributed to the salt that the router knows (llm.md, 2.5).</summary>
+    public static string? Salt(string? salt) => salt is null ? null : "dynamo-cache-salt:" + salt;
+
+    public static void WritePriority(Utf8JsonWriter json, RoutingHints routing)
+    {
+        if (Priority(routing) is var priority and not 0)
+        {
+            json.WriteNumber("priority"u8, priority);
         }
     }
 
     /// <summary>Dynamo: higher is more urgent. vLLM: lower is served first.</summary>
-    public static void WritePriority(Utf8JsonWriter json, RoutingHints routing)
-    {
-        if (routing.Priority != 0)
-        {
-            json.WriteNumber("priority"u8, -(long)routing.Priority);
-        }
-    }
+    public static long Priority(RoutingHints routing) => -(long)routing.Priority;
 
     public static void WriteTraceHeaders(Utf8JsonWriter json, IReadOnlyDictionary<string, string>? headers)
     {

@@ -9,7 +9,7 @@ using Dynamo.Vllm.Protocol.Responses;
 
 namespace Dynamo.Vllm.Engine.Requests;
 
-/// <summary>Outputs of one request between the delivery loop, which writes, and its handler, which reads.</summary>
+/// <summary>Outputs of one request between the loop that delivers, which writes, and its handler, which reads.</summary>
 /// <remarks>
 /// While the reader is behind, new tokens are merged into the output that waits, as vLLM's own collector does, so what is held is bounded
 /// by the tokens of the request. Outputs that cannot merge (logprobs) count against <see cref="PendingMax"/>; beyond it the request is
@@ -20,7 +20,7 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
     /// <summary>Outputs that may wait without being merged. A reader so far behind has stopped reading.</summary>
     private const int PendingMax = 8192;
 
-    private readonly StreamCommands _commands;
+    private readonly IStreamCommands _commands;
     private readonly Lock _lock = new();
     private readonly Queue<EngineOutput> _pending = new();
     private readonly Stack<EngineOutput> _free = new();
@@ -35,7 +35,7 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
     private bool _isReleased;
     private ManualResetValueTaskSourceCore<bool> _signal = new() { RunContinuationsAsynchronously = true };
 
-    public EngineStream(StreamCommands commands, ulong id)
+    public EngineStream(IStreamCommands commands, ulong id)
     {
         _commands = commands;
         Id = id;
@@ -123,7 +123,7 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
         }
     }
 
-    /// <summary>Adds a record, without waking the reader yet. Delivery loop only.</summary>
+    /// <summary>Adds a record, without waking the reader yet.</summary>
     /// <param name="record">Belongs to this stream.</param>
     /// <param name="texts">Texts that logprobs refer to.</param>
     /// <param name="wakes">The reader waits: call <see cref="Wake"/> once the batch has been read to its end.</param>

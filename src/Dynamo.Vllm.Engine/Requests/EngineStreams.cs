@@ -1,24 +1,28 @@
 using System.Collections.Concurrent;
 using System.Diagnostics.CodeAnalysis;
+using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Engine.Guest;
 using Dynamo.Vllm.Protocol.Errors;
 
 namespace Dynamo.Vllm.Engine.Requests;
 
-/// <summary>The streams that run. Thread-safe; <c>Deliver</c> and <c>Wake</c> belong to the delivery loop.</summary>
-internal sealed class EngineStreams(StreamCommands commands)
+/// <summary>The streams that run. Thread-safe; the guest's delivery loop owns <c>Deliver</c> without a list, and <c>Wake</c>.</summary>
+internal sealed class EngineStreams(IStreamCommands commands)
 {
     private readonly ConcurrentDictionary<ulong, EngineStream> _running = new();
     private readonly TokenTexts _texts = new();
 
-    // Delivery loop only.
+    // Guest's delivery loop only.
     private readonly List<EngineStream> _woken = [];
 
     public int Count => _running.Count;
 
-    public EngineStream Add(ulong id)
+    /// <summary>A stream of a request that the guest gets.</summary>
+    public EngineStream Add(ulong id) => Add(id, commands);
+
+    public EngineStream Add(ulong id, IStreamCommands owner)
     {
-        var stream = new EngineStream(commands, id);
+        var stream = new EngineStream(owner, id);
         _running[id] = stream;
         return stream;
     }
@@ -32,19 +36,48 @@ internal sealed class EngineStreams(StreamCommands commands)
     /// <summary>Without waking the reader yet: see <see cref="Wake"/>. A stream that was given up meanwhile is passed over.</summary>
     public void Deliver(in TokensRecord record)
     {
-        if (!_running.TryGetValue(record.Stream, out var stream))
+        if (_running.TryGetValue(record.Stream, out var stream))
         {
-            return;
+            Deliver(stream, record, _woken);
         }
+    }
 
-        if (stream.Deliver(record, _texts, out var wakes))
+    /// <param name="stream">Gets the record.</param>
+    /// <param name="record">What it gets.</param>
+    /// <param name="woken">Gets the stream if its reader waits: the caller wakes it once it has delivered all that it has.</param>
+    /// <returns>True if the stream has ended.</returns>
+    public bool Deliver(EngineStream stream, in TokensRecord record, List<EngineStream> woken)
+    {
+        var hasEnded = stream.Deliver(record, _texts, out var wakes);
+        if (hasEnded)
         {
-            _running.TryRemove(record.Stream, out _);
+            _running.TryRemove(stream.Id, out _);
         }
 
         if (wakes)
         {
-            _woken.Add(stream);
+            woken.Add(stream);
+        }
+
+        return hasEnded;
+    }
+
+    /// <summary>The last output of a request that was aborted, where nobody but us makes one.</summary>
+    public void EndAborted(EngineStream stream, int promptTokens, int cachedTokens)
+    {
+        var record = new TokensRecord
+        {
+            Stream = stream.Id,
+            Flags = TokensFlags.Finished,
+            Finish = FinishReason.Abort,
+            PromptTokens = promptTokens,
+            CachedTokens = cachedTokens,
+        };
+        stream.Deliver(record, _texts, out var wakes);
+        _running.TryRemove(stream.Id, out _);
+        if (wakes)
+        {
+            stream.Wake();
         }
     }
 

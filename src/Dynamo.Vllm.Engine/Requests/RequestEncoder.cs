@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.Globalization;
 using System.Text.Json;
 using Dynamo.Vllm.Core.Engines;
@@ -9,12 +8,12 @@ namespace Dynamo.Vllm.Engine.Requests;
 /// <summary>An engine request as the JSON that the guest builds SamplingParams and prompt from (behaviour.md, 12).</summary>
 internal static class RequestEncoder
 {
-    public static void Write(IBufferWriter<byte> output, EngineRequest request)
+    /// <summary>The fields in which requests are alike: whoever finds two requests with the same text here may treat them alike.</summary>
+    /// <remarks>To be followed by <see cref="WriteOwn"/>.</remarks>
+    public static void WriteShared(Utf8JsonWriter json, EngineRequest request)
     {
         var options = request.Options;
-        using var json = new Utf8JsonWriter(output, new JsonWriterOptions { SkipValidation = true });
         json.WriteStartObject();
-        json.WriteString("request_id"u8, request.RequestId);
         if (options.NativeGenerate is { } native)
         {
             WriteNative(json, native, request.KvTransferParamsJson);
@@ -22,7 +21,6 @@ internal static class RequestEncoder
         else
         {
             WriteSampling(json, request);
-            CommonFields.WritePriority(json, options.Routing);
         }
 
         if (!string.IsNullOrEmpty(options.PromptEmbeds))
@@ -30,9 +28,30 @@ internal static class RequestEncoder
             json.WriteString("prompt_embeds"u8, options.PromptEmbeds);
         }
 
-        CommonFields.WriteSalt(json, options.CacheSalt);
         WriteOptional(json, request);
+        json.Flush();
+    }
+
+    /// <summary>What every request has of its own, and the end of the object. The tokens of the prompt go beside it.</summary>
+    /// <param name="json">After <see cref="WriteShared"/>.</param>
+    /// <param name="request">The same.</param>
+    /// <param name="question">Under which the guest should teach how such a request is encoded; null for nothing.</param>
+    public static void WriteOwn(Utf8JsonWriter json, EngineRequest request, int? question)
+    {
+        var options = request.Options;
+        json.WriteString("request_id"u8, request.RequestId);
+        if (options.NativeGenerate is null)
+        {
+            json.WriteNumber("max_tokens"u8, request.MaxTokens);
+            CommonFields.WritePriority(json, options.Routing);
+        }
+
+        CommonFields.WriteSalt(json, options.CacheSalt);
+        CommonFields.WriteText(json, "session_id"u8, options.SessionId);
+        CommonFields.WriteTraceHeaders(json, request.TraceHeaders);
+        CommonFields.WriteNumber(json, "teach"u8, question);
         json.WriteEndObject();
+        json.Flush();
     }
 
     private static void WriteOptional(Utf8JsonWriter json, EngineRequest request)
@@ -48,7 +67,6 @@ internal static class RequestEncoder
             json.WriteEndArray();
         }
 
-        CommonFields.WriteText(json, "session_id"u8, options.SessionId);
         if (options.ReasoningEnded is { } ended)
         {
             json.WriteBoolean("reasoning_ended"u8, ended);
@@ -59,8 +77,6 @@ internal static class RequestEncoder
             json.WritePropertyName("reasoning_parser_kwargs"u8);
             json.WriteRawValue(kwargs.Span, skipInputValidation: true);
         }
-
-        CommonFields.WriteTraceHeaders(json, request.TraceHeaders);
     }
 
     /// <summary>vLLM reads it itself: of the worker's own is only what a prefill worker left.</summary>
@@ -138,7 +154,6 @@ internal static class RequestEncoder
     private static void WriteStops(Utf8JsonWriter json, EngineRequest request)
     {
         var stop = request.Options.StopConditions;
-        json.WriteNumber("max_tokens"u8, request.MaxTokens);
         CommonFields.WriteNumber(json, "min_tokens"u8, request.MinTokens);
         CommonFields.WriteFlag(json, "ignore_eos"u8, stop.IgnoreEos);
         CommonFields.WriteNumber(json, "thinking_token_budget"u8, stop.MaxThinkingTokens);

@@ -3,8 +3,8 @@ using Microsoft.Extensions.Logging;
 
 namespace Dynamo.Vllm.Engine.Requests;
 
-/// <summary>What a stream has to say to the guest, and to the log, about itself.</summary>
-internal sealed partial class StreamCommands(GuestMailbox mailbox, ILogger logger)
+/// <summary>Those of a stream whose request the guest has.</summary>
+internal sealed partial class StreamCommands(GuestMailbox mailbox, ILogger logger) : IStreamCommands
 {
     public void Abort(ulong stream) => mailbox.TryPost(GuestOperation.Abort, stream, default, default, isUrgent: true);
 

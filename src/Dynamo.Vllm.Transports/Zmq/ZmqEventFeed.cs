@@ -1,5 +1,7 @@
 using System.Buffers;
+using System.Net.Sockets;
 using Dynamo.Vllm.Core.KvEvents;
+using Dynamo.Vllm.Protocol.Zmtp;
 
 namespace Dynamo.Vllm.Transports.Zmq;
 
@@ -56,7 +58,7 @@ public sealed class ZmqEventFeed : IEngineEventFeed
     {
         var socket = await ZmqEndpoint.ConnectAsync(endpoint, cancellationToken).ConfigureAwait(false);
         var connection = await ZmtpConnection
-            .OpenAsync(socket, "SUB"u8.ToArray(), IsPublisher, _time, cancellationToken)
+            .OpenAsync(new NetworkStream(socket, ownsSocket: true), "SUB"u8.ToArray(), IsPublisher, _time, cancellationToken)
             .ConfigureAwait(false);
         try
         {
@@ -78,7 +80,7 @@ public sealed class ZmqEventFeed : IEngineEventFeed
 
     private static async Task ReadAsync(ZmtpConnection connection, IEngineEventSink sink, CancellationToken cancellationToken)
     {
-        var message = new ZmqMessageReader(EngineMessage.FramesNeeded, FrameBytesMax);
+        var message = new ZmtpMessageReader(EngineMessage.FramesNeeded, FrameBytesMax);
         while (true)
         {
             var result = await connection.Input.ReadAsync(cancellationToken).ConfigureAwait(false);
@@ -107,7 +109,7 @@ public sealed class ZmqEventFeed : IEngineEventFeed
     /// <summary>PING gets its context back in a PONG (RFC 37); other commands mean nothing to a subscriber.</summary>
     private static async ValueTask AnswerAsync(ZmtpConnection connection, ReadOnlyMemory<byte> command, CancellationToken cancellationToken)
     {
-        if (ZmqHeartbeat.TryAnswer(command.Span, connection.Output))
+        if (ZmtpHeartbeat.TryAnswer(command.Span, connection.Output))
         {
             await connection.Output.FlushAsync(cancellationToken).ConfigureAwait(false);
         }

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Net.Sockets;
 using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Protocol.KvEvents;
+using Dynamo.Vllm.Protocol.Zmtp;
 
 namespace Dynamo.Vllm.Transports.Zmq;
 
@@ -44,7 +45,13 @@ internal sealed class ZmqFanout
     public async Task<string> ServeAsync(Socket socket, Action? opened, TimeProvider time, CancellationToken cancellationToken)
     {
         var connection = await ZmtpConnection
-            .OpenAsync(socket, "PUB"u8.ToArray(), ZmqSubscriberPeer.IsSubscriber, time, cancellationToken)
+            .OpenAsync(
+                new NetworkStream(socket, ownsSocket: true),
+                "PUB"u8.ToArray(),
+                ZmqSubscriberPeer.IsSubscriber,
+                time,
+                cancellationToken
+            )
             .ConfigureAwait(false);
         opened?.Invoke();
         var peer = new ZmqSubscriberPeer(connection, Topic, () => Interlocked.Increment(ref _dropped), () => Subscribed?.Invoke());

@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Net.Sockets;
 using System.Threading.Channels;
 using Dynamo.Vllm.Protocol;
+using Dynamo.Vllm.Protocol.Zmtp;
 
 namespace Dynamo.Vllm.Transports.Zmq;
 
@@ -101,7 +102,7 @@ internal sealed class ZmqSubscriberPeer
 
     private async Task ReadAsync(CancellationToken cancellationToken)
     {
-        var message = new ZmqMessageReader(1, ZmtpConnection.CommandBytesMax);
+        var message = new ZmtpMessageReader(1, ZmtpConnection.CommandBytesMax);
         while (true)
         {
             var result = await _connection.Input.ReadAsync(cancellationToken).ConfigureAwait(false);
@@ -151,7 +152,7 @@ internal sealed class ZmqSubscriberPeer
     private void Pong(ReadOnlySpan<byte> ping)
     {
         var answer = new ArrayBufferWriter<byte>(32);
-        ZmqHeartbeat.TryAnswer(ping, answer);
+        ZmtpHeartbeat.TryAnswer(ping, answer);
         var message = new ZmqOutgoing(answer.WrittenCount);
         answer.WrittenSpan.CopyTo(message.Span);
         Offer(message);

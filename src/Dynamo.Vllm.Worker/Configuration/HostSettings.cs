@@ -36,6 +36,7 @@ public sealed record HostSettings
             SimulatedEngine = options.Get(OwnOptions.SimulatedEngine),
             EngineDrive = options.Get(OwnOptions.EngineDrive) switch
             {
+                "direct" => EngineDrive.Direct,
                 "raw" => EngineDrive.Raw,
                 "collector" => EngineDrive.Collector,
                 "stock" => EngineDrive.Stock,

@@ -62,6 +62,7 @@ internal sealed partial class EngineArgumentsStage : IStage
             {
                 Drive = host.EngineDrive switch
                 {
+                    EngineDrive.Direct => "direct",
                     EngineDrive.Stock => "stock",
                     EngineDrive.Collector => "collector",
                     _ => "raw",

@@ -70,6 +70,7 @@ internal sealed partial class EngineStage : IStage
         }
 
         await engine.BuildAsync(overrides, EnvironmentOf(configuration), cancellationToken).ConfigureAwait(false);
+        EngineMetrics.AddTo(_metrics.Worker, engine);
         var facts = engine.Description;
         if (configuration.IsPoolingWorker)
         {

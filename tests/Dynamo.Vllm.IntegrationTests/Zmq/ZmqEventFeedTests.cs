@@ -4,6 +4,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Protocol.KvEvents;
+using Dynamo.Vllm.Protocol.Zmtp;
 using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Transports.Zmq;
 

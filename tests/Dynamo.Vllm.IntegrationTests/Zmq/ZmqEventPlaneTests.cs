@@ -4,6 +4,7 @@ using System.Text;
 using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Protocol.KvEvents;
+using Dynamo.Vllm.Protocol.Zmtp;
 using Dynamo.Vllm.Transports.Zmq;
 using Microsoft.Extensions.Logging.Abstractions;
 

@@ -7,6 +7,7 @@ using Dynamo.Vllm.Protocol.Framing;
 using Dynamo.Vllm.Protocol.KvEvents;
 using Dynamo.Vllm.Protocol.MessagePack;
 using Dynamo.Vllm.Protocol.Requests;
+using Dynamo.Vllm.Protocol.Zmtp;
 using Dynamo.Vllm.Transports.Zmq;
 
 namespace Dynamo.Vllm.Testing.Decoders;

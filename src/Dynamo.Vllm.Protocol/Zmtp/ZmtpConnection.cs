@@ -1,12 +1,10 @@
 using System.Buffers;
 using System.IO.Pipelines;
-using System.Net.Sockets;
-using Dynamo.Vllm.Protocol;
 
-namespace Dynamo.Vllm.Transports.Zmq;
+namespace Dynamo.Vllm.Protocol.Zmtp;
 
-/// <summary>A socket after the ZMTP handshake.</summary>
-internal sealed class ZmtpConnection : IAsyncDisposable
+/// <summary>A connection after the ZMTP handshake. Its reader and its writer have one owner each.</summary>
+public sealed class ZmtpConnection : IAsyncDisposable
 {
     /// <summary>READY, subscriptions and heartbeats. Peers send nothing larger as a command.</summary>
     public const int CommandBytesMax = 64 * 1024;
@@ -14,9 +12,9 @@ internal sealed class ZmtpConnection : IAsyncDisposable
     /// <summary>A peer that connects and then says nothing does not keep the slot.</summary>
     private static readonly TimeSpan HandshakeTimeLimit = TimeSpan.FromSeconds(5);
 
-    private readonly NetworkStream _stream;
+    private readonly Stream _stream;
 
-    private ZmtpConnection(NetworkStream stream)
+    private ZmtpConnection(Stream stream)
     {
         _stream = stream;
         Input = PipeReader.Create(stream, new StreamPipeReaderOptions(bufferSize: 64 * 1024, leaveOpen: true));
@@ -27,25 +25,25 @@ internal sealed class ZmtpConnection : IAsyncDisposable
 
     public PipeWriter Output { get; }
 
-    /// <summary>Greets and introduces itself; takes ownership of the socket.</summary>
+    /// <summary>Greets and introduces itself; takes ownership of the stream.</summary>
     /// <exception cref="ProtocolException">The peer is none that can be talked to.</exception>
     /// <exception cref="IOException">The connection ended, or the peer took too long.</exception>
     public static async Task<ZmtpConnection> OpenAsync(
-        Socket socket,
+        Stream stream,
         byte[] socketType,
         Func<byte[], bool> isPeerType,
         TimeProvider time,
         CancellationToken cancellationToken
     )
     {
-        var connection = new ZmtpConnection(new NetworkStream(socket, ownsSocket: true));
+        var connection = new ZmtpConnection(stream);
         try
         {
             using var limit = new CancellationTokenSource(HandshakeTimeLimit, time);
             using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, limit.Token);
             try
             {
-                await connection.GreetAsync(socketType, isPeerType, linked.Token).ConfigureAwait(false);
+                await connection.GreetAsync(socketType, isPeerType, linked.Token);
             }
             catch (OperationCanceledException) when (limit.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
             {
@@ -56,23 +54,27 @@ internal sealed class ZmtpConnection : IAsyncDisposable
         }
         catch
         {
-            await connection.DisposeAsync().ConfigureAwait(false);
+            await connection.DisposeAsync();
             throw;
         }
     }
+
+    /// <summary>Writes past <see cref="Output"/>, which must be flushed: for what is too large to be copied once more.</summary>
+    public ValueTask WriteThroughAsync(ReadOnlyMemory<byte> data, CancellationToken cancellationToken) =>
+        _stream.WriteAsync(data, cancellationToken);
 
     /// <summary>Ends pending reads and writes.</summary>
     public void Abort() => _stream.Dispose();
 
     public async ValueTask DisposeAsync()
     {
-        await _stream.DisposeAsync().ConfigureAwait(false);
-        await Input.CompleteAsync().ConfigureAwait(false);
+        await _stream.DisposeAsync();
+        await Input.CompleteAsync();
         try
         {
-            await Output.CompleteAsync().ConfigureAwait(false);
+            await Output.CompleteAsync();
         }
-        catch (Exception exception) when (exception is IOException or ObjectDisposedException or SocketException)
+        catch (Exception exception) when (exception is IOException or ObjectDisposedException)
         {
             // Best-effort cleanup (style E3): unsent bytes have nowhere to go.
         }
@@ -83,8 +85,8 @@ internal sealed class ZmtpConnection : IAsyncDisposable
         // Greeting and READY at once: the NULL mechanism has nothing to wait for.
         Output.Write(ZmtpCodec.Greeting());
         Output.Write(ZmtpCodec.Ready(socketType));
-        await Output.FlushAsync(cancellationToken).ConfigureAwait(false);
-        var greeting = await Input.ReadAtLeastAsync(ZmtpCodec.GreetingBytes, cancellationToken).ConfigureAwait(false);
+        await Output.FlushAsync(cancellationToken);
+        var greeting = await Input.ReadAtLeastAsync(ZmtpCodec.GreetingBytes, cancellationToken);
         if (greeting.Buffer.Length < ZmtpCodec.GreetingBytes)
         {
             throw new IOException("the peer closed the connection before its greeting");
@@ -93,7 +95,7 @@ internal sealed class ZmtpConnection : IAsyncDisposable
         var head = greeting.Buffer.Slice(0, ZmtpCodec.GreetingBytes);
         ZmtpCodec.CheckGreeting(head.ToArray());
         Input.AdvanceTo(head.End);
-        var ready = await ReadCommandAsync(cancellationToken).ConfigureAwait(false);
+        var ready = await ReadCommandAsync(cancellationToken);
         CheckReady(ready, isPeerType);
     }
 
@@ -121,7 +123,7 @@ internal sealed class ZmtpConnection : IAsyncDisposable
     {
         while (true)
         {
-            var result = await Input.ReadAsync(cancellationToken).ConfigureAwait(false);
+            var result = await Input.ReadAsync(cancellationToken);
             var buffer = result.Buffer;
             if (ZmtpCodec.TryReadFrame(ref buffer, CommandBytesMax, out var flags, out var body))
             {

@@ -1,10 +1,9 @@
 using System.Buffers;
-using Dynamo.Vllm.Protocol;
 
-namespace Dynamo.Vllm.Transports.Zmq;
+namespace Dynamo.Vllm.Protocol.Zmtp;
 
 /// <summary>Takes whole multipart messages off a buffer. Frames are contiguous and valid until the next read. One owner.</summary>
-internal sealed class ZmqMessageReader
+public sealed class ZmtpMessageReader
 {
     private const int CopyBytesMin = 64 * 1024;
 
@@ -16,7 +15,7 @@ internal sealed class ZmqMessageReader
 
     /// <param name="framesKept">Frames that are handed out; further ones are counted only.</param>
     /// <param name="messageBytesMax">Bytes of all frames together.</param>
-    public ZmqMessageReader(int framesKept, int messageBytesMax)
+    public ZmtpMessageReader(int framesKept, int messageBytesMax)
     {
         _framesKept = framesKept;
         _messageBytesMax = messageBytesMax;

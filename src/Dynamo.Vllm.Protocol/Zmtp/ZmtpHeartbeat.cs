@@ -1,10 +1,9 @@
 using System.Buffers;
-using Dynamo.Vllm.Protocol;
 
-namespace Dynamo.Vllm.Transports.Zmq;
+namespace Dynamo.Vllm.Protocol.Zmtp;
 
 /// <summary>Heartbeats of ZMTP 3.1 peers.</summary>
-internal static class ZmqHeartbeat
+public static class ZmtpHeartbeat
 {
     private const int TimeToLiveBytes = 2;
 

@@ -1,8 +1,7 @@
 using System.Buffers;
 using System.Buffers.Binary;
-using Dynamo.Vllm.Protocol;
 
-namespace Dynamo.Vllm.Transports.Zmq;
+namespace Dynamo.Vllm.Protocol.Zmtp;
 
 /// <summary>Bytes of ZMTP 3.0, the wire protocol of ZeroMQ, with the NULL mechanism.</summary>
 /// <remarks>
@@ -13,7 +12,7 @@ namespace Dynamo.Vllm.Transports.Zmq;
 /// </code> We announce 3.0, so that 3.1 peers subscribe with messages; their
 /// SUBSCRIBE and PING commands are understood all the same. RFC 23 and 37.
 /// </remarks>
-internal static class ZmtpCodec
+public static class ZmtpCodec
 {
     public const int GreetingBytes = 64;
 

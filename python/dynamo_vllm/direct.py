@@ -1,0 +1,168 @@
+"""The direct drive: the host exchanges usual requests with EngineCore itself, as a second front end beside vLLM's own (decision 0015).
+
+Here is what it cannot know by itself: how vLLM encodes a request with some set of parameters, and vLLM's loggers, which are to count the
+steps that the host read as if the front end had read them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from copy import copy
+from typing import TYPE_CHECKING, Any, Iterator
+
+from . import names, wire
+
+if TYPE_CHECKING:
+    from .entry import Template
+    from .outbox import Outbox
+    from .statistics import GroupedObservations
+
+#: Written for the length of what is learnt: a value that is no default, so that it is always there to be replaced.
+_LENGTH = 2**31 - 1
+
+
+@contextlib.contextmanager
+def second_client(offer: dict[str, str] | None) -> Iterator[None]:
+    """While the engine's processes are started, they are told of the host's sockets, too."""
+    if offer is None:
+        yield
+        return
+    from vllm.v1.engine import core_client
+
+    original = core_client.get_engine_zmq_addresses
+
+    def with_host(*args: Any, **kwargs: Any) -> Any:
+        addresses = original(*args, **kwargs)
+        addresses.inputs.append(offer["input"])
+        addresses.outputs.append(offer["output"])
+        return addresses
+
+    core_client.get_engine_zmq_addresses = with_host
+    try:
+        yield
+    finally:
+        core_client.get_engine_zmq_addresses = original
+
+
+def obstacle_before_start(config: Any) -> str | None:
+    """Why the engine should not even be told of the host's sockets."""
+    if lacking := names.missing(names.DIRECT):
+        return f"it lacks {', '.join(lacking)}"
+    if config.parallel_config.data_parallel_size > 1:
+        return "there are several data-parallel ranks, among which vLLM's front end chooses"
+    return None
+
+
+def obstacle(llm: Any, observations: list["GroupedObservations"]) -> str | None:
+    """Why the running engine is served by vLLM's front end alone."""
+    if llm.output_processor.tracing_enabled:
+        return "vLLM's front end writes traces of requests"
+    for limit in ("max_num_queued_reqs", "max_num_queued_tokens"):
+        if getattr(llm.scheduler_config, limit, None) is not None:
+            return f"vLLM's front end keeps to {limit}"
+    if not observations:
+        return "vLLM's loggers or its metrics are not as expected"
+    foreign = [type(logger).__name__ for logger in _loggers(llm) if type(logger).__module__.partition(".")[0] not in ("vllm", "dynamo_vllm")]
+    if foreign:
+        return f"there are loggers that want to see every step: {', '.join(foreign)}"
+    return None
+
+
+class Direct:
+    """What the host's own way to the engine needs of vLLM. Used on the event loop's thread."""
+
+    def __init__(self, llm: Any, outbox: "Outbox", longest: int, highest: int) -> None:
+        self._llm = llm
+        self._outbox = outbox
+        self._longest = longest
+        self._highest = highest
+        #: Its steps are being recorded: the host knows their load already.
+        self.is_recording = False
+
+    def teach(self, question: int, template: "Template") -> None:
+        """Shows the host how requests with these parameters are encoded."""
+        request = copy(template.request)
+        request.prompt_token_ids = []
+        request.sampling_params = copy(request.sampling_params)
+        request.sampling_params.max_tokens = _LENGTH
+        encoded = self._llm.engine_core.encoder.encode(request)
+        if len(encoded) != 1:
+            return  # something of it goes beside the message: this one stays with vLLM's front end
+        facts = {
+            "fields": list(type(request).__struct_fields__),
+            "longest_prompt": self._longest,
+            "highest_token": self._highest,
+            "least_tokens": template.least_tokens,
+        }
+        self._outbox.add(wire.pack_template(question, wire.to_json(facts), bytes(encoded[0])))
+
+    def record(self, steps: dict[str, Any], rare: bytes) -> None:
+        """Tells vLLM's loggers of steps. `rare` are the scheduler's statistics of the last one, where they are more than numbers."""
+        scheduler = self._scheduler_stats(steps, rare)
+        self._llm.output_processor.update_scheduler_stats(scheduler)
+        iterations = steps["iterations"]
+        iteration = self._iteration_stats(steps) if iterations else None
+        self.is_recording = True
+        try:
+            self._llm.logger_manager.record(engine_idx=0, scheduler_stats=scheduler, iteration_stats=iteration)
+        finally:
+            self.is_recording = False
+        if iteration is not None:
+            self._add_single_values(iteration, iterations, steps["token_times"])
+
+    def _scheduler_stats(self, steps: dict[str, Any], rare: bytes) -> Any:
+        from vllm.v1.metrics.stats import PrefixCacheStats, SchedulerStats
+
+        if "scheduler" not in steps:
+            return None
+        if not rare:
+            return SchedulerStats(prefix_cache_stats=PrefixCacheStats(**steps["prefix_cache"]), **steps["scheduler"])
+        import msgspec
+
+        stats = msgspec.msgpack.decode(rare, type=SchedulerStats)
+        # That of this step alone says whether the cache was emptied; the numbers are those of all steps.
+        for name, value in steps["prefix_cache"].items():
+            setattr(stats.prefix_cache_stats, name, value)
+        return stats
+
+    def _iteration_stats(self, steps: dict[str, Any]) -> Any:
+        from vllm.v1.engine import FinishReason
+        from vllm.v1.metrics.stats import FinishedRequestStats, IterationStats
+
+        iteration = IterationStats()
+        iteration.iteration_timestamp = steps["time"]
+        iteration.num_generation_tokens = steps["generated"]
+        iteration.num_preempted_reqs = steps["preempted"]
+        prompts = iteration.prompt_token_stats
+        prompts.total, prompts.computed, prompts.cached_tokens, prompts.local_cache_hit, prompts.external_kv_transfer = steps["prefill"]
+        iteration.time_to_first_tokens_iter = steps["first_token_times"]
+        for request in steps["finished"]:
+            request["finish_reason"] = FinishReason(request["finish_reason"])
+            iteration.finished_requests.append(FinishedRequestStats(**request))
+            iteration.max_num_generation_tokens_iter.append(request["num_generation_tokens"])
+            iteration.n_params_iter.append(1)
+        return iteration
+
+    def _add_single_values(self, iteration: Any, iterations: list[list[float]], token_times: list[list[float]]) -> None:
+        """What is counted per step or token: the loggers took all steps for one, which is put right here."""
+        together = iteration.prompt_token_stats.computed + iteration.num_generation_tokens
+        for logger in _loggers(self._llm):
+            sizes = getattr(logger, "histogram_iteration_tokens", {}).get(0)
+            times = getattr(logger, "histogram_inter_token_latency", {}).get(0)
+            if sizes is not None:
+                sizes.add(together, -1)
+                for size, count in iterations:
+                    sizes.add(size, count)
+            if times is not None:
+                for time, count in token_times:
+                    times.add(time, count)
+
+
+def _loggers(llm: Any) -> list[Any]:
+    """Each by itself, also those that stand in one for all ranks."""
+    found: list[Any] = []
+    for logger in llm.logger_manager.stat_loggers:
+        found.extend(getattr(logger, "per_engine_stat_loggers", {}).values())
+        if not hasattr(logger, "per_engine_stat_loggers"):
+            found.append(logger)
+    return found

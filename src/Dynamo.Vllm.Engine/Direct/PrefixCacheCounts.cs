@@ -1,0 +1,62 @@
+using Dynamo.Vllm.Protocol.MessagePack;
+
+namespace Dynamo.Vllm.Engine.Direct;
+
+/// <summary>Look-ups of prompts in the prefix cache, of one step or of several.</summary>
+/// <param name="Requests">Prompts; <c>Queries</c> and <c>Hits</c> are their tokens. The last three are those of preempted requests.</param>
+internal readonly record struct PrefixCacheCounts(
+    long Requests,
+    long Queries,
+    long Hits,
+    long PreemptedRequests,
+    long PreemptedQueries,
+    long PreemptedHits
+)
+{
+    /// <summary>The cache was emptied, which is told once.</summary>
+    public bool IsReset { get; private init; }
+
+    public static PrefixCacheCounts operator +(PrefixCacheCounts a, PrefixCacheCounts b) =>
+        new(
+            a.Requests + b.Requests,
+            a.Queries + b.Queries,
+            a.Hits + b.Hits,
+            a.PreemptedRequests + b.PreemptedRequests,
+            a.PreemptedQueries + b.PreemptedQueries,
+            a.PreemptedHits + b.PreemptedHits
+        );
+
+    public static PrefixCacheCounts Read(ref MessagePackReader reader)
+    {
+        var counts = default(PrefixCacheCounts);
+        for (var left = reader.ReadMapHeader(); left > 0; left--)
+        {
+            var name = reader.ReadStringBytes();
+            if (name.SequenceEqual("reset"u8))
+            {
+                counts = counts with { IsReset = reader.ReadBoolean() };
+                continue;
+            }
+
+            if (reader.PeekType() != MessagePackType.Integer)
+            {
+                reader.Skip();
+                continue;
+            }
+
+            var value = reader.ReadInt64();
+            counts = name switch
+            {
+                _ when name.SequenceEqual("requests"u8) => counts with { Requests = value },
+                _ when name.SequenceEqual("queries"u8) => counts with { Queries = value },
+                _ when name.SequenceEqual("hits"u8) => counts with { Hits = value },
+                _ when name.SequenceEqual("preempted_requests"u8) => counts with { PreemptedRequests = value },
+                _ when name.SequenceEqual("preempted_queries"u8) => counts with { PreemptedQueries = value },
+                _ when name.SequenceEqual("preempted_hits"u8) => counts with { PreemptedHits = value },
+                _ => counts,
+            };
+        }
+
+        return counts;
+    }
+}
