@@ -11,7 +11,7 @@ import os
 from array import array
 from typing import TYPE_CHECKING, Any, Awaitable, Callable, Coroutine
 
-from . import children, delivery, direct, encode, entry, failures, names, native, prompts, raw, sampling, statistics
+from . import children, delivery, direct, elastic, encode, entry, failures, names, native, prompts, raw, sampling, statistics
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -38,6 +38,7 @@ class Engine:
         self._defaults: dict[str, Any] = {}
         self._sampling_cache: Any = None
         self._metrics_registry: Any = None
+        self._gpus = elastic.GpuCapacity()
         self._observations: list[statistics.GroupedObservations] = []
         self._is_offered = False
 
@@ -306,7 +307,8 @@ class Engine:
             params, priority = native.read(fields["native"], len(blob) // 4, self._defaults, self._llm.vllm_config.model_config)
             sampling.transfer(params, fields["sampling"])
         else:
-            params = sampling.build(self._defaults, fields["sampling"], gives_text="text" in fields)
+            defaults = {} if fields.get("plain_defaults") else self._defaults
+            params = sampling.build(defaults, fields["sampling"], gives_text="text" in fields)
         prompt = await self._prompt(fields, blob)
         options: dict[str, Any] = {
             "lora_request": _lora(*fields["lora"]) if "lora" in fields else None,
@@ -402,8 +404,17 @@ class Engine:
     async def call_stop_profile(self) -> None:
         await self._llm.stop_profile()
 
-    async def call_collective_rpc(self, name: str, kwargs: dict[str, Any] | None = None, timeout: float | None = None) -> Any:
-        return await self._llm.collective_rpc(name, timeout=timeout, kwargs=kwargs or {})
+    async def call_collective_rpc(self, name: Any, kwargs: dict[str, Any]) -> None:
+        await self._llm.collective_rpc(name, kwargs=kwargs)
+
+    async def call_parallelism(self) -> dict[str, Any]:
+        return elastic.parallelism(self._llm.vllm_config.parallel_config)
+
+    async def call_gpu_capacity(self) -> dict[str, Any]:
+        return await self._gpus.read()
+
+    async def call_scale(self, size: int) -> None:
+        await elastic.scale(self._llm, size)
 
     async def call_add_lora(self, name: str, lora_id: int, path: str) -> bool:
         return bool(await self._llm.add_lora(_lora(name, lora_id, path)))

@@ -125,7 +125,7 @@ FEATURES: Names = {
     "vllm.config:SpeculativeConfig": ("num_speculative_tokens", "method"),
     "vllm.v1.engine.async_llm:AsyncLLM": (
         "do_log_stats", "reset_prefix_cache(reset_connector)", "pause_generation(mode, clear_cache)", "resume_generation", "sleep",
-        "wake_up", "start_profile", "stop_profile", "collective_rpc(timeout, kwargs)", "add_lora", "remove_lora",
+        "wake_up", "start_profile", "stop_profile", "collective_rpc(kwargs)", "add_lora", "remove_lora",
         "add_request(session_id, reasoning_ended, reasoning_parser_kwargs)", "notify_kv_transfer_request_rejected(data_parallel_rank)",
         "encode(tokenization_kwargs)",
     ),

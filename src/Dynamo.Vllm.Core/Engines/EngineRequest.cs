@@ -16,6 +16,9 @@ public sealed class EngineRequest
 
     public int? MinTokens { get; init; }
 
+    /// <summary>The engine's own defaults hold for what the client leaves open, and not the model's.</summary>
+    public bool UsesPlainDefaults { get; init; }
+
     /// <summary>Local data-parallel rank; null lets the engine choose.</summary>
     public int? DataParallelRank { get; init; }
 

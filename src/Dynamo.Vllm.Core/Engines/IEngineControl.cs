@@ -50,4 +50,19 @@ public interface IEngineControl
     Task AddLoraAsync(string name, int id, string path, CancellationToken cancellationToken);
 
     Task RemoveLoraAsync(int id, CancellationToken cancellationToken);
+
+    /// <summary>Calls a method of every process that holds a part of the model. What it returns is dropped.</summary>
+    /// <param name="method">Its name.</param>
+    /// <param name="arguments">By name.</param>
+    /// <param name="cancellationToken">Gives up waiting.</param>
+    Task CallWorkersAsync(JsonNode? method, JsonObject arguments, CancellationToken cancellationToken);
+
+    /// <summary>How the model is spread now: <c>data_parallel_size</c>, <c>tensor_parallel_size</c> and others, in vLLM's words.</summary>
+    Task<JsonObject> ReadParallelismAsync(CancellationToken cancellationToken);
+
+    /// <summary>GPUs that ranks can be placed on: <c>total_gpus</c> and others; <c>problem</c> where it cannot be asked.</summary>
+    Task<JsonObject> ReadGpuCapacityAsync(CancellationToken cancellationToken);
+
+    /// <summary>Changes the number of data-parallel ranks. One that fails leaves an engine that nothing can repair.</summary>
+    Task ScaleAsync(long dataParallelSize, CancellationToken cancellationToken);
 }

@@ -74,6 +74,7 @@ public abstract class GenerateHandler : IEndpointHandler
             Options = request,
             MaxTokens = maxTokens,
             MinTokens = minTokens,
+            UsesPlainDefaults = _options.EnableReinforcementLearning && request.IsTokenIn,
             DataParallelRank = Engine.Description.LocalRank(request.Routing.DataParallelRank),
             KvTransferParamsJson = kvTransferParams,
             Adapter = adapter,

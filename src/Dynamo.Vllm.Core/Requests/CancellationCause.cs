@@ -16,4 +16,7 @@ public enum CancellationCause
 
     /// <summary>This worker is leaving and the drain budget is spent.</summary>
     Shutdown,
+
+    /// <summary>An operator named the request. Its caller is still there, and gets the end as the engine tells it.</summary>
+    Operator,
 }

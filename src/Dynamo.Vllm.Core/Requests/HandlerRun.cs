@@ -47,7 +47,10 @@ internal sealed partial class HandlerRun(ILogger logger)
         }
         catch (OperationCanceledException) when (context.Cancelled.IsCancellationRequested)
         {
-            error = DynamoError.EngineShutdown("The worker is shutting down.");
+            error =
+                context.Cause == CancellationCause.Operator
+                    ? DynamoError.Cancelled("The request was aborted before it reached the engine.")
+                    : DynamoError.EngineShutdown("The worker is shutting down.");
         }
         catch (Exception exception) when (exception is not (IOException or System.Net.Sockets.SocketException or ObjectDisposedException))
         {

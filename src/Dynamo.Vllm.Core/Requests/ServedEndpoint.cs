@@ -79,5 +79,20 @@ public sealed class ServedEndpoint
         }
     }
 
+    /// <summary>Cancels what runs under this id, which need not be unique; nothing if nothing does.</summary>
+    public void Cancel(string requestId, CancellationCause cause)
+    {
+        RequestContext[] named;
+        lock (_lock)
+        {
+            named = [.. _running.Where(context => context.Id == requestId)];
+        }
+
+        foreach (var context in named)
+        {
+            context.Cancel(cause);
+        }
+    }
+
     public void NotifyResponded() => Responded?.Invoke();
 }

@@ -77,6 +77,23 @@ internal sealed class VllmEngineControl(GuestCalls calls, Action sendStatistics)
     public Task RemoveLoraAsync(int id, CancellationToken cancellationToken) =>
         CallAsync("remove_lora", new JsonObject { ["lora_id"] = id }, cancellationToken);
 
+    public Task CallWorkersAsync(JsonNode? method, JsonObject arguments, CancellationToken cancellationToken) =>
+        CallAsync(
+            "collective_rpc",
+            new JsonObject { ["name"] = method?.DeepClone(), ["kwargs"] = arguments.DeepClone() },
+            cancellationToken
+        );
+
+    public Task<JsonObject> ReadParallelismAsync(CancellationToken cancellationToken) => ReadAsync("parallelism", cancellationToken);
+
+    public Task<JsonObject> ReadGpuCapacityAsync(CancellationToken cancellationToken) => ReadAsync("gpu_capacity", cancellationToken);
+
+    public Task ScaleAsync(long dataParallelSize, CancellationToken cancellationToken) =>
+        CallAsync("scale", new JsonObject { ["size"] = dataParallelSize }, cancellationToken);
+
+    private async Task<JsonObject> ReadAsync(string method, CancellationToken cancellationToken) =>
+        JsonObject.Create(await CallAsync(method, null, cancellationToken).ConfigureAwait(false)) ?? [];
+
     private Task<JsonElement> CallAsync(string method, JsonObject? arguments, CancellationToken cancellationToken) =>
         calls.AskAsync(GuestOperation.Call, new JsonObject { ["method"] = method, ["arguments"] = arguments }, cancellationToken);
 

@@ -28,6 +28,11 @@ internal static class RequestEncoder
             json.WriteString("prompt_embeds"u8, options.PromptEmbeds);
         }
 
+        if (request.UsesPlainDefaults)
+        {
+            json.WriteBoolean("plain_defaults"u8, true);
+        }
+
         WriteOptional(json, request);
         json.Flush();
     }

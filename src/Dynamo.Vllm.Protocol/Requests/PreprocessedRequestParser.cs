@@ -278,12 +278,8 @@ public static class PreprocessedRequestParser
                 case var _ when key.SequenceEqual("extra_fields"u8):
                     request.WantsEngineData |= RequestHintsParser.ReadTexts(ref reader, "nvext.extra_fields").Contains("engine_data");
                     break;
-                case var _ when key.SequenceEqual("token_data"u8):
-                    request.IsTokenIn = true;
-                    reader.Skip();
-                    break;
-                case var _ when key.SequenceEqual("token_in"u8):
-                    request.IsTokenIn |= reader.PeekType() == MessagePackType.Boolean && reader.ReadBoolean();
+                case var _ when key.SequenceEqual("token_data"u8) || key.SequenceEqual("token_in"u8):
+                    request.IsTokenIn |= RequestValues.IsTrue(ref reader);
                     break;
                 default:
                     reader.Skip();

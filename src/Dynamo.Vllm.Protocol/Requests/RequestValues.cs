@@ -130,6 +130,24 @@ internal static class RequestValues
         };
     }
 
+    /// <summary>As Python's <c>bool()</c> takes a value of any type; the reader is behind it afterwards.</summary>
+    public static bool IsTrue(ref MessagePackReader reader)
+    {
+        var value = reader;
+        reader.Skip();
+        return value.PeekType() switch
+        {
+            MessagePackType.Nil => false,
+            MessagePackType.Boolean => value.ReadBoolean(),
+            MessagePackType.Integer => value.ReadHashBits() != 0,
+            MessagePackType.Float => value.ReadDouble() != 0,
+            MessagePackType.String => value.ReadStringBytes().Length > 0,
+            MessagePackType.Array => value.ReadArrayHeader() > 0,
+            MessagePackType.Map => value.ReadMapHeader() > 0,
+            _ => true,
+        };
+    }
+
     public static int MapHeader(ref MessagePackReader reader, string field) =>
         reader.PeekType() == MessagePackType.Map ? reader.ReadMapHeader() : throw Wrong(ref reader, field, "an object");
 

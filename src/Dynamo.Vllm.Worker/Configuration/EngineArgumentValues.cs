@@ -64,11 +64,12 @@ public sealed class EngineArgumentValues
 
     public long DataParallelSize => Integer("data_parallel_size") ?? 1;
 
+    /// <summary>What starts the processes of the ranks; null: vLLM decides.</summary>
+    public string? ExecutorBackend => Text("distributed_executor_backend");
+
     /// <summary>All of the engine's processes are below this one: no Ray, no second node.</summary>
     public bool IsOnThisHost =>
-        (Integer("nnodes") ?? 1) <= 1
-        && Text("distributed_executor_backend") is not ("ray" or "external_launcher")
-        && Text("data_parallel_backend") != "ray";
+        (Integer("nnodes") ?? 1) <= 1 && ExecutorBackend is not ("ray" or "external_launcher") && Text("data_parallel_backend") != "ray";
 
     public string LogprobsMode => Text("logprobs_mode") ?? "raw_logprobs";
 

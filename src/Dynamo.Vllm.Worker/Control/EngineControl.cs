@@ -3,144 +3,84 @@ using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.Engines;
-using Dynamo.Vllm.Core.Health.Stalls;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Worker.StatusPort;
 
 namespace Dynamo.Vllm.Worker.Control;
 
 /// <summary>The control calls of the system server (behaviour.md, 5). Words and shapes are the reference's.</summary>
-/// <remarks>Golden file: tests/golden/worker/engine-routes.txt. Sleep and wake run one at a time.</remarks>
+/// <remarks>Golden file: tests/golden/worker/engine-routes.txt.</remarks>
 internal sealed class EngineControl
 {
+    private readonly ControlCalls _calls;
+    private readonly GenerationPause _pause;
     private readonly IEngineControl _engine;
     private readonly WorkerRegistration _registration;
     private readonly ServedEndpoint _generate;
-    private readonly ExpectedSilence _silence;
     private readonly AdapterTable? _adapters;
     private readonly Func<IReadOnlyList<string>, CancellationToken, Task> _setTaints;
-    private readonly SemaphoreSlim _pauseTurn = new(1, 1);
     private bool _isAsleep;
     private bool _needsWakeUp;
-    private JsonNode? _weightVersion;
-    private bool _hasWeightVersion;
 
     public EngineControl(
+        ControlCalls calls,
+        GenerationPause pause,
         IEngineControl engine,
         WorkerRegistration registration,
         ServedEndpoint generate,
-        ExpectedSilence silence,
         AdapterTable? adapters,
         Func<IReadOnlyList<string>, CancellationToken, Task> setTaints
     )
     {
+        _calls = calls;
+        _pause = pause;
         _engine = engine;
         _registration = registration;
         _generate = generate;
-        _silence = silence;
         _adapters = adapters;
         _setTaints = setTaints;
     }
 
-    public void AddTo(EngineRoutes routes)
+    public void AddCalls()
     {
-        Add(routes, "control/sleep", SleepAsync);
-        Add(routes, "control/wake_up", WakeUpAsync);
-        routes.Add("control/start_profile", StartProfileAsync);
-        routes.Add(
+        _calls.Add("control/sleep", SleepAsync);
+        _calls.Add("control/wake_up", WakeUpAsync);
+        _calls.AddAny("control/start_profile", StartProfileAsync);
+        _calls.AddAny(
             "control/stop_profile",
-            (_, cancellation) => AnswerAsync(() => DoneAsync(_engine.StopProfileAsync(cancellation), "Profiling stopped"))
+            (_, cancellation) => _calls.AnswerAsync(() => DoneAsync(_engine.StopProfileAsync(cancellation), "Profiling stopped"))
         );
-        Add(routes, "liveness_probe", LivenessAsync);
-        Add(routes, "pause_generation", PauseAsync);
-        Add(routes, "resume_generation", ResumeAsync);
-        Add(
-            routes,
-            "flush_cache",
-            (_, cancellation) =>
-                DoneAsync(_engine.ResetPrefixCacheAsync(resetConnector: false, resetRunningRequests: false, cancellation), "Cache flushed")
-        );
-        Add(
-            routes,
-            "get_weight_version",
-            (_, _) =>
-                Task.FromResult(
-                    new JsonObject
-                    {
-                        ["status"] = "ok",
-                        ["version"] = _weightVersion?.DeepClone(),
-                        ["version_declared"] = _hasWeightVersion,
-                    }
-                )
-        );
-        Add(routes, "set_weight_version", SetWeightVersionAsync);
-        Add(routes, "update_weights_from_tensor", (_, _) => Task.FromResult(Failure("update_weights_from_tensor is not implemented")));
-        AddTaintsTo(routes);
+        _calls.Add("liveness_probe", LivenessAsync);
+        _calls.Add("pause_generation", PauseAsync);
+        _calls.Add("resume_generation", ResumeAsync);
+        _calls.Add("flush_cache", FlushAsync);
+        _calls.Add("abort_request", AbortAsync);
+        AddTaints();
     }
 
     /// <summary>All that a worker has which does not generate.</summary>
-    public void AddTaintsTo(EngineRoutes routes) => routes.Add("update/model_taints", SetTaintsAsync);
-
-    /// <summary>A call whose body is an object; null stands for an empty one.</summary>
-    private void Add(EngineRoutes routes, string path, Func<JsonObject, CancellationToken, Task<JsonObject>> handler) =>
-        routes.Add(
-            path,
-            (body, cancellation) =>
-                body is null or JsonObject
-                    ? AnswerAsync(() => handler((JsonObject?)body ?? [], cancellation))
-                    : Task.FromResult(Failure("request body must be a JSON object"))
-        );
-
-    /// <summary>What the engine could not do is an answer, too.</summary>
-    private async Task<JsonObject> AnswerAsync(Func<Task<JsonObject>> call)
-    {
-        try
-        {
-            using var expected = _silence.Expect();
-            return await call().ConfigureAwait(false);
-        }
-        catch (Exception exception) when (exception is EngineCallException or WorkerLeavingException)
-        {
-            return Failure(exception.Message);
-        }
-    }
-
-    /// <summary>What would stop requests that a leaving worker has still to finish is refused; what lets them go on is done.</summary>
-    private void RefuseWhileLeaving()
-    {
-        if (_registration.IsLeaving)
-        {
-            throw new WorkerLeavingException();
-        }
-    }
+    public void AddTaints() => _calls.AddAny("update/model_taints", SetTaintsAsync);
 
     private async Task<JsonObject> SleepAsync(JsonObject body, CancellationToken cancellationToken)
     {
         // Of whatever type: the engine says what it cannot take. Null is its own default.
         var level = body.ContainsKey("level") ? body["level"] : JsonValue.Create(1);
-        await _pauseTurn.WaitAsync(cancellationToken).ConfigureAwait(false);
-        try
+        using var turn = await _pause.EnterAsync(cancellationToken).ConfigureAwait(false);
+        if (_isAsleep)
         {
-            if (_isAsleep)
-            {
-                return Success("Engine already sleeping");
-            }
-
-            if (_needsWakeUp)
-            {
-                return Failure("wake_up required before retrying sleep");
-            }
-
-            RefuseWhileLeaving();
-
-            // Invisible first: a request that arrives while the engine goes down would wait until it wakes.
-            await _registration.HideAsync(_generate, HiddenReasons.Asleep, cancellationToken).ConfigureAwait(false);
-            return await FallAsleepAsync(level).ConfigureAwait(false);
+            return ControlCalls.Success("Engine already sleeping");
         }
-        finally
+
+        if (_needsWakeUp)
         {
-            _pauseTurn.Release();
+            return ControlCalls.Failure("wake_up required before retrying sleep");
         }
+
+        _calls.RefuseWhileLeaving();
+
+        // Invisible first: a request that arrives while the engine goes down would wait until it wakes.
+        await _registration.HideAsync(_generate, HiddenReasons.Asleep, cancellationToken).ConfigureAwait(false);
+        return await FallAsleepAsync(level).ConfigureAwait(false);
     }
 
     // No token from here on: a client that gives up waiting must not leave an engine of which nobody knows whether it sleeps.
@@ -153,7 +93,7 @@ internal sealed class EngineControl
             await _engine.SleepAsync(level, CancellationToken.None).ConfigureAwait(false);
             _isAsleep = true;
             _needsWakeUp = false;
-            return Success($"Engine slept (level={PythonValues.Show(level)})");
+            return ControlCalls.Success($"Engine slept (level={PythonValues.Show(level)})");
         }
         catch (Exception failure)
         {
@@ -161,7 +101,7 @@ internal sealed class EngineControl
             await StayAwakeAsync().ConfigureAwait(false);
             if (failure is EngineCallException)
             {
-                return Failure(failure.Message);
+                return ControlCalls.Failure(failure.Message);
             }
 
             throw;
@@ -184,26 +124,19 @@ internal sealed class EngineControl
 
     private async Task<JsonObject> WakeUpAsync(JsonObject body, CancellationToken cancellationToken)
     {
-        await _pauseTurn.WaitAsync(cancellationToken).ConfigureAwait(false);
-        try
+        using var turn = await _pause.EnterAsync(cancellationToken).ConfigureAwait(false);
+        if (!_isAsleep && !_needsWakeUp)
         {
-            if (!_isAsleep && !_needsWakeUp)
-            {
-                return Success("Engine already awake");
-            }
+            return ControlCalls.Success("Engine already awake");
+        }
 
-            await _engine.WakeUpAsync(body["tags"], CancellationToken.None).ConfigureAwait(false);
-            await _engine.ResumeAsync(CancellationToken.None).ConfigureAwait(false);
-            // A leaving worker stays away.
-            await _registration.ShowAsync(_generate, HiddenReasons.Asleep, CancellationToken.None).ConfigureAwait(false);
-            _isAsleep = false;
-            _needsWakeUp = false;
-            return Success("Engine woke");
-        }
-        finally
-        {
-            _pauseTurn.Release();
-        }
+        await _engine.WakeUpAsync(body["tags"], CancellationToken.None).ConfigureAwait(false);
+        await _engine.ResumeAsync(CancellationToken.None).ConfigureAwait(false);
+        // A leaving worker stays away.
+        await _registration.ShowAsync(_generate, HiddenReasons.Asleep, CancellationToken.None).ConfigureAwait(false);
+        _isAsleep = false;
+        _needsWakeUp = false;
+        return ControlCalls.Success("Engine woke");
     }
 
     private async Task<JsonObject> PauseAsync(JsonObject body, CancellationToken cancellationToken)
@@ -218,14 +151,15 @@ internal sealed class EngineControl
         };
         if (asked is not { } mode)
         {
-            return Failure($"Invalid mode '{word}'; expected keep|wait|abort");
+            return ControlCalls.Failure($"Invalid mode '{word}'; expected keep|wait|abort");
         }
 
-        RefuseWhileLeaving();
+        using var turn = await _pause.EnterAsync(cancellationToken).ConfigureAwait(false);
+        _calls.RefuseWhileLeaving();
         var clear = PythonValues.IsTrue(body["clear_cache"]);
         if (_adapters?.Pause(keepsRequests: mode == PauseMode.Keep) is { Count: > 0 } used)
         {
-            return Failure($"Cannot pause generation in keep mode with active LoRA requests: {string.Join(", ", used)}");
+            return ControlCalls.Failure($"Cannot pause generation in keep mode with active LoRA requests: {string.Join(", ", used)}");
         }
 
         try
@@ -238,6 +172,7 @@ internal sealed class EngineControl
             throw;
         }
 
+        _pause.IsPaused = true;
         return new JsonObject
         {
             ["status"] = "ok",
@@ -249,9 +184,44 @@ internal sealed class EngineControl
 
     private async Task<JsonObject> ResumeAsync(JsonObject body, CancellationToken cancellationToken)
     {
-        await _engine.ResumeAsync(cancellationToken).ConfigureAwait(false);
+        using var turn = await _pause.EnterAsync(cancellationToken).ConfigureAwait(false);
+        if (_pause.Obstacle is { } obstacle)
+        {
+            return ControlCalls.Failure(obstacle);
+        }
+
+        await _engine.ResumeAsync(CancellationToken.None).ConfigureAwait(false);
+        _pause.IsPaused = false;
         _adapters?.Resume();
-        return Success("Engine resumed");
+        return ControlCalls.Success("Engine resumed");
+    }
+
+    private async Task<JsonObject> FlushAsync(JsonObject body, CancellationToken cancellationToken)
+    {
+        using var turn = await _pause.EnterAsync(cancellationToken).ConfigureAwait(false);
+        await _engine.ResetPrefixCacheAsync(resetConnector: false, resetRunningRequests: false, cancellationToken).ConfigureAwait(false);
+        return ControlCalls.Success("Cache flushed");
+    }
+
+    /// <summary>Where the engine must not be disturbed yet, it ends later; one that does not run is no mistake.</summary>
+    private Task<JsonObject> AbortAsync(JsonObject body, CancellationToken cancellationToken)
+    {
+        var id = body["request_id"];
+        if (!PythonValues.IsTrue(id))
+        {
+            return Task.FromResult(ControlCalls.Failure("Missing 'request_id' in body"));
+        }
+
+        if (id is not JsonValue value || !value.TryGetValue<string>(out var text))
+        {
+            var type = PythonValues.TypeName(id);
+            return Task.FromResult(
+                ControlCalls.Failure(id is JsonArray or JsonObject ? $"unhashable type: '{type}'" : $"'{type}' object is not iterable")
+            );
+        }
+
+        _generate.Cancel(text, CancellationCause.Operator);
+        return Task.FromResult(new JsonObject { ["status"] = "ok", ["request_id"] = text });
     }
 
     private async Task<JsonObject> LivenessAsync(JsonObject body, CancellationToken cancellationToken)
@@ -260,21 +230,11 @@ internal sealed class EngineControl
         return new JsonObject { ["status"] = "ok", ["alive"] = true };
     }
 
-    private Task<JsonObject> SetWeightVersionAsync(JsonObject body, CancellationToken cancellationToken)
-    {
-        if (!body.TryGetPropertyValue("weight_version", out var version))
-        {
-            return Task.FromResult(Failure("Missing 'weight_version' in body"));
-        }
-
-        // Kept as it came: trainers compare it with what they set, number or text.
-        (_weightVersion, _hasWeightVersion) = (version?.DeepClone(), true);
-        return Task.FromResult(new JsonObject { ["status"] = "ok", ["version"] = version?.DeepClone() });
-    }
-
     private Task<JsonObject> StartProfileAsync(JsonNode? body, CancellationToken cancellationToken) =>
         body is JsonObject request
-            ? AnswerAsync(() => DoneAsync(_engine.StartProfileAsync(request["profile_prefix"], cancellationToken), "Profiling started"))
+            ? _calls.AnswerAsync(() =>
+                DoneAsync(_engine.StartProfileAsync(request["profile_prefix"], cancellationToken), "Profiling started")
+            )
             : throw new EngineRouteException($"AttributeError: '{PythonValues.TypeName(body)}' object has no attribute 'get'");
 
     private async Task<JsonObject> SetTaintsAsync(JsonNode? body, CancellationToken cancellationToken)
@@ -303,10 +263,6 @@ internal sealed class EngineControl
     private static async Task<JsonObject> DoneAsync(Task call, string done)
     {
         await call.ConfigureAwait(false);
-        return Success(done);
+        return ControlCalls.Success(done);
     }
-
-    private static JsonObject Success(string message) => new() { ["status"] = "ok", ["message"] = message };
-
-    private static JsonObject Failure(string message) => new() { ["status"] = "error", ["message"] = message };
 }

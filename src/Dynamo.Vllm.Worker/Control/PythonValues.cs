@@ -45,7 +45,8 @@ internal static class PythonValues
             },
         };
 
-    private static string Represent(JsonNode? value) =>
+    /// <summary>As <c>repr()</c> shows it.</summary>
+    public static string Represent(JsonNode? value) =>
         value switch
         {
             null => "None",

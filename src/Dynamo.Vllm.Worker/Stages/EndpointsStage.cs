@@ -13,6 +13,7 @@ using Dynamo.Vllm.Engine.Processes;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Worker.Configuration;
 using Dynamo.Vllm.Worker.Configuration.Options;
+using Dynamo.Vllm.Worker.Control;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.StatusPort;
 
@@ -33,6 +34,7 @@ internal sealed class EndpointsStage : IStage
     private readonly ServedEndpoints _endpoints;
     private readonly MetricsPage _metrics;
     private readonly HealthState _health;
+    private readonly StatusServer _status;
     private readonly TimeProvider _time;
     private readonly IIdSource _ids;
     private readonly ILoggerFactory _loggers;
@@ -46,6 +48,7 @@ internal sealed class EndpointsStage : IStage
         ServedEndpoints endpoints,
         MetricsPage metrics,
         HealthState health,
+        StatusServer status,
         WorkerLifetime lifetime,
         LoopPulses pulses,
         TimeProvider time,
@@ -60,6 +63,7 @@ internal sealed class EndpointsStage : IStage
         _endpoints = endpoints;
         _metrics = metrics;
         _health = health;
+        _status = status;
         _time = time;
         _ids = ids;
         _loggers = loggers;
@@ -98,6 +102,10 @@ internal sealed class EndpointsStage : IStage
             Generate = Add(configuration.Endpoint, CreateGenerateHandler(configuration));
             Add("clear_kv_blocks", new ClearKvBlocksHandler(_arguments.Engine.Control));
             Add("get_perf_metrics", new PerfMetricsHandler());
+            if (_settings.Options.Get(VllmOptions.EnableRl))
+            {
+                Add("rl", new RlEndpointHandler(Adapters is not null, () => _status.Url, _arguments.Engine.Description.WorldSize));
+            }
         }
 
         _loops.Watch("stall watch", LoopRule.Fatal, CreateStallWatch(configuration).RunAsync);

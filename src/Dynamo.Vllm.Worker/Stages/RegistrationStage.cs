@@ -35,6 +35,7 @@ internal sealed partial class RegistrationStage : IStage
     private readonly ModelCardSource _cards;
     private readonly EngineRoutes _routes;
     private readonly HealthState _health;
+    private readonly WorkerLifetime _lifetime;
     private readonly StorePatience _patience;
     private readonly StopSteps _steps;
     private readonly TimeProvider _time;
@@ -51,6 +52,7 @@ internal sealed partial class RegistrationStage : IStage
         ModelCardSource cards,
         EngineRoutes routes,
         HealthState health,
+        WorkerLifetime lifetime,
         StorePatience patience,
         StopSteps steps,
         TimeProvider time,
@@ -66,6 +68,7 @@ internal sealed partial class RegistrationStage : IStage
         _cards = cards;
         _routes = routes;
         _health = health;
+        _lifetime = lifetime;
         _patience = patience;
         _steps = steps;
         _time = time;
@@ -90,23 +93,7 @@ internal sealed partial class RegistrationStage : IStage
         var card = await _cards
             .CreateAsync(_arguments.Configuration, _arguments.Engine.Description, cancellationToken)
             .ConfigureAwait(false);
-        var control = new EngineControl(
-            _arguments.Engine.Control,
-            _planes.Registration,
-            _roles.Generate,
-            _roles.Silence,
-            _roles.Adapters,
-            (taints, cancellation) => PutCardAsync(ModelCardSource.Tainted(card, taints), cancellation)
-        );
-        if (_arguments.Configuration.IsPoolingWorker)
-        {
-            control.AddTaintsTo(_routes);
-        }
-        else
-        {
-            control.AddTo(_routes);
-        }
-
+        AddControl(card);
         cancellationToken.ThrowIfCancellationRequested(); // the last point at which a stop leaves no trace in discovery
         await PutCardAsync(card, cancellationToken).ConfigureAwait(false);
         foreach (var query in _events.Relay?.QueryEndpoints ?? [])
@@ -123,6 +110,32 @@ internal sealed partial class RegistrationStage : IStage
 
         Place = await DescribePlaceAsync().ConfigureAwait(false);
         _health.Hold(false);
+    }
+
+    private void AddControl(ModelCard card)
+    {
+        var engine = _arguments.Engine.Control;
+        var calls = new ControlCalls(_routes, _roles.Silence, _planes.Registration);
+        var pause = new GenerationPause();
+        var control = new EngineControl(
+            calls,
+            pause,
+            engine,
+            _planes.Registration,
+            _roles.Generate,
+            _roles.Adapters,
+            (taints, cancellation) => PutCardAsync(ModelCardSource.Tainted(card, taints), cancellation)
+        );
+        if (_arguments.Configuration.IsPoolingWorker)
+        {
+            control.AddTaints();
+            return;
+        }
+
+        control.AddCalls();
+        var groupTimeout = _settings.Environment.GetValueOrDefault(WeightControl.GroupTimeoutVariable);
+        new WeightControl(calls, pause, engine, groupTimeout, _lifetime.Fail, _time).AddCalls();
+        new ElasticControl(calls, engine, _lifetime.Fail).AddCalls();
     }
 
     public async Task DownAsync(StopCause cause)

@@ -58,6 +58,21 @@ internal sealed partial class StatusServer : IServer
     /// <summary>Where the status port listens, or null where it does not.</summary>
     public IPEndPoint? Address { get; private set; }
 
+    /// <summary>Where others find it, or null where it does not listen.</summary>
+    public string? Url
+    {
+        get
+        {
+            if (Address is not { } bound)
+            {
+                return null;
+            }
+
+            var address = NetworkAddresses.IsWildcard(bound.Address) ? NetworkAddresses.Automatic(bound.AddressFamily) : bound.Address;
+            return $"http://{new IPEndPoint(address, bound.Port)}";
+        }
+    }
+
     public async Task StartAsync<TContext>(IHttpApplication<TContext> application, CancellationToken cancellationToken)
         where TContext : notnull
     {

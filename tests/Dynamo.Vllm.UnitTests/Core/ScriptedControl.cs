@@ -56,6 +56,33 @@ internal sealed class ScriptedControl : IEngineControl
 
     public Task RemoveLoraAsync(int id, CancellationToken cancellationToken) => CallAsync("RemoveLora");
 
+    /// <summary>The last call on the engine's processes: the name and the arguments.</summary>
+    public string WorkersCall { get; private set; } = "";
+
+    public JsonObject Parallelism { get; set; } = [];
+
+    public JsonObject GpuCapacity { get; set; } = [];
+
+    public Task CallWorkersAsync(JsonNode? method, JsonObject arguments, CancellationToken cancellationToken)
+    {
+        WorkersCall = $"{method} {arguments.ToJsonString()}";
+        return CallAsync("CallWorkers");
+    }
+
+    public async Task<JsonObject> ReadParallelismAsync(CancellationToken cancellationToken)
+    {
+        await CallAsync("ReadParallelism");
+        return Parallelism.DeepClone().AsObject();
+    }
+
+    public async Task<JsonObject> ReadGpuCapacityAsync(CancellationToken cancellationToken)
+    {
+        await CallAsync("ReadGpuCapacity");
+        return GpuCapacity.DeepClone().AsObject();
+    }
+
+    public Task ScaleAsync(long dataParallelSize, CancellationToken cancellationToken) => CallAsync("Scale");
+
     private async Task CallAsync(string name)
     {
         Calls.Add(name);

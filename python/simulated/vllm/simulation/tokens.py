@@ -47,6 +47,8 @@ class TokenSource:
         self._first = first
         self._span = vocab_size - first
         self._eos_interval = eos_interval
+        #: Differs between weights of different content; 0 for those that it started with.
+        self.weights = 0
 
     def salt(self, params: dict[str, Any], lora_name: str | None, lora_revision: int = 0) -> int:
         """Per-request part of the function; greedy requests share one."""
@@ -82,7 +84,7 @@ class TokenSource:
                 return strongest[0]
         if params["bad_words"]:
             banned = set(banned) | request.forbidden_by_bad_words()
-        value = mix(request.context ^ request.salt)
+        value = mix(request.context ^ request.salt ^ self.weights)
         allowed = params["allowed_token_ids"]
         if allowed:
             choices = [token for token in allowed if token not in banned] or allowed

@@ -204,7 +204,17 @@ internal sealed class EngineRules(HostFacts facts, BenchmarkRules benchmark) : C
     {
         const string processed = "processed_logprobs";
         var mode = draft.Engine.LogprobsMode;
-        if (!draft.Options.Get(VllmOptions.EnableRl) || mode == processed)
+        if (!draft.Options.Get(VllmOptions.EnableRl))
+        {
+            return;
+        }
+
+        // Trainers count this worker's processes: those of other ranks would stay without the new weights.
+        Refuse(
+            draft.Engine.DataParallelSize != 1 || draft.Engine.ExecutorBackend == "external_launcher",
+            "Dynamo vLLM RL currently does not support data parallelism and external launcher"
+        );
+        if (mode == processed)
         {
             return;
         }

@@ -36,14 +36,16 @@ public sealed class EngineControlTests
             NullLogger<WorkerRegistration>.Instance,
             new InstanceId(1)
         );
+        var calls = new ControlCalls(_routes, new ExpectedSilence(), registration);
         new EngineControl(
+            calls,
+            new GenerationPause(),
             _engine.Control,
             registration,
             Endpoints.Create(),
-            new ExpectedSilence(),
             _adapters,
             (_, _) => Task.CompletedTask
-        ).AddTo(_routes);
+        ).AddCalls();
     }
 
     [Theory]
@@ -101,7 +103,12 @@ public sealed class EngineControlTests
         """{"clear_cache":{}}""",
         """{"status":"ok","message":"Engine paused","mode":"keep","clear_cache":false}"""
     )]
-    [InlineData("set_weight_version", "{}", """{"status":"error","message":"Missing 'weight_version' in body"}""")]
+    [InlineData("abort_request", "{}", """{"status":"error","message":"Missing 'request_id' in body"}""")]
+    [InlineData("abort_request", """{"request_id":[]}""", """{"status":"error","message":"Missing 'request_id' in body"}""")]
+    [InlineData("abort_request", """{"request_id":5}""", """{"status":"error","message":"'int' object is not iterable"}""")]
+    [InlineData("abort_request", """{"request_id":true}""", """{"status":"error","message":"'bool' object is not iterable"}""")]
+    [InlineData("abort_request", """{"request_id":["a"]}""", """{"status":"error","message":"unhashable type: 'list'"}""")]
+    [InlineData("abort_request", """{"request_id":"nope"}""", """{"status":"ok","request_id":"nope"}""")]
     public async Task Bodies_are_taken_as_the_reference_takes_them(string route, string body, string answer)
     {
         var ours = await CallAsync(route, body);
@@ -132,25 +139,6 @@ public sealed class EngineControlTests
         _engine.Control.OnCall = _ => throw new EngineCallException("unknown", "RuntimeError", "no");
         Assert.Equal("error", (string?)(await CallAsync("pause_generation", "{}"))["status"]);
         (await _adapters.AdmitAsync("x", default))!.Dispose(); // the pause that failed is none
-    }
-
-    [Theory]
-    [InlineData("3")]
-    [InlineData("1.0")]
-    [InlineData("null")]
-    [InlineData("true")]
-    [InlineData("[1]")]
-    [InlineData("\"v1\"")]
-    public async Task A_weight_version_is_kept_as_it_came(string version)
-    {
-        Assert.Equal(
-            $"{{\"status\":\"ok\",\"version\":{version}}}",
-            (await CallAsync("set_weight_version", $"{{\"weight_version\":{version}}}")).ToJsonString()
-        );
-        Assert.Equal(
-            $"{{\"status\":\"ok\",\"version\":{version},\"version_declared\":true}}",
-            (await CallAsync("get_weight_version", "{}")).ToJsonString()
-        );
     }
 
     [Theory]

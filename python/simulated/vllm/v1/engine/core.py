@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 import traceback
+import zlib
 from typing import Any
 
 from vllm.simulation.adapters import AdapterError, load as load_adapter
@@ -396,6 +397,8 @@ class EngineCore:
     ) -> list[Any]:
         if method not in _WORKER_METHODS:
             raise _worker_failure(f"'CPUWorker' object has no attribute '{method}'")
+        if method == "reload_weights":
+            self.scheduler.source.weights = _read_weights((_kwargs or {}).get("weights_path"))
         return [None] * self.config["world_size"]
 
     def _require_lora(self) -> None:
@@ -441,6 +444,17 @@ def _worker_failure(text: str) -> UtilityFailure:
         f"Worker failed with error '{text}', please check the stack trace above "
         "for the root cause"
     )
+
+
+def _read_weights(path: Any) -> int:
+    """The tokens depend on it."""
+    if path is None:
+        return 0
+    try:
+        with open(os.path.join(path, "model.safetensors"), "rb") as file:
+            return zlib.crc32(file.read()) or 1
+    except (OSError, TypeError) as error:
+        raise _worker_failure(str(error)) from error
 
 
 def _type_fault(fields: dict[str, Any]) -> str | None:
