@@ -10,12 +10,12 @@ import contextlib
 from copy import copy
 from typing import TYPE_CHECKING, Any, Iterator
 
-from . import names, wire
+from . import entry, names, wire
 
 if TYPE_CHECKING:
     from .entry import Template
     from .outbox import Outbox
-    from .statistics import GroupedObservations
+    from .statistics import GroupedObservations, Origin
 
 #: Written for the length of what is learnt: a value that is no default, so that it is always there to be replaced.
 _LENGTH = 2**31 - 1
@@ -29,12 +29,13 @@ def second_client(offer: dict[str, str] | None) -> Iterator[None]:
         return
     from vllm.v1.engine import core_client
 
+    sockets = offer  # that it is there holds for the function below, too
     original = core_client.get_engine_zmq_addresses
 
     def with_host(*args: Any, **kwargs: Any) -> Any:
         addresses = original(*args, **kwargs)
-        addresses.inputs.append(offer["input"])
-        addresses.outputs.append(offer["output"])
+        addresses.inputs.append(sockets["input"])
+        addresses.outputs.append(sockets["output"])
         return addresses
 
     core_client.get_engine_zmq_addresses = with_host
@@ -60,7 +61,7 @@ def obstacle(llm: Any, observations: list["GroupedObservations"]) -> str | None:
     for limit in ("max_num_queued_reqs", "max_num_queued_tokens"):
         if getattr(llm.scheduler_config, limit, None) is not None:
             return f"vLLM's front end keeps to {limit}"
-    if not observations:
+    if not observations and not _is_simulated():
         return "vLLM's loggers or its metrics are not as expected"
     foreign = [type(logger).__name__ for logger in _loggers(llm) if type(logger).__module__.partition(".")[0] not in ("vllm", "dynamo_vllm")]
     if foreign:
@@ -71,13 +72,12 @@ def obstacle(llm: Any, observations: list["GroupedObservations"]) -> str | None:
 class Direct:
     """What the host's own way to the engine needs of vLLM. Used on the event loop's thread."""
 
-    def __init__(self, llm: Any, outbox: "Outbox", longest: int, highest: int) -> None:
+    def __init__(self, llm: Any, outbox: "Outbox", origin: "Origin", short: "entry.ShortEntry") -> None:
         self._llm = llm
         self._outbox = outbox
-        self._longest = longest
-        self._highest = highest
-        #: Its steps are being recorded: the host knows their load already.
-        self.is_recording = False
+        self._origin = origin
+        self._longest = short.longest
+        self._highest = short.highest
 
     def teach(self, question: int, template: "Template") -> None:
         """Shows the host how requests with these parameters are encoded."""
@@ -89,7 +89,7 @@ class Direct:
         if len(encoded) != 1:
             return  # something of it goes beside the message: this one stays with vLLM's front end
         facts = {
-            "fields": list(type(request).__struct_fields__),
+            "fields": entry.wire_fields(),
             "longest_prompt": self._longest,
             "highest_token": self._highest,
             "least_tokens": template.least_tokens,
@@ -102,11 +102,11 @@ class Direct:
         self._llm.output_processor.update_scheduler_stats(scheduler)
         iterations = steps["iterations"]
         iteration = self._iteration_stats(steps) if iterations else None
-        self.is_recording = True
+        self._origin.is_host = True
         try:
             self._llm.logger_manager.record(engine_idx=0, scheduler_stats=scheduler, iteration_stats=iteration)
         finally:
-            self.is_recording = False
+            self._origin.is_host = False
         if iteration is not None:
             self._add_single_values(iteration, iterations, steps["token_times"])
 
@@ -115,14 +115,12 @@ class Direct:
 
         if "scheduler" not in steps:
             return None
-        if not rare:
-            return SchedulerStats(prefix_cache_stats=PrefixCacheStats(**steps["prefix_cache"]), **steps["scheduler"])
-        import msgspec
-
-        stats = msgspec.msgpack.decode(rare, type=SchedulerStats)
-        # That of this step alone says whether the cache was emptied; the numbers are those of all steps.
-        for name, value in steps["prefix_cache"].items():
-            setattr(stats.prefix_cache_stats, name, value)
+        stats = _decode(rare) if rare else SchedulerStats(**steps["scheduler"])
+        stats.prefix_cache_stats = PrefixCacheStats(**steps["prefix_cache"])  # of all steps, not of the last one alone
+        if self._origin.latest_at > steps["sampled_at"]:
+            # vLLM's front end has heard of a later step meanwhile, most of all of the one after which nothing runs.
+            for name in steps["scheduler"]:
+                setattr(stats, name, getattr(self._origin.latest, name))
         return stats
 
     def _iteration_stats(self, steps: dict[str, Any]) -> Any:
@@ -156,6 +154,25 @@ class Direct:
             if times is not None:
                 for time, count in token_times:
                     times.add(time, count)
+
+
+def _decode(statistics: bytes) -> Any:
+    from vllm.v1.metrics.stats import SchedulerStats
+
+    if _is_simulated():
+        from vllm.simulation.msgpack import unpackb
+
+        return SchedulerStats(**unpackb(statistics))
+    import msgspec  # vLLM's own
+
+    return msgspec.msgpack.decode(statistics, type=SchedulerStats)
+
+
+def _is_simulated() -> bool:
+    """Its histograms count by themselves."""
+    import vllm
+
+    return bool(getattr(vllm, "SIMULATED", False))
 
 
 def _loggers(llm: Any) -> list[Any]:

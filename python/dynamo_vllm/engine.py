@@ -40,6 +40,7 @@ class Engine:
         self._metrics_registry: Any = None
         self._gpus = elastic.GpuCapacity()
         self._observations: list[statistics.GroupedObservations] = []
+        self._origin = statistics.Origin()
         self._is_offered = False
 
     # -- construction ---------------------------------------------------------------------------------------------
@@ -81,7 +82,7 @@ class Engine:
             self._llm = async_llm.AsyncLLM.from_vllm_config(
                 vllm_config=config,
                 usage_context=context,
-                stat_loggers=[statistics.logger_factory(self._outbox, self._is_recording_steps)],
+                stat_loggers=[statistics.logger_factory(self._outbox, self._origin)],
                 enable_log_requests=False,
                 disable_log_stats=False,
             )
@@ -129,10 +130,7 @@ class Engine:
         if problem := direct.obstacle(self._llm, self._observations):
             _LOGGER.warning("the raw drive is used instead of the direct one: %s", problem)
             return
-        self._direct = short.direct = direct.Direct(self._llm, self._outbox, short.longest, short.highest)
-
-    def _is_recording_steps(self) -> bool:
-        return self._direct is not None and self._direct.is_recording
+        self._direct = short.direct = direct.Direct(self._llm, self._outbox, self._origin, short)
 
     def record_steps(self, steps: dict[str, Any], rare: bytes) -> None:
         """Steps of the engine that the host has read itself."""
@@ -209,8 +207,9 @@ class Engine:
         """Starts a request. Every way ends in a record for the host."""
         stream = delivery.Stream(stream_id)
         stream.has_text = "text" in fields
-        if "max_tokens" in fields:
-            fields["sampling"]["max_tokens"] = fields.pop("max_tokens")
+        for name in ("max_tokens", "kv_transfer_params"):  # apart, since they differ where all the rest is the same
+            if name in fields:
+                fields["sampling"][name] = fields.pop(name)
         self._streams[stream_id] = stream
         if self._enter(stream, fields, blob):
             return
@@ -247,6 +246,7 @@ class Engine:
             rest = self._entry.add(stream, request)
         except BaseException as error:  # noqa: BLE001 - boundary mapping: a request must end with an answer
             self._delivery.fail(stream, error)
+            self._release_remote(fields, error)
             return True
         if rest is not None:
             self._start(self._finish_entry(stream, rest))

@@ -89,14 +89,17 @@ class ShortEntry:
             return None
         rest = fields["sampling"].copy()
         max_tokens = rest.pop("max_tokens", None)
+        has_transfer = rest.pop("kv_transfer_params", None) is not None
         key = (repr(rest), fields.get("data_parallel_rank"))
         template = self._templates.get(key)
-        if template is None:
-            template = self._learn(key, fields, tokens)
+        if template is None and (not has_transfer or question is not None):
+            template = self._learn(key, rest, fields, tokens, max_tokens)
         if template is None or max_tokens is None or max_tokens < template.least_tokens:
             return None
         if question is not None and self.direct is not None and template.is_plain:
             self.direct.teach(question, template)
+        if has_transfer:
+            return None  # the host writes it into what it was taught; here it is one of the rare parameters
         request = copy(template.request)
         if request.sampling_params.max_tokens != max_tokens:
             request.sampling_params = copy(request.sampling_params)
@@ -121,15 +124,15 @@ class ShortEntry:
         """Otherwise vLLM has something to say or to start first."""
         return not self._llm.errored and self._llm.output_handler is not None
 
-    def _learn(self, key: tuple[str, int | None], fields: dict[str, Any], tokens: list[int]) -> Template | None:
-        sampling = fields["sampling"]
-        max_tokens = sampling.get("max_tokens")
-        if not sampling.keys() <= _SAMPLING or len(key[0]) > _KEY_LENGTH or max_tokens is None or max_tokens < 1:
+    def _learn(
+        self, key: tuple[str, int | None], rest: dict[str, Any], fields: dict[str, Any], tokens: list[int], max_tokens: int | None
+    ) -> Template | None:
+        if not rest.keys() <= _SAMPLING or len(key[0]) > _KEY_LENGTH or max_tokens is None or max_tokens < 1:
             return None
         request = self._process(
             fields["request_id"],
             {"type": "token", "prompt_token_ids": tokens},
-            self._build(sampling),
+            self._build({**rest, "max_tokens": max_tokens}),
             supported_tasks=self._tasks,
             data_parallel_rank=fields.get("data_parallel_rank"),
         )
@@ -141,10 +144,17 @@ class ShortEntry:
         return template
 
 
+def wire_fields() -> list[str]:
+    """Of a request, in the order in which they are encoded."""
+    from vllm.v1.engine import EngineCoreRequest
+
+    names_of = getattr(EngineCoreRequest, "__struct_fields__", None) or EngineCoreRequest.__annotations__
+    return [name for name in names_of if name != "child_index"]  # the simulated engine's, and not on the wire
+
+
 def open_for(llm: Any, tasks: Any, build: Callable[[dict[str, Any]], Any], outputs: "Delivery") -> ShortEntry | str:
     """The short way into this engine, or why there is none."""
     import vllm
-    from vllm.v1.engine import EngineCoreRequest
 
     if not names.is_tested(vllm.__version__):
         return f"vLLM is {vllm.__version__}, not {names.RELEASE}"
@@ -152,7 +162,7 @@ def open_for(llm: Any, tasks: Any, build: Callable[[dict[str, Any]], Any], outpu
         return f"it lacks {', '.join(lacking)}"
     if problem := _replaced():
         return problem
-    fields = frozenset(getattr(EngineCoreRequest, "__struct_fields__", None) or EngineCoreRequest.__annotations__) - {"child_index"}
+    fields = frozenset(wire_fields())
     if fields != _KNOWN:
         return f"requests of this vLLM differ in the fields {', '.join(sorted(fields ^ _KNOWN))}"
     if llm.input_processor.tokenizer is None:

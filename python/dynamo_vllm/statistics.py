@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -11,8 +12,19 @@ if TYPE_CHECKING:
     from .outbox import Outbox
 
 
-def logger_factory(outbox: "Outbox", is_known: Callable[[], bool]) -> Callable[[Any, int], Any]:
-    """What vLLM calls once per rank while it starts. `is_known`: what is being recorded came from the host."""
+class Origin:
+    """Who read the steps that are recorded: vLLM's front end, or the host."""
+
+    def __init__(self) -> None:
+        #: What is being recorded came from the host.
+        self.is_host = False
+        #: The last that the front end read, and when, on the clock that the engine's process has, too.
+        self.latest: Any = None
+        self.latest_at = 0.0
+
+
+def logger_factory(outbox: "Outbox", origin: Origin) -> Callable[[Any, int], Any]:
+    """What vLLM calls once per rank while it starts."""
     from vllm.v1.metrics.loggers import StatLoggerBase
 
     class HostStatLogger(StatLoggerBase):  # type: ignore[misc]
@@ -30,8 +42,9 @@ def logger_factory(outbox: "Outbox", is_known: Callable[[], bool]) -> Callable[[
             *args: Any,
             **kwargs: Any,
         ) -> None:
-            if scheduler_stats is None or is_known():
-                return
+            if scheduler_stats is None or origin.is_host:
+                return  # the host knows its own
+            origin.latest, origin.latest_at = scheduler_stats, time.monotonic()
             preempted = generated = 0
             if iteration_stats is not None:
                 preempted = iteration_stats.num_preempted_reqs

@@ -8,6 +8,7 @@ public sealed class EngineConformanceTests
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
 
     [Theory]
+    [InlineData("direct")]
     [InlineData("raw")]
     [InlineData("collector")]
     public async Task A_drive_answers_as_the_stock_one(string drive) =>

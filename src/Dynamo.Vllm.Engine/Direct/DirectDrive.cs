@@ -36,7 +36,7 @@ internal sealed partial class DirectDrive : IStreamCommands, IAsyncDisposable
     private readonly ConcurrentDictionary<ulong, DirectRequest> _running = new();
     private readonly CancellationTokenSource _stopping = new();
     private readonly EngineOutputLoop _outputs;
-    private EngineSockets? _sockets;
+    private Task<(ZmtpConnection Input, ZmtpConnection Output)>? _accepting;
     private volatile EngineSender? _sender;
     private volatile bool _isEndExpected;
     private long _requests;
@@ -65,14 +65,15 @@ internal sealed partial class DirectDrive : IStreamCommands, IAsyncDisposable
     /// <summary>Those that went this way.</summary>
     public long Requests => Volatile.Read(ref _requests);
 
-    /// <summary>Listens for the engine.</summary>
+    /// <summary>Listens for the engine, which connects while it loads.</summary>
     /// <returns>Where, for the guest; null if there is no room for sockets, which is said once.</returns>
     public JsonObject? Offer()
     {
         try
         {
-            _sockets = EngineSockets.Listen();
-            return new JsonObject { ["input"] = _sockets.InputAddress, ["output"] = _sockets.OutputAddress };
+            var sockets = EngineSockets.Listen();
+            _accepting = Task.Run(() => sockets.AcceptAsync(_time, _stopping.Token));
+            return new JsonObject { ["input"] = sockets.InputAddress, ["output"] = sockets.OutputAddress };
         }
         catch (IOException exception)
         {
@@ -84,33 +85,32 @@ internal sealed partial class DirectDrive : IStreamCommands, IAsyncDisposable
     /// <summary>After the engine is ready: takes its connections, or withdraws the offer that it did not take.</summary>
     public async Task OpenAsync(bool isTaken, CancellationToken cancellationToken)
     {
-        if (_sockets is not { } sockets)
+        if (_accepting is null)
         {
             return;
         }
 
-        using (sockets)
+        try
         {
             if (!isTaken)
             {
-                return; // the guest has said why
+                await _stopping.CancelAsync().ConfigureAwait(false); // the guest has said why
             }
 
-            using var limit = new CancellationTokenSource(ConnectTimeLimit, _time);
-            using var linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, limit.Token);
-            try
-            {
-                var (input, output) = await sockets.AcceptAsync(_time, linked.Token).ConfigureAwait(false);
-                var sender = new EngineSender(input);
-                _loops = Task.Run(() => RunAsync(input, output, sender), CancellationToken.None);
-                _sender = sender;
-                LogOpen(_logger);
-            }
-            catch (Exception exception)
-                when (EndsConnection(exception) || (exception is OperationCanceledException && !cancellationToken.IsCancellationRequested))
-            {
-                LogUnavailable(_logger, $"the engine has not connected: {exception.Message}");
-            }
+            var (input, output) = await _accepting.WaitAsync(ConnectTimeLimit, _time, cancellationToken).ConfigureAwait(false);
+            var sender = new EngineSender(input);
+            _loops = Task.Run(() => RunAsync(input, output, sender), CancellationToken.None);
+            _sender = sender;
+            LogOpen(_logger);
+        }
+        catch (OperationCanceledException) when (!isTaken)
+        {
+            // As it was told.
+        }
+        catch (Exception exception) when (EndsConnection(exception) || exception is TimeoutException)
+        {
+            await _stopping.CancelAsync().ConfigureAwait(false);
+            LogUnavailable(_logger, $"the engine has not connected: {exception.Message}");
         }
     }
 
@@ -140,7 +140,7 @@ internal sealed partial class DirectDrive : IStreamCommands, IAsyncDisposable
         var internalId = string.Create(CultureInfo.InvariantCulture, $"{request.RequestId}-{id:x8}");
         var arrival = _report.Now;
         stream = _streams.Add(id, this);
-        _running[id] = new DirectRequest(stream, internalId, request.Options.TokenIds.Length, request.MaxTokens, arrival);
+        _running[id] = new DirectRequest(stream, internalId, request, arrival);
         const int restBytes = 1024;
         var message = new EngineMessage(EngineMessageType.Add, restBytes + 5 * request.Options.TokenIds.Length);
         template.Write(message, request, internalId, arrival);
@@ -214,7 +214,6 @@ internal sealed partial class DirectDrive : IStreamCommands, IAsyncDisposable
     {
         Close();
         await _loops.ConfigureAwait(false);
-        _sockets?.Dispose();
         _report.Dispose();
         _stopping.Dispose();
     }

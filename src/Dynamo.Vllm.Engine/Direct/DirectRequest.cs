@@ -1,18 +1,22 @@
+using System.Text.Json;
+using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Engine.Requests;
 using Dynamo.Vllm.Protocol.MessagePack;
 
 namespace Dynamo.Vllm.Engine.Direct;
 
 /// <summary>A request that the engine has from us, and what vLLM's front end would note about it. Changed by the output loop alone.</summary>
-internal sealed class DirectRequest(EngineStream stream, string internalId, int promptTokens, int maxTokens, double arrivalTime)
+internal sealed class DirectRequest(EngineStream stream, string internalId, EngineRequest request, double arrivalTime)
 {
+    private readonly int? _remoteCachedTokens = ReadRemoteCachedTokens(request.KvTransferParamsJson);
+
     public EngineStream Stream { get; } = stream;
 
     public string InternalId { get; } = internalId;
 
-    public int PromptTokens { get; } = promptTokens;
+    public int PromptTokens { get; } = request.Options.TokenIds.Length;
 
-    public int MaxTokens { get; } = maxTokens;
+    public int MaxTokens { get; } = request.MaxTokens;
 
     /// <summary>Unix time in seconds.</summary>
     public double ArrivalTime { get; } = arrivalTime;
@@ -20,7 +24,7 @@ internal sealed class DirectRequest(EngineStream stream, string internalId, int 
     /// <summary>Nothing has come of it yet.</summary>
     public bool IsPrefilling { get; set; } = true;
 
-    public int CachedTokens { get; set; }
+    public int CachedTokens { get; private set; }
 
     public int GeneratedTokens { get; set; }
 
@@ -62,6 +66,26 @@ internal sealed class DirectRequest(EngineStream stream, string internalId, int 
 
         Preemptions += preemptions;
         return preemptions;
+    }
+
+    /// <summary>Where its prompt came from. What a prefill worker found in its cache counts, where there was one.</summary>
+    public void NotePrefill(PrefillCounts prefill) => CachedTokens = _remoteCachedTokens ?? (int)prefill.Cached;
+
+    private static int? ReadRemoteCachedTokens(ReadOnlyMemory<byte>? kvTransferParamsJson)
+    {
+        if (kvTransferParamsJson is not { } json)
+        {
+            return null;
+        }
+
+        using var document = JsonDocument.Parse(json);
+        return
+            document.RootElement.ValueKind == JsonValueKind.Object
+            && document.RootElement.TryGetProperty("remote_prefill_cached_tokens", out var cached)
+            && cached.ValueKind == JsonValueKind.Number
+            && cached.TryGetInt32(out var count)
+            ? count
+            : null;
     }
 
     private static (long Type, double Timestamp) ReadEvent(ref MessagePackReader reader)

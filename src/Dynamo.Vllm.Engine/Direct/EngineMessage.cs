@@ -38,6 +38,12 @@ internal sealed class EngineMessage : IBufferWriter<byte>, IDisposable
         return _buffer.AsSpan(_written);
     }
 
+    public void Copy(ReadOnlySpan<byte> bytes)
+    {
+        bytes.CopyTo(GetSpan(bytes.Length));
+        Advance(bytes.Length);
+    }
+
     /// <summary>The whole message, as it goes over the wire.</summary>
     public ReadOnlyMemory<byte> Complete()
     {

@@ -48,7 +48,10 @@ internal ref struct EngineOutputEntry
 
         for (var i = 0; i < tokenCount; i++)
         {
-            tokens[i] = checked((int)reader.ReadInt64());
+            var token = reader.ReadInt64();
+            tokens[i] = token is >= 0 and <= int.MaxValue
+                ? (int)token
+                : throw new ProtocolException($"token {token} of the engine is not between 0 and {int.MaxValue}");
         }
 
         entry.Tokens = tokens.AsSpan(0, tokenCount);

@@ -110,7 +110,7 @@ internal sealed class EngineOutputLoop(
         };
         if (request.IsPrefilling)
         {
-            request.CachedTokens = (int)prefill.Cached;
+            request.NotePrefill(prefill);
             (record.PromptTokens, record.CachedTokens) = (request.PromptTokens, request.CachedTokens);
         }
 

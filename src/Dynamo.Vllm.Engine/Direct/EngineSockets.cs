@@ -54,6 +54,7 @@ internal sealed class EngineSockets : IDisposable
     /// <summary>Waits for the engine; the sockets cannot be reached any more afterwards.</summary>
     public async Task<(ZmtpConnection Input, ZmtpConnection Output)> AcceptAsync(TimeProvider time, CancellationToken cancellationToken)
     {
+        using var owner = this;
         var input = await AcceptAsync(_input, "ROUTER"u8.ToArray(), "DEALER", time, cancellationToken).ConfigureAwait(false);
         try
         {
@@ -64,10 +65,6 @@ internal sealed class EngineSockets : IDisposable
         {
             await input.DisposeAsync().ConfigureAwait(false);
             throw;
-        }
-        finally
-        {
-            Dispose();
         }
     }
 

@@ -24,7 +24,10 @@ internal readonly record struct PrefixCacheCounts(
             a.PreemptedRequests + b.PreemptedRequests,
             a.PreemptedQueries + b.PreemptedQueries,
             a.PreemptedHits + b.PreemptedHits
-        );
+        )
+        {
+            IsReset = a.IsReset || b.IsReset,
+        };
 
     public static PrefixCacheCounts Read(ref MessagePackReader reader)
     {

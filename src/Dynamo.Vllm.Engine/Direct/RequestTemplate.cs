@@ -17,8 +17,7 @@ internal sealed class RequestTemplate
 
     private readonly byte[] _encoded;
     private readonly (Field Kind, Range Value)[] _fields;
-    private readonly Range _beforeMaxTokens;
-    private readonly Range _afterMaxTokens;
+    private readonly SamplingTemplate _sampling;
     private readonly RequestLimits _limits;
 
     /// <param name="encoded">The array of a request with these parameters.</param>
@@ -40,17 +39,12 @@ internal sealed class RequestTemplate
         for (var i = 0; i < count; i++)
         {
             var start = reader.Position;
-            if (names[i] == "sampling_params")
-            {
-                (_beforeMaxTokens, _afterMaxTokens) = CutSampling(ref reader);
-            }
-            else
-            {
-                reader.Skip();
-            }
-
+            reader.Skip();
             _fields[i] = (KindOf(names[i]), start..reader.Position);
         }
+
+        var (_, sampling) = Array.Find(_fields, field => field.Kind == Field.Sampling);
+        _sampling = new SamplingTemplate(encoded[sampling]);
     }
 
     private enum Field
@@ -74,6 +68,7 @@ internal sealed class RequestTemplate
         && request.Options.TokenIds.Length is var length
         && length >= 1
         && length <= _limits.LongestPrompt
+        && (request.KvTransferParamsJson is null || _sampling.TakesExtraArguments)
         && AreInVocabulary(request.Options.TokenIds);
 
     /// <param name="output">Gets the array.</param>
@@ -95,9 +90,7 @@ internal sealed class RequestTemplate
                     WritePrompt(writer, request.Options.TokenIds);
                     break;
                 case Field.Sampling:
-                    Copy(output, _encoded.AsSpan(_beforeMaxTokens));
-                    writer.WriteInteger(request.MaxTokens);
-                    Copy(output, _encoded.AsSpan(_afterMaxTokens));
+                    _sampling.Write(output, request.MaxTokens, request.KvTransferParamsJson);
                     break;
                 case Field.ArrivalTime:
                     writer.WriteDouble(arrivalTime);
@@ -121,7 +114,7 @@ internal sealed class RequestTemplate
                     WriteText(writer, request.Options.SessionId);
                     break;
                 default:
-                    Copy(output, _encoded.AsSpan(value));
+                    output.Copy(_encoded.AsSpan(value));
                     break;
             }
         }
@@ -142,23 +135,6 @@ internal sealed class RequestTemplate
             "session_id" => Field.Session,
             _ => Field.AsLearned,
         };
-
-    private static (Range Before, Range After) CutSampling(ref MessagePackReader reader)
-    {
-        var start = reader.Position;
-        Range? found = null;
-        for (var left = reader.ReadMapHeader(); left > 0; left--)
-        {
-            var isLength = reader.ReadStringBytes().SequenceEqual("max_tokens"u8);
-            var value = reader.Position;
-            reader.Skip();
-            found = isLength ? value..reader.Position : found;
-        }
-
-        return found is { } length
-            ? (start..length.Start, length.End..reader.Position)
-            : throw new ProtocolException("the engine's sampling parameters lack max_tokens");
-    }
 
     private static void WritePrompt(MessagePackWriter writer, int[] tokens)
     {
@@ -195,12 +171,6 @@ internal sealed class RequestTemplate
             writer.WriteString(name);
             writer.WriteString(value);
         }
-    }
-
-    private static void Copy(EngineMessage output, ReadOnlySpan<byte> bytes)
-    {
-        bytes.CopyTo(output.GetSpan(bytes.Length));
-        output.Advance(bytes.Length);
     }
 
     private bool AreInVocabulary(int[] tokens)

@@ -61,7 +61,7 @@ internal readonly record struct SchedulerSample
             Skipped = skipped,
             KvCacheUsage = usage,
             PrefixCache = cache,
-            IsRare = isRare || cache.IsReset,
+            IsRare = isRare,
         };
     }
 

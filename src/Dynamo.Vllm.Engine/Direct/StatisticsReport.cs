@@ -40,6 +40,11 @@ internal sealed class StatisticsReport : IDisposable
     {
         lock (_lock)
         {
+            if (scheduler is { PrefixCache.IsReset: true } && !_statistics.IsEmpty)
+            {
+                Post([]); // what was counted before the cache was emptied
+            }
+
             _statistics.Add(shares, scheduler, timestamp, Now);
             if (scheduler is { IsRare: true })
             {

@@ -18,6 +18,7 @@ internal sealed class StepStatistics
     private readonly List<(double Value, int Count)> _iterations = [];
     private readonly List<FinishedRequest> _finished = [];
     private SchedulerSample? _scheduler;
+    private double _sampledAt;
     private PrefixCacheCounts _prefixCache;
     private PrefillCounts _prefill;
     private long _generated;
@@ -41,6 +42,7 @@ internal sealed class StepStatistics
         if (scheduler is { } sample)
         {
             _scheduler = sample;
+            _sampledAt = timestamp;
             _prefixCache += sample.PrefixCache;
         }
 
@@ -116,6 +118,7 @@ internal sealed class StepStatistics
 
     private void WriteScheduler(Utf8JsonWriter json, SchedulerSample sample)
     {
+        json.WriteNumber("sampled_at"u8, _sampledAt);
         json.WriteStartObject("scheduler"u8);
         json.WriteNumber("num_running_reqs"u8, sample.Running);
         json.WriteNumber("num_waiting_reqs"u8, sample.Waiting);
@@ -123,6 +126,7 @@ internal sealed class StepStatistics
         json.WriteNumber("kv_cache_usage"u8, sample.KvCacheUsage);
         json.WriteEndObject();
         json.WriteStartObject("prefix_cache"u8);
+        json.WriteBoolean("reset"u8, _prefixCache.IsReset);
         json.WriteNumber("requests"u8, _prefixCache.Requests);
         json.WriteNumber("queries"u8, _prefixCache.Queries);
         json.WriteNumber("hits"u8, _prefixCache.Hits);

@@ -49,6 +49,7 @@ internal static class RequestEncoder
         {
             json.WriteNumber("max_tokens"u8, request.MaxTokens);
             CommonFields.WritePriority(json, options.Routing);
+            WriteTransfer(json, request.KvTransferParamsJson);
         }
 
         CommonFields.WriteSalt(json, options.CacheSalt);
@@ -121,7 +122,6 @@ internal static class RequestEncoder
             WriteGuided(json, guided);
         }
 
-        WriteTransfer(json, request.KvTransferParamsJson);
         json.WriteEndObject();
     }
 

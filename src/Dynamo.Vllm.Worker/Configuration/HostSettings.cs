@@ -12,7 +12,7 @@ public sealed record HostSettings
 
     public bool SimulatedEngine { get; init; }
 
-    public EngineDrive EngineDrive { get; init; } = EngineDrive.Raw;
+    public EngineDrive EngineDrive { get; init; } = EngineDrive.Direct;
 
     /// <summary>How long requests already accepted may keep generating once intake is closed.</summary>
     public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(30);

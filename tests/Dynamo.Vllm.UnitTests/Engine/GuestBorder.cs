@@ -20,15 +20,25 @@ internal sealed class GuestBorder : IDisposable
 
     public GuestBorder()
     {
-        var mailbox = new GuestMailbox(_host);
-        Calls = new GuestCalls(mailbox);
-        Streams = new EngineStreams(new StreamCommands(mailbox, Log.For<EngineStreams>()));
-        Encodes = new PendingEncodes(mailbox);
+        Mailbox = new GuestMailbox(_host);
+        Calls = new GuestCalls(Mailbox);
+        Commands = new StreamCommands(Mailbox, Log.For<EngineStreams>());
+        Streams = new EngineStreams(Commands);
+        Encodes = new PendingEncodes(Mailbox);
         Load = new LoadListeners(Log.For<LoadListeners>());
-        Delivery = new GuestDelivery(Streams, Encodes, Calls, Load, Deaths.Add, Log, Log.For<GuestDelivery>());
+        Delivery = new GuestDelivery(Streams, Encodes, Calls, Load, Steps, Taught.Add, Deaths.Add, Log, Log.For<GuestDelivery>());
     }
 
     public LogCapture Log { get; } = new();
+
+    public GuestMailbox Mailbox { get; }
+
+    public StreamCommands Commands { get; }
+
+    public StepCounter Steps { get; } = new();
+
+    /// <summary>How requests are encoded, as the guest has told.</summary>
+    public List<GuestTemplate> Taught { get; } = [];
 
     public GuestCalls Calls { get; }
 

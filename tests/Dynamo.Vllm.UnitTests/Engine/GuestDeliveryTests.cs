@@ -24,7 +24,7 @@ public sealed class GuestDeliveryTests : IDisposable
             GuestRecords.Tokens(1, [], FinishReason.Abort, isLast: true),
             GuestRecords.Reply(9, isOk: true, "null")
         );
-        Assert.Equal(3, _border.Delivery.Steps);
+        Assert.Equal(3, _border.Steps.Value);
     }
 
     [Fact]

@@ -32,7 +32,7 @@ public sealed class PendingEncodesTests : IDisposable
         Assert.Equal([1f, 2f], MemoryMarshal.Cast<byte, float>(vectors[0]).ToArray());
         Assert.Equal([3f], MemoryMarshal.Cast<byte, float>(vectors[1]).ToArray());
         Assert.Equal(7, (await first).PromptTokens);
-        Assert.Equal((0, 3L), (_border.Encodes.Count, _border.Delivery.Steps));
+        Assert.Equal((0, 3L), (_border.Encodes.Count, _border.Steps.Value));
     }
 
     [Fact]

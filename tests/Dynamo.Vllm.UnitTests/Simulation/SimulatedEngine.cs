@@ -38,7 +38,7 @@ internal sealed class SimulatedEngine : IEngine, IEngineActivitySource, IDisposa
 
     public int RunningRequests => _border.Streams.Count;
 
-    public long Steps => _border.Delivery.Steps;
+    public long Steps => _border.Steps.Value;
 
     public Task<string> Died => _died.Task;
 

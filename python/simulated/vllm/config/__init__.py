@@ -386,6 +386,7 @@ class VllmConfig:
             "max_loras": self.lora_config.max_loras if self.lora_config else 0,
             "max_lora_rank": self.lora_config.max_lora_rank if self.lora_config else 0,
             "kv_events": vars(events) if publishes else None,
+            "host": None,
             "kv_transfer": (
                 {
                     "engine_id": transfer.engine_id,

@@ -1,4 +1,4 @@
-"""The part of MessagePack that KV event batches need (encoding only)."""
+"""The part of MessagePack that KV event batches, requests and outputs need."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ import struct
 from typing import Any
 
 _PACK_DOUBLE = struct.Struct(">d").pack
+_CONSTANTS = {0xC0: None, 0xC2: False, 0xC3: True}
+_NUMBERS = {
+    code: struct.Struct(layout)
+    for code, layout in (
+        (0xCA, ">f"), (0xCB, ">d"), (0xCC, ">B"), (0xCD, ">H"), (0xCE, ">I"), (0xCF, ">Q"), (0xD0, ">b"), (0xD1, ">h"), (0xD2, ">i"),
+        (0xD3, ">q"),
+    )
+}
 _SMALL = [bytes((value,)) for value in range(128)]
 
 
@@ -13,6 +21,57 @@ def packb(value: Any) -> bytes:
     out = bytearray()
     _write(out, value)
     return bytes(out)
+
+
+def unpackb(data: bytes) -> Any:
+    value, end = _read(data, 0)
+    if end != len(data):
+        raise ValueError(f"{len(data) - end} bytes follow the value")
+    return value
+
+
+def _read(data: bytes, at: int) -> tuple[Any, int]:
+    code = data[at]
+    at += 1
+    if code < 0x80:
+        return code, at
+    if code >= 0xE0:
+        return code - 256, at
+    if code < 0x90:
+        return _read_map(data, at, code & 0x0F)
+    if code < 0xA0:
+        return _read_array(data, at, code & 0x0F)
+    if code < 0xC0:
+        return _read_text(data, at, code & 0x1F)
+    if code in _CONSTANTS:
+        return _CONSTANTS[code], at
+    if code in _NUMBERS:
+        layout = _NUMBERS[code]
+        return layout.unpack_from(data, at)[0], at + layout.size
+    size = 1 << {0xD9: 0, 0xDA: 1, 0xDB: 2, 0xDC: 1, 0xDD: 2, 0xDE: 1, 0xDF: 2}[code]
+    count = int.from_bytes(data[at : at + size], "big")
+    read = _read_text if code <= 0xDB else _read_array if code <= 0xDD else _read_map
+    return read(data, at + size, count)
+
+
+def _read_text(data: bytes, at: int, size: int) -> tuple[str, int]:
+    return data[at : at + size].decode(), at + size
+
+
+def _read_array(data: bytes, at: int, count: int) -> tuple[list[Any], int]:
+    values = []
+    for _ in range(count):
+        value, at = _read(data, at)
+        values.append(value)
+    return values, at
+
+
+def _read_map(data: bytes, at: int, count: int) -> tuple[dict[Any, Any], int]:
+    values = {}
+    for _ in range(count):
+        key, at = _read(data, at)
+        values[key], at = _read(data, at)
+    return values, at
 
 
 def _write(out: bytearray, value: Any) -> None:

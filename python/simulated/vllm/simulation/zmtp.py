@@ -18,7 +18,7 @@ import time
 from collections import deque
 from typing import Callable, Deque
 
-_GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 _GREETING_SIZE = 64
 _MORE, _LONG, _COMMAND = 1, 2, 4
 _RECONNECT_S = 0.1
@@ -41,9 +41,9 @@ def encode_ready(socket_type: bytes) -> bytes:
 class FrameParser:
     """Greeting, then frames, out of a byte stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, greeted: bool = False) -> None:
         self._buffer = bytearray()
-        self._greeted = False
+        self._greeted = greeted
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """Complete (flags, body) frames; ValueError if the peer is no ZMTP 3."""
@@ -81,7 +81,7 @@ class _Peer:
         self.connection = connection
         self.parser = FrameParser()
         self.subscriptions: list[bytes] = []
-        self.queue: Deque[bytes] = deque([_GREETING, encode_ready(b"PUB")])
+        self.queue: Deque[bytes] = deque([GREETING, encode_ready(b"PUB")])
         self.sent = 0  # bytes of queue[0] already written
 
     def wants(self, topic: bytes) -> bool:

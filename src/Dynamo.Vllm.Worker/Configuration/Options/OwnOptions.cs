@@ -26,12 +26,12 @@ public static class OwnOptions
         Option.Text(
             "--engine-drive",
             "DYN_VLLM_ENGINE_DRIVE",
-            "raw",
+            "direct",
             choices: ["stock", "collector", "raw", "direct"],
-            help: "How requests and outputs pass vLLM: 'direct' exchanges usual requests with the engine's process itself; 'raw' takes the tokens of each engine step in one batch, bypasses vLLM's "
-                + "output objects "
-                + "where a request wants nothing but tokens, and prepares a request as vLLM prepared the last one with the same "
-                + "parameters; 'collector' bypasses nothing; 'stock' iterates vLLM's own generator per request, as the Python worker does."
+            help: "How requests and outputs pass vLLM: 'direct' exchanges usual requests with the engine's process itself, and the rest "
+                + "as 'raw'; 'raw' takes the tokens of each engine step in one batch, bypasses vLLM's output objects where a request "
+                + "wants nothing but tokens, and prepares a request as vLLM prepared the last one with the same parameters; "
+                + "'collector' bypasses nothing; 'stock' iterates vLLM's own generator per request, as the Python worker does."
         );
 
     public static Option<double> DrainTimeout { get; } =

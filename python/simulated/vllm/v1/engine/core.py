@@ -21,6 +21,7 @@ import zlib
 from typing import Any
 
 from vllm.simulation.adapters import AdapterError, load as load_adapter
+from vllm.simulation.host_client import HostClient
 from vllm.simulation.kv_events import KVEventPublisher
 from vllm.simulation.request import ABORT, Request
 from vllm.simulation.scheduler import PAUSED_ALL, PAUSED_NEW, RUNNING, Scheduler
@@ -81,6 +82,7 @@ class EngineCore:
         self.reader = FrameReader()
         self.scheduler: Scheduler
         self.publisher: KVEventPublisher | None = None
+        self.host: HostClient | None = None
         self.deaf = False
         self.stopping = False
         self.parent_gone = False
@@ -119,6 +121,8 @@ class EngineCore:
         self.scheduler = Scheduler(config)
         if config["kv_events"] is not None:
             self.publisher = KVEventPublisher(config["kv_events"], self.rank)
+        if config["host"] is not None:
+            self.host = HostClient(config["host"])
         self._send(
             (
                 "ready",
@@ -146,10 +150,14 @@ class EngineCore:
             self._send(("dead",))
         except OSError:
             pass
+        if self.host is not None:
+            self.host.announce_death()
 
     def close(self) -> None:
         if self.publisher is not None:
             self.publisher.close()
+        if self.host is not None:
+            self.host.close()
         self.channel.close()
 
     # -- loop ------------------------------------------------------------
@@ -213,7 +221,16 @@ class EngineCore:
             if events:
                 self.publisher.publish(events)
         stats = self.scheduler.stats() if self.log_stats else None
-        self._send(("out", outputs, stats, time.monotonic()))
+        now = time.monotonic()
+        if self.host is not None and self.host.requests:
+            # Statistics go with the outputs of one client, as in vLLM.
+            theirs = [row for row in outputs if row[0] in self.host.requests]
+            outputs = [row for row in outputs if row[0] not in self.host.requests]
+            if theirs:
+                self.host.send(theirs, None if outputs else stats, now)
+                if not outputs:
+                    return
+        self._send(("out", outputs, stats, now))
 
     def _send(self, message: tuple[Any, ...]) -> None:
         self.channel.sendall(pack(message))
@@ -232,6 +249,9 @@ class EngineCore:
         """Take in what has arrived; wait for something if there is nothing to do."""
         transfer = self.scheduler.transfer
         watched: list[Any] = [self.channel, self._signal_receive]
+        host = self.host if self.host is not None and self.host.is_open else None
+        if host is not None:
+            watched.append(host.input)
         timeout: float | None = None if block else 0.0
         if transfer is not None:
             watched.append(transfer.socket)
@@ -246,6 +266,8 @@ class EngineCore:
                 self._signal_receive.recv(64)
             except BlockingIOError:
                 pass
+        if host is not None and host.input in readable:
+            self._receive_from(host)
         if self.channel not in readable:
             return
         data = self.channel.recv(_RECEIVE_BYTES)
@@ -255,6 +277,14 @@ class EngineCore:
         for message in self.reader.feed(data):
             if not self.deaf:
                 self._handle(message)
+
+    def _receive_from(self, host: HostClient) -> None:
+        for kind, value in host.receive():
+            if self.deaf:
+                continue
+            if kind == "add":
+                host.requests.add(value["request_id"])
+            self._handle((kind, value))
 
     def _handle(self, message: tuple[Any, ...]) -> None:
         kind = message[0]

@@ -19,6 +19,7 @@ from collections import deque
 from typing import Any
 
 from vllm.logger import init_logger
+from vllm.simulation import host_client
 from vllm.simulation.wire import FrameReader, pack
 from vllm.v1.engine import (
     FINISH_REASONS,
@@ -31,6 +32,7 @@ from vllm.v1.engine import (
 )
 from vllm.v1.engine.core import run_engine_core
 from vllm.v1.engine.exceptions import EngineDeadError
+from vllm.v1.engine.utils import get_engine_zmq_addresses
 from vllm.v1.metrics.stats import PrefillStats, PrefixCacheStats, SchedulerStats
 
 logger = init_logger(__name__)
@@ -87,7 +89,18 @@ class EngineProcess:
                     return None
 
 
-class AsyncMPClient:
+class RequestEncoder:
+    """Requests in the layout of vLLM's own wire, which a second client of the engine uses."""
+
+    def __init__(self, vllm_config: Any) -> None:
+        self._config = vllm_config
+
+    def encode(self, request: EngineCoreRequest) -> list[bytes]:
+        """All frames: one."""
+        return [host_client.encode_request(request, encode_request(request, self._config)["params"])]
+
+
+class MPClient:
     """Requests out, outputs and answers in."""
 
     def __init__(self, vllm_config: Any, log_stats: bool, special_token_ids: list[int]) -> None:
@@ -104,9 +117,13 @@ class AsyncMPClient:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._death_logged = False
+        self.encoder = RequestEncoder(vllm_config)
+        addresses = get_engine_zmq_addresses(vllm_config)
+        host = {"input": addresses.inputs[0], "output": addresses.outputs[0]} if addresses.inputs else None
         try:
             for rank in self.engine_ranks_managed:
                 config = vllm_config.engine_core_config(rank, log_stats, special_token_ids)
+                config["host"] = host
                 self._engines.append(EngineProcess(rank, config))
             self._await_ready()
         except BaseException:
@@ -474,7 +491,11 @@ class AsyncMPClient:
         )
 
 
-def _report_death(reference: "weakref.ref[AsyncMPClient]") -> None:
+class AsyncMPClient(MPClient):
+    """The one that vLLM uses on an event loop; here there is no other."""
+
+
+def _report_death(reference: "weakref.ref[MPClient]") -> None:
     client = reference()
     if client is not None:
         client._on_death()

@@ -299,6 +299,7 @@ class OutputProcessor:
         self.tokenizer = tokenizer
         self.log_stats = log_stats
         self.stream_interval = stream_interval
+        self.tracing_enabled = False
         self.request_states: dict[str, RequestState] = {}
         self.parent_requests: dict[str, ParentRequest] = {}
         self.external_req_ids: dict[str, list[str]] = {}

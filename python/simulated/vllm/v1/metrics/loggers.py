@@ -134,6 +134,11 @@ class StatLoggerManager:
             engine_idx=index,
         )
 
+    @property
+    def stat_loggers(self) -> list[Any]:
+        """Each by itself."""
+        return [*self._all(), self.prometheus]
+
     def _all(self) -> list[Any]:
         return [one for group in self._per_engine.values() for one in group]
 

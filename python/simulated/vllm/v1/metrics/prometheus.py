@@ -121,10 +121,10 @@ class _Histogram(_Family):
     def _new(self) -> Any:
         return [[0] * (len(self.buckets) + 1), 0.0]
 
-    def observe(self, engine: str, number: float) -> None:
+    def observe(self, engine: str, number: float, count: int = 1) -> None:
         series = self.series[engine, None]
-        series[0][bisect_left(self.buckets, number)] += 1
-        series[1] += number
+        series[0][bisect_left(self.buckets, number)] += count
+        series[1] += number * count
 
     def render(self, base: dict[str, str]) -> Iterable[str]:
         yield f"# HELP {self.name} {self.text}"
@@ -142,6 +142,17 @@ class _Histogram(_Family):
         yield f"# TYPE {name} gauge"
         for engine, _ in self.series:
             yield _line(name, self._labels(base, engine, None), self.created)
+
+
+class _Series:
+    """A histogram of one engine, under the name that it has in vLLM's logger."""
+
+    def __init__(self, histogram: _Histogram, engine: int) -> None:
+        self._histogram = histogram
+        self._engine = str(engine)
+
+    def add(self, number: float, count: int) -> None:
+        self._histogram.observe(self._engine, number, count)
 
 
 class PrometheusStatLogger:
@@ -333,6 +344,8 @@ class PrometheusStatLogger:
             "(excluding cached tokens).",
             lengths,
         )
+        self.histogram_iteration_tokens = {index: _Series(self.iteration_tokens, index) for index in engine_indexes}
+        self.histogram_inter_token_latency = {index: _Series(self.inter_token, index) for index in engine_indexes}
         self.record_sleep_state(0, 0)
 
     def _add(self, family: Any) -> Any:
@@ -379,7 +392,7 @@ class PrometheusStatLogger:
                 self.prompt_by_source.add(engine, count, source)
         self.generation_tokens.add(engine, stats.num_generation_tokens)
         self.iteration_tokens.observe(
-            engine, stats.num_prompt_tokens + stats.num_generation_tokens
+            engine, prompt.computed + stats.num_generation_tokens
         )
         for count in stats.max_num_generation_tokens_iter:
             self.request_max_generation.observe(engine, count)
