@@ -7,7 +7,7 @@ import logging
 import math
 from typing import TYPE_CHECKING, Any, Callable
 
-from . import failures, wire
+from . import experts, failures, wire
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -21,7 +21,7 @@ CURRENT_STREAM: contextvars.ContextVar["Stream | None"] = contextvars.ContextVar
 class Stream:
     """One request of the host while it runs."""
 
-    __slots__ = ("id", "is_plain", "has_text", "internal_id", "request_id", "cancelled", "done")
+    __slots__ = ("id", "is_plain", "has_text", "internal_id", "request_id", "cancelled", "done", "routed_start")
 
     def __init__(self, stream_id: int) -> None:
         self.id = stream_id
@@ -31,6 +31,8 @@ class Stream:
         self.request_id: str | None = None
         self.cancelled = False
         self.done = False
+        #: First row of the prompt of which routed experts are wanted.
+        self.routed_start = 0
 
 
 class Delivery:
@@ -110,6 +112,8 @@ class Delivery:
             extras["prompt_logprobs"] = [_prompt_position(position) for position in output.prompt_logprobs]
         if reason is not None and output.kv_transfer_params is not None:
             extras["kv_transfer_params"] = output.kv_transfer_params
+        if reason is not None:
+            extras.update(experts.describe(choice, stream.routed_start, max(prompt, 0)))
         logprobs = b""
         if choice.logprobs is not None and choice.token_ids:
             positions = self._candidates(choice)
@@ -188,7 +192,12 @@ def collector_class(base: type, delivery: Delivery) -> type:
 
 
 def _is_plain_finish(output: Any, choice: Any) -> bool:
-    return not choice.stop_reason and output.kv_transfer_params is None
+    return (
+        not choice.stop_reason
+        and output.kv_transfer_params is None
+        and getattr(choice, "routed_experts", None) is None
+        and getattr(choice, "sampling_mask", None) is None
+    )
 
 
 def _prompt_position(position: Any) -> Any:

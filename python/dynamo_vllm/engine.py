@@ -11,7 +11,7 @@ import os
 from array import array
 from typing import TYPE_CHECKING, Any, Awaitable, Callable, Coroutine
 
-from . import children, delivery, direct, elastic, encode, entry, failures, names, native, prompts, raw, sampling, statistics
+from . import children, delivery, direct, elastic, encode, entry, failures, hints, names, native, prompts, raw, sampling, statistics
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -268,6 +268,7 @@ class Engine:
     async def _run_collector(self, stream: delivery.Stream, fields: dict[str, Any], blob: bytes) -> None:
         try:
             prompt, params, options = await self._prepare(fields, blob)
+            stream.routed_start = getattr(params, "routed_experts_prompt_start", 0) or 0
             stream.is_plain = raw.is_plain(params)
             delivery.CURRENT_STREAM.set(stream)
             await self._llm.add_request(fields["request_id"], prompt, params, **options)
@@ -280,6 +281,7 @@ class Engine:
     async def _run_stock(self, stream: delivery.Stream, fields: dict[str, Any], blob: bytes) -> None:
         try:
             prompt, params, options = await self._prepare(fields, blob)
+            stream.routed_start = getattr(params, "routed_experts_prompt_start", 0) or 0
             # The given id is what abort takes here; it is made unique because the host may send one id twice.
             request_id = f"{fields['request_id']}-{stream.id}"
             stream.request_id = request_id
@@ -320,6 +322,8 @@ class Engine:
             # Passed only when set: older vLLM releases lack them.
             if fields.get(optional) is not None:
                 options[optional] = fields[optional]
+        if "kv_hints" in fields:
+            options["kv_hints"] = hints.build(fields["kv_hints"])
         return prompt, params, options
 
     async def _prompt(self, fields: dict[str, Any], blob: bytes) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>Requests and control calls of a trainer. The calls are in an order that leaves the engine running, with the weights it had.</summary>
+/// <summary>Requests and control calls of a trainer; the calls in an order that leaves the engine with the weights it had.</summary>
 internal static class TrainingCatalogue
 {
-    private const string Options =
-        "\"sampling_options\":{\"seed\":11},\"stop_conditions\":{\"max_tokens\":24,\"ignore_eos\":true},\"output_options\":{\"logprobs\":2}";
+    private const string Options = """
+        "sampling_options":{"seed":11},"stop_conditions":{"max_tokens":24,"ignore_eos":true},"output_options":{"logprobs":2}
+        """;
 
     /// <summary>Token-in requests in every form, and such as are none: the model's temperature and top_k hold for these.</summary>
     public static IReadOnlyList<string> Requests { get; } =

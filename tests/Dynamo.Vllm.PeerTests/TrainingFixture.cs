@@ -3,7 +3,7 @@ using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>Workers that a trainer works with, on a model with sampling defaults of its own.</summary>
+/// <summary>Workers that a trainer works with, on a model with sampling defaults of its own and with blocks in files.</summary>
 public sealed class TrainingFixture : NamedPairFixture
 {
     public const string Completion = "/v1/completions";
@@ -14,9 +14,42 @@ public sealed class TrainingFixture : NamedPairFixture
     /// <summary>A checkpoint with the model's shapes and other weights.</summary>
     public string NewWeights { get; private set; } = "";
 
+    /// <summary>A connector around another one that keeps blocks in files, with a tier that says it takes hints.</summary>
+    private static JsonObject Connectors(string folder) =>
+        new()
+        {
+            ["kv_connector"] = "MultiConnector",
+            ["kv_role"] = "kv_both",
+            ["kv_connector_extra_config"] = new JsonObject
+            {
+                ["connectors"] = new JsonArray(
+                    new JsonObject
+                    {
+                        ["kv_connector"] = "ExampleConnector",
+                        ["kv_role"] = "kv_both",
+                        ["kv_connector_extra_config"] = new JsonObject { ["shared_storage_path"] = folder },
+                    }
+                ),
+                ["secondary_tiers"] = new JsonArray(
+                    new JsonObject
+                    {
+                        ["router_capabilities"] = new JsonArray("router_hint"),
+                        ["control_advertise_host"] = "10.0.0.7",
+                        ["control_ports"] = new JsonArray(5001),
+                    }
+                ),
+            },
+        };
+
     protected override async Task<IReadOnlyList<string>> ModelAsync(string folder)
     {
         NewWeights = await TrainedModel.MakeWithNewWeightsAsync(Path.Combine(folder, "new-weights"));
-        return ["--model", TrainedModel.MakeWithDefaults(Path.Combine(folder, "with-defaults"))];
+        return
+        [
+            "--model",
+            TrainedModel.MakeWithDefaults(Path.Combine(folder, "with-defaults")),
+            "--kv-transfer-config",
+            Connectors(Path.Combine(folder, "blocks")).ToJsonString(),
+        ];
     }
 }

@@ -30,6 +30,25 @@ public sealed class TrainingTests : IClassFixture<TrainingFixture>
     }
 
     [PeerFact]
+    public async Task Hints_where_blocks_are_go_to_the_engine_and_others_are_refused_as_by_the_official_worker()
+    {
+        await using var ours = await DirectWorker.ConnectAsync(_pair.Addresses[TrainingFixture.OurName]);
+        await using var official = await DirectWorker.ConnectAsync(_pair.Addresses[TrainingFixture.OfficialName]);
+        var comparison = new AnswerComparison(ours, official);
+        await comparison.ExpectEqualAsync(KvHintCatalogue.Equal);
+        await comparison.ExpectRefusedAsync(KvHintCatalogue.FaultsThere, answer => AnswerComparison.ClassOf(answer) == "Internal");
+        comparison.AssertNone();
+    }
+
+    [PeerFact]
+    public void Our_card_equals_the_official_one_but_for_the_name_also_in_what_it_says_of_hints()
+    {
+        var ours = _pair.CardWithoutName(TrainingFixture.OurName);
+        Assert.Equal(CanonicalJson.Write(_pair.CardWithoutName(TrainingFixture.OfficialName)), CanonicalJson.Write(ours));
+        Assert.True(ours["runtime_config"]!["runtime_data"]!["router_hint"]!.GetValue<bool>());
+    }
+
+    [PeerFact]
     public async Task The_rl_endpoint_tells_of_the_calls_as_the_official_one_does()
     {
         foreach (var question in TrainingCatalogue.Questions)
@@ -82,6 +101,24 @@ public sealed class TrainingTests : IClassFixture<TrainingFixture>
         var (ours, official) = (await AbortedAsync(TrainingFixture.OurName), await AbortedAsync(TrainingFixture.OfficialName));
         Assert.Equal(official, ours);
         Assert.Contains("cancelled", ours, StringComparison.Ordinal);
+    }
+
+    [PeerFact]
+    public async Task A_prompt_that_a_connector_around_others_kept_is_answered_as_by_the_official_worker()
+    {
+        var prompt = string.Join(',', Enumerable.Range(10, 101));
+        var question = $"{{\"token_ids\":[{prompt}],\"sampling_options\":{{\"temperature\":0}},\"stop_conditions\":{{\"max_tokens\":8}}}}";
+        await using var ours = await DirectWorker.ConnectAsync(_pair.Addresses[TrainingFixture.OurName]);
+        await using var official = await DirectWorker.ConnectAsync(_pair.Addresses[TrainingFixture.OfficialName]);
+        var comparison = new AnswerComparison(ours, official);
+        await comparison.ExpectEqualAsync([question]);
+        foreach (var http in (HttpClient[])[_pair.Ours.Http, _pair.OfficialHttp])
+        {
+            await CallAsync(http, "flush_cache", "{}"); // so that the files have the blocks, and the engines have not
+        }
+
+        await comparison.ExpectEqualAsync([question, question]);
+        comparison.AssertNone();
     }
 
     [PeerFact]

@@ -57,6 +57,54 @@ public sealed class TrainingTests : SimulatedWorkerTests
     }
 
     [Fact]
+    public async Task The_last_item_tells_of_the_experts_and_of_what_each_token_was_drawn_from()
+    {
+        await using var worker = await StartAsync(["--enable-return-routed-experts", "--return-sampling-mask"]);
+        await using var client = await ConnectAsync();
+        foreach (var start in (int[])[0, 2])
+        {
+            var body = $$$"""
+                {"token_ids":[4,5,6],"stop_conditions":{"max_tokens":5,"ignore_eos":true},
+                 "sampling_options":{"temperature":0,"routed_experts_prompt_start":{{{start}}}}}
+                """;
+            await using var call = await client.CallAsync(Encoding.UTF8.GetBytes(body), default);
+            var tokens = new List<int>();
+            JsonNode? data = null;
+            await foreach (var item in call.ReadAsync(default))
+            {
+                Assert.Null(data);
+                tokens.AddRange(item["data"]!["token_ids"]!.AsArray().Select(token => token!.GetValue<int>()));
+                data = item["data"]!["engine_data"];
+            }
+
+            int[] rows = [.. new[] { 4, 5, 6 }[start..], .. tokens];
+            var experts = data!["routed_experts"]!;
+            Assert.Equal(
+                rows.SelectMany(token => Enumerable.Range(token, 4).Select(place => (byte)(place % 8))),
+                Convert.FromBase64String(experts["data"]!.GetValue<string>())
+            );
+            Assert.Equal($"[{rows.Length},2,2]", experts["shape"]!.ToJsonString());
+            Assert.Equal(start, experts["start"]!.GetValue<int>());
+            Assert.Equal("uint8", experts["dtype"]!.GetValue<string>());
+            Assert.Equal(
+                $"[{string.Join(',', tokens.Select(token => $"[{token},{token + 1},{token + 2}]"))}]",
+                data["sampling_mask"]!.ToJsonString()
+            );
+        }
+    }
+
+    [Fact]
+    public async Task A_kv_hint_goes_to_the_engine_and_one_of_another_form_is_refused()
+    {
+        await using var worker = await StartAsync();
+        await using var client = await ConnectAsync();
+        Assert.Equal(3, await CountAsync(await client.CallAsync(Hinted(Hint), default)));
+        var refused = await SingleAsync(await client.CallAsync(Hinted("[1]"), default));
+        Assert.Equal("ValueError: kv_hint must be an object", refused["error"]!["message"]!.GetValue<string>());
+        Assert.Equal(3, await CountAsync(await client.CallAsync(Hinted("null"), default)));
+    }
+
+    [Fact]
     public async Task A_worker_that_drains_answers_every_call_and_takes_none_that_would_stop_its_requests()
     {
         await using var worker = await StartAsync(["--enable-rl", "--simulated-step-time-ms", "20"], grace: 0);
@@ -121,6 +169,15 @@ public sealed class TrainingTests : SimulatedWorkerTests
         Assert.Equal(1, await worker.Process.ExitCodeAsync(Limit));
         Assert.Empty(FindInstances());
     }
+
+    private const string Hint = """
+        {"protocol_version":1,"message_id":"m","actions":[{"action_id":"a","action_type":"kv.fetch","action_version":"1.0","payload":{"x":[1]}}]}
+        """;
+
+    private static byte[] Hinted(string hint) =>
+        Encoding.UTF8.GetBytes(
+            $"{{\"token_ids\":[1,2,3],\"kv_hint\":{hint},\"stop_conditions\":{{\"max_tokens\":3,\"ignore_eos\":true}}}}"
+        );
 
     private static string? Status(string answer) => (string?)JsonNode.Parse(answer)!["status"];
 

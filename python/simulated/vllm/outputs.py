@@ -8,6 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 
+class SamplingMask:
+    def __init__(self, token_ids: list[list[int]]) -> None:
+        #: For each token of a choice those that survived the filters.
+        self.token_ids = token_ids
+
+
 class CompletionOutput:
     """One of a request's n sequences: the news, or everything so far."""
 

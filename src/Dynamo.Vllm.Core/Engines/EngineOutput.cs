@@ -37,6 +37,15 @@ public sealed class EngineOutput
 
     public ReadOnlyMemory<byte>? KvTransferParamsJson { get; set; }
 
+    /// <summary>The experts that each token took, at the end of a choice; null unless the engine tells of them.</summary>
+    public ReadOnlyMemory<byte>? RoutedExpertsJson { get; set; }
+
+    /// <summary>For each token of the choice the tokens that it was drawn from, likewise.</summary>
+    public ReadOnlyMemory<byte>? SamplingMaskJson { get; set; }
+
+    /// <summary>Rows of <see cref="SamplingMaskJson"/>.</summary>
+    public int SamplingMaskRows { get; set; }
+
     /// <summary>Nothing follows on this stream.</summary>
     public bool IsLast { get; private set; }
 
@@ -59,6 +68,8 @@ public sealed class EngineOutput
         StopReasonJson = null;
         PromptLogprobsJson = null;
         KvTransferParamsJson = null;
+        RoutedExpertsJson = null;
+        SamplingMaskJson = null;
         Update(finish, promptTokens, cachedTokens, isLast);
     }
 

@@ -25,6 +25,9 @@ public sealed class EngineRequest
     /// <summary>What the KV connector needs, as JSON.</summary>
     public ReadOnlyMemory<byte>? KvTransferParamsJson { get; init; }
 
+    /// <summary>Where blocks of the prompt can be fetched from, as JSON; found right in form.</summary>
+    public ReadOnlyMemory<byte>? KvHintsJson { get; init; }
+
     /// <summary>What the base model is changed by; null for nothing.</summary>
     public LoadedAdapter? Adapter { get; init; }
 

@@ -57,6 +57,7 @@ internal sealed class DeltaBuilder
 
         ref var choice = ref ChoiceAt(output.Index);
         _completionTokens += output.Tokens.Length;
+        choice.TokenCount += output.Tokens.Length;
         _delta.Clear();
         _delta.Index = output.Index;
         _delta.TokenIds = output.Tokens;
@@ -155,7 +156,8 @@ internal sealed class DeltaBuilder
     private ReadOnlyMemory<byte>? EngineData(EngineOutput output, in ChoiceState choice)
     {
         var hasHit = _choicesMax == 1 && !_hasTransferredKv && output.PromptTokens is not null;
-        if (!hasHit && !_collects && _promptLogprobs is null && output.KvTransferParamsJson is null)
+        var isTraced = output.RoutedExpertsJson is not null || output.SamplingMaskJson is not null;
+        if (!hasHit && !_collects && !isTraced && _promptLogprobs is null && output.KvTransferParamsJson is null)
         {
             return null;
         }
@@ -186,6 +188,7 @@ internal sealed class DeltaBuilder
                 json.WriteRawValue(transfer.Span, skipInputValidation: true);
             }
 
+            WriteTrace(json, output, choice);
             if (_collects)
             {
                 WriteCompletion(json, choice);
@@ -204,6 +207,35 @@ internal sealed class DeltaBuilder
         json.WriteNumber("prompt_tokens"u8, output.PromptTokens ?? 0);
         json.WriteNumber("reused_tokens"u8, output.CachedTokens ?? 0);
         json.WriteEndObject();
+    }
+
+    /// <summary>What a trainer needs to compute the same tokens once more.</summary>
+    /// <exception cref="RequestFailedException">Rows that belong to other tokens would teach it wrong ones.</exception>
+    private static void WriteTrace(Utf8JsonWriter json, EngineOutput output, in ChoiceState choice)
+    {
+        if (output.RoutedExpertsJson is { } experts)
+        {
+            json.WritePropertyName("routed_experts"u8);
+            json.WriteRawValue(experts.Span, skipInputValidation: true);
+        }
+
+        if (output.SamplingMaskJson is not { } mask)
+        {
+            return;
+        }
+
+        if (output.SamplingMaskRows != choice.TokenCount)
+        {
+            throw new RequestFailedException(
+                DynamoError.InvalidArgumentPrivate(
+                    $"ValueError: vLLM sampling mask row count {output.SamplingMaskRows} does not match completion token count "
+                        + choice.TokenCount
+                )
+            );
+        }
+
+        json.WritePropertyName("sampling_mask"u8);
+        json.WriteRawValue(mask.Span, skipInputValidation: true);
     }
 
     private static void WriteCompletion(Utf8JsonWriter json, in ChoiceState choice)
@@ -239,6 +271,7 @@ internal sealed class DeltaBuilder
     {
         /// <summary>The counts of its last usage; null before the first.</summary>
         public (int? Prompt, int? Cached)? Counted;
+        public int TokenCount;
         public List<int>? Tokens;
         public List<double>? Logprobs;
 

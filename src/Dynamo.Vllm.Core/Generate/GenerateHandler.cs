@@ -77,9 +77,22 @@ public abstract class GenerateHandler : IEndpointHandler
             UsesPlainDefaults = _options.EnableReinforcementLearning && request.IsTokenIn,
             DataParallelRank = Engine.Description.LocalRank(request.Routing.DataParallelRank),
             KvTransferParamsJson = kvTransferParams,
+            KvHintsJson = KvHints(request),
             Adapter = adapter,
             TraceHeaders = context.TraceHeaders(),
         };
+
+    /// <summary>Blocks that come from a prefill worker need no hint, and whatever stands there is passed over.</summary>
+    protected virtual ReadOnlyMemory<byte>? KvHints(PreprocessedRequest request)
+    {
+        if (request.KvHintJson is not { } hint || request.KvTransferParamsJson is not null)
+        {
+            return null;
+        }
+
+        KvHintGuard.Check(hint);
+        return hint;
+    }
 
     /// <summary>The client's limit, or the room that the context leaves, capped by the model's own default (llm.md, 2.6).</summary>
     protected int ResolveMaxTokens(PreprocessedRequest request)

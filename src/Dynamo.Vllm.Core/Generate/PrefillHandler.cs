@@ -35,6 +35,17 @@ public sealed class PrefillHandler : GenerateHandler
     /// <summary>Nothing: what becomes of it is the decode side's to say.</summary>
     protected override void CheckEncoderResult(PreprocessedRequest request) { }
 
+    /// <summary>A prefill worker takes every hint.</summary>
+    protected override ReadOnlyMemory<byte>? KvHints(PreprocessedRequest request)
+    {
+        if (request.KvHintJson is { } hint)
+        {
+            KvHintGuard.Check(hint);
+        }
+
+        return request.KvHintJson;
+    }
+
     protected override async Task ServeAsync(
         RequestContext context,
         PreprocessedRequest request,

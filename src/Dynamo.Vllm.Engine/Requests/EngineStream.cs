@@ -295,6 +295,13 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
                 case "kv_transfer_params":
                     output.KvTransferParamsJson = raw;
                     break;
+                case "routed_experts":
+                    output.RoutedExpertsJson = raw;
+                    break;
+                case "sampling_mask":
+                    output.SamplingMaskJson = raw;
+                    output.SamplingMaskRows = property.Value.GetArrayLength();
+                    break;
                 default:
                     break;
             }

@@ -83,6 +83,12 @@ internal static class RequestEncoder
             json.WritePropertyName("reasoning_parser_kwargs"u8);
             json.WriteRawValue(kwargs.Span, skipInputValidation: true);
         }
+
+        if (request.KvHintsJson is { } hints)
+        {
+            json.WritePropertyName("kv_hints"u8);
+            json.WriteRawValue(hints.Span, skipInputValidation: true);
+        }
     }
 
     /// <summary>vLLM reads it itself: of the worker's own is only what a prefill worker left.</summary>

@@ -65,6 +65,7 @@ internal static class ModelCardFactory
             AddGenerateCapability(data, engine);
         }
 
+        AddKvHints(data, configuration, engine);
         return new ModelCard
         {
             DisplayName = adapter.Name,
@@ -158,6 +159,11 @@ internal static class ModelCardFactory
             data["spec_decode"] = speculative.DeepClone();
         }
 
+        if (!configuration.IsPoolingWorker)
+        {
+            AddKvHints(data, configuration, engine);
+        }
+
         return data;
     }
 
@@ -206,6 +212,15 @@ internal static class ModelCardFactory
         data["vllm_inference_v1_generate"] = true;
         data["vllm_enable_tower_connector_lora"] = engine.TowerConnectorLora;
     }
+
+    private static void AddKvHints(JsonObject data, WorkerConfiguration configuration, EngineDescription engine) =>
+        KvHintCapability.AddTo(
+            data,
+            engine.KvConnectorExtraConfig,
+            WorkerType(configuration.Mode),
+            engine.DataParallelStart,
+            engine.DataParallelSize
+        );
 
     private static JsonObject? KvStateEndpoint(WorkerConfiguration configuration)
     {

@@ -243,6 +243,9 @@ class ModelConfig:
     skip_tokenizer_init: bool = False
     enable_prompt_embeds: bool = False
     enable_sleep_mode: bool = False
+    # vLLM has the first one in a configuration of its own.
+    enable_return_routed_experts: bool = False
+    return_sampling_mask: bool = False
     trust_remote_code: bool = False
     runner_type: str = "generate"
     convert_type: str = "none"

@@ -315,6 +315,8 @@ class AsyncEngineArgs:
             skip_tokenizer_init=self.skip_tokenizer_init,
             enable_prompt_embeds=self.enable_prompt_embeds,
             enable_sleep_mode=self.enable_sleep_mode,
+            enable_return_routed_experts=bool(self.enable_return_routed_experts),
+            return_sampling_mask=bool(self.return_sampling_mask),
             trust_remote_code=self.trust_remote_code,
             runner_type="pooling" if self.runner == "pooling" else "generate",
             generation_config=self.generation_config,

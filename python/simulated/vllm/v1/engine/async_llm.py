@@ -69,6 +69,7 @@ class AsyncLLM:
             renderer.tokenizer,
             log_stats=self.log_stats,
             stream_interval=self.scheduler_config.stream_interval,
+            model=self.model_config,
         )
         tokenizer = renderer.tokenizer or self.model_config.make_tokenizer()
         self.engine_core = AsyncMPClient(

@@ -106,6 +106,8 @@ class MPClient:
     def __init__(self, vllm_config: Any, log_stats: bool, special_token_ids: list[int]) -> None:
         self.vllm_config = vllm_config
         self.resources = BackgroundResources()
+        model = vllm_config.model_config
+        self._tells_of_experts = model.enable_return_routed_experts or model.return_sampling_mask
         self.engine_ranks_managed: list[int] = vllm_config.parallel_config.managed_ranks()
         self._engines: list[EngineProcess] = []
         self._by_request: dict[str, EngineProcess] = {}
@@ -310,6 +312,9 @@ class MPClient:
                     engine.in_flight -= 1
             if extras:
                 _decode_extras(output, extras)
+            if self._tells_of_experts:
+                # Each part says that it is more than a token; what is in them is put together at the end.
+                output.routed_experts = output.new_sampling_mask = token_ids
             outputs.append(output)
         return EngineCoreOutputs(
             engine.index,

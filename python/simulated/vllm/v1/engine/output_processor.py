@@ -19,6 +19,7 @@ from vllm.outputs import (
     RequestOutput,
 )
 from vllm.sampling_params import RequestOutputKind
+from vllm.simulation import experts
 from vllm.v1.engine import FINISH_REASON_STRINGS, EngineCoreRequest, FinishReason
 from vllm.v1.engine.parallel_sampling import ParentRequest
 from vllm.v1.metrics.stats import IterationStats, RequestStateStats
@@ -164,6 +165,9 @@ class RequestState:
         # All tokens are needed only where an output repeats or postpones some.
         self.keeps_tokens = not self.delta or self.stream_interval > 1
         self.token_ids: list[int] = []
+        #: Of the parts that tell of experts and masks.
+        self.part_tokens: list[int] = []
+        self.routed_start = 0 if self.is_pooling else params.routed_experts_prompt_start
         self.remote_prefill_cached_tokens = (
             None if self.is_pooling else _remote_cached_tokens(params)
         )
@@ -294,8 +298,9 @@ def _remote_cached_tokens(params: Any) -> int | None:
 
 class OutputProcessor:
     def __init__(
-        self, tokenizer: Any, *, log_stats: bool, stream_interval: int = 1
+        self, tokenizer: Any, *, log_stats: bool, stream_interval: int = 1, model: Any = None
     ) -> None:
+        self.model = model
         self.tokenizer = tokenizer
         self.log_stats = log_stats
         self.stream_interval = stream_interval
@@ -425,6 +430,8 @@ class OutputProcessor:
                             to_abort.append(state.request_id)
                         finish_reason, stop_reason = FinishReason.STOP, stop
                 state.take_logprobs(core_output)
+            if core_output.routed_experts is not None:
+                state.part_tokens.extend(core_output.routed_experts)
             output: Any
             if state.is_pooling:
                 # An engine that goes down ends it without a vector.
@@ -437,6 +444,9 @@ class OutputProcessor:
                     core_output.kv_transfer_params,
                     core_output.ec_transfer_params,
                 )
+                if finish_reason is not None and state.part_tokens and output is not None:
+                    for choice in output.outputs:
+                        experts.add_to(choice, state.prompt_token_ids, state.routed_start, state.part_tokens, self.model)
             if output is not None:
                 if state.queue is not None:
                     state.queue.put(output)
