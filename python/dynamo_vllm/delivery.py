@@ -21,7 +21,7 @@ CURRENT_STREAM: contextvars.ContextVar["Stream | None"] = contextvars.ContextVar
 class Stream:
     """One request of the host while it runs."""
 
-    __slots__ = ("id", "is_plain", "has_text", "internal_id", "request_id", "cancelled", "done", "routed_start")
+    __slots__ = ("id", "is_plain", "has_text", "internal_id", "request_id", "cancelled", "done", "routed_start", "hand_over")
 
     def __init__(self, stream_id: int) -> None:
         self.id = stream_id
@@ -33,6 +33,8 @@ class Stream:
         self.done = False
         #: First row of the prompt of which routed experts are wanted.
         self.routed_start = 0
+        #: What a decode worker is told of the media at the end; empty for the prompt as vLLM made it longer.
+        self.hand_over: dict[str, Any] | None = None
 
 
 class Delivery:
@@ -78,7 +80,7 @@ class Delivery:
             if (
                 choice.logprobs is None
                 and not stream.has_text
-                and (reason is None or _is_plain_finish(output, choice))
+                and (reason is None or _is_plain_finish(output, choice) and stream.hand_over is None)
                 and output.prompt_logprobs is None
                 and len(tokens) == 1
             ):
@@ -114,6 +116,8 @@ class Delivery:
             extras["kv_transfer_params"] = output.kv_transfer_params
         if reason is not None:
             extras.update(experts.describe(choice, stream.routed_start, max(prompt, 0)))
+        if reason is not None and stream.hand_over is not None:
+            extras["embedding_params"] = stream.hand_over or {"expanded_prompt_token_ids": list(output.prompt_token_ids or ())}
         logprobs = b""
         if choice.logprobs is not None and choice.token_ids:
             positions = self._candidates(choice)

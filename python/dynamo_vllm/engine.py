@@ -11,7 +11,7 @@ import os
 from array import array
 from typing import TYPE_CHECKING, Any, Awaitable, Callable, Coroutine
 
-from . import children, delivery, direct, elastic, encode, entry, failures, hints, names, native, prompts, raw, sampling, statistics
+from . import children, delivery, direct, elastic, encode, entry, failures, hints, media, names, native, prompts, raw, sampling, statistics
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -35,6 +35,7 @@ class Engine:
         self._entry: entry.ShortEntry | None = None
         self._direct: direct.Direct | None = None
         self._encoder: encode.Encoder | None = None
+        self._media: media.Media | None = None
         self._defaults: dict[str, Any] = {}
         self._sampling_cache: Any = None
         self._metrics_registry: Any = None
@@ -87,6 +88,7 @@ class Engine:
                 disable_log_stats=False,
             )
         self._encoder = encode.Encoder(self._llm, self._outbox)
+        self._media = media.Media(config)
         self._delivery.decode = self._decode_token
         if self._drive in ("raw", "direct"):
             problem = raw.install(self._llm, self._outbox)
@@ -184,6 +186,7 @@ class Engine:
             "tasks": list(await self._llm.get_supported_tasks()),
             "direct": self._direct is not None,
             "labels": _labels(model),
+            "multimodal": media.describe(config),
         }
 
     async def _event_block_size(self, fallback: int) -> int:
@@ -267,7 +270,7 @@ class Engine:
 
     async def _run_collector(self, stream: delivery.Stream, fields: dict[str, Any], blob: bytes) -> None:
         try:
-            prompt, params, options = await self._prepare(fields, blob)
+            prompt, params, options = await self._prepare(stream, fields, blob)
             stream.routed_start = getattr(params, "routed_experts_prompt_start", 0) or 0
             stream.is_plain = raw.is_plain(params)
             delivery.CURRENT_STREAM.set(stream)
@@ -280,7 +283,7 @@ class Engine:
 
     async def _run_stock(self, stream: delivery.Stream, fields: dict[str, Any], blob: bytes) -> None:
         try:
-            prompt, params, options = await self._prepare(fields, blob)
+            prompt, params, options = await self._prepare(stream, fields, blob)
             stream.routed_start = getattr(params, "routed_experts_prompt_start", 0) or 0
             # The given id is what abort takes here; it is made unique because the host may send one id twice.
             request_id = f"{fields['request_id']}-{stream.id}"
@@ -303,7 +306,7 @@ class Engine:
         if notify is not None and getattr(self._llm.vllm_config, "kv_transfer_config", None) is not None:
             self._spawn(notify(fields["request_id"], params, data_parallel_rank=fields.get("data_parallel_rank")))
 
-    async def _prepare(self, fields: dict[str, Any], blob: bytes) -> tuple[Any, Any, dict[str, Any]]:
+    async def _prepare(self, stream: delivery.Stream, fields: dict[str, Any], blob: bytes) -> tuple[Any, Any, dict[str, Any]]:
         priority = fields.get("priority", 0)
         if "native" in fields:
             params, priority = native.read(fields["native"], len(blob) // 4, self._defaults, self._llm.vllm_config.model_config)
@@ -311,7 +314,7 @@ class Engine:
         else:
             defaults = {} if fields.get("plain_defaults") else self._defaults
             params = sampling.build(defaults, fields["sampling"], gives_text="text" in fields)
-        prompt = await self._prompt(fields, blob)
+        prompt = await self._prompt(stream, fields, blob)
         options: dict[str, Any] = {
             "lora_request": _lora(*fields["lora"]) if "lora" in fields else None,
             "data_parallel_rank": fields.get("data_parallel_rank"),
@@ -326,9 +329,12 @@ class Engine:
             options["kv_hints"] = hints.build(fields["kv_hints"])
         return prompt, params, options
 
-    async def _prompt(self, fields: dict[str, Any], blob: bytes) -> dict[str, Any]:
+    async def _prompt(self, stream: delivery.Stream, fields: dict[str, Any], blob: bytes) -> dict[str, Any]:
         prompt: dict[str, Any]
-        if "prompt_embeds" in fields:
+        if "media" in fields:
+            assert self._media is not None
+            prompt, stream.hand_over = await self._media.prepare(fields["media"], blob)
+        elif "prompt_embeds" in fields:
             # Up to 10 MiB to decode, check and cast: not while every stream waits.
             prompt = {"prompt_embeds": await asyncio.to_thread(self._load_embeds, fields["prompt_embeds"])}
         elif fields.get("text"):

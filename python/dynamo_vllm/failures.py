@@ -14,6 +14,8 @@ def describe(error: BaseException) -> dict[str, Any]:
         kind = "engine_dead"
     elif "VLLMClientError" in names:
         kind, status = "http", _client_status(names)
+    elif "MediaError" in names:
+        kind, status = "media", int(getattr(error, "http_status", 400))
     elif "GracefulHTTPError" in names:
         kind, status = "http", int(getattr(error, "http_status", 503))
     elif "EngineGenerateError" in names and error.__cause__ is not None:
@@ -30,7 +32,7 @@ def describe(error: BaseException) -> dict[str, Any]:
 
 def is_refusal(error: BaseException) -> bool:
     """The request was found unacceptable, so the engine has never seen it."""
-    return describe(error)["kind"] in ("http", "invalid_argument")
+    return describe(error)["kind"] in ("http", "invalid_argument", "media")
 
 
 def trace(error: BaseException) -> str:

@@ -50,6 +50,7 @@ internal static class EngineFacts
                 .EnumerateObject()
                 .ToDictionary(label => int.Parse(label.Name, CultureInfo.InvariantCulture), label => label.Value.GetString()!),
             Tasks = [.. facts.GetProperty("tasks").EnumerateArray().Select(task => task.GetString()!)],
+            Multimodal = Multimodal(facts.GetProperty("multimodal")),
             ShutdownTimeoutSeconds = facts.GetProperty("shutdown_timeout").GetDouble(),
         };
     }
@@ -87,6 +88,15 @@ internal static class EngineFacts
                 ["source"] = "backend_config",
                 ["method"] = speculative.GetProperty("method").GetString(),
             };
+
+    private static MultimodalFacts Multimodal(JsonElement facts) =>
+        new()
+        {
+            Family = facts.GetProperty("family").GetString(),
+            Limits = facts.GetProperty("limits").EnumerateObject().ToDictionary(kind => kind.Name, kind => kind.Value.GetInt32()),
+            ImageToken = (uint?)Long(facts, "image_token"),
+            VideoToken = (uint?)Long(facts, "video_token"),
+        };
 
     private static long? Long(JsonElement facts, string name) =>
         facts.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Number ? value.GetInt64() : null;

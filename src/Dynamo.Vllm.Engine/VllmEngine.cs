@@ -167,7 +167,8 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
         RequestEncoder.WriteOwn(json, request, question);
         try
         {
-            return Post(id, buffer.WrittenSpan, request.Options.PromptEmbeds is { Length: > 0 } ? [] : request.Options.TokenIds);
+            var tokens = request.Options.PromptEmbeds is { Length: > 0 } ? [] : request.Options.TokenIds;
+            return Post(id, buffer.WrittenSpan, MediaFields.Append(MemoryMarshal.AsBytes(tokens.AsSpan()), request.Media));
         }
         catch (RequestFailedException) when (question is { } unasked)
         {
@@ -181,7 +182,7 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
         RefuseIfDead();
         var json = new ArrayBufferWriter<byte>(512);
         TextRequestEncoder.Write(json, request);
-        return Post(_mailbox.NextId(), json.WrittenSpan, request.Options.Prompt.TokenIds);
+        return Post(_mailbox.NextId(), json.WrittenSpan, MemoryMarshal.AsBytes(request.Options.Prompt.TokenIds.AsSpan()));
     }
 
     public Task<PromptVectors> EncodeAsync(string requestId, EmbeddingRequest request, CancellationToken cancellationToken) =>
@@ -236,11 +237,13 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
         return await _encodes.WaitAsync(pending, cancellationToken).ConfigureAwait(false);
     }
 
-    private EngineStream Post(ulong id, ReadOnlySpan<byte> json, int[] promptTokens)
+    /// <param name="id">Of the stream.</param>
+    /// <param name="json">The request's fields.</param>
+    /// <param name="blob">Token ids of its prompt, and behind them its media.</param>
+    private EngineStream Post(ulong id, ReadOnlySpan<byte> json, ReadOnlySpan<byte> blob)
     {
         var stream = _streams.Add(id);
-        var ids = MemoryMarshal.AsBytes(promptTokens.AsSpan());
-        if (!_mailbox.TryPost(GuestOperation.Submit, stream.Id, json, ids, isUrgent: false))
+        if (!_mailbox.TryPost(GuestOperation.Submit, stream.Id, json, blob, isUrgent: false))
         {
             _streams.Remove(stream.Id);
             throw new RequestFailedException(DynamoError.WorkerOverloaded("the mailbox of the interpreter is full"));

@@ -33,6 +33,17 @@ public static class Limits
     /// <summary>All texts that may end a choice, in bytes.</summary>
     public const int StopStringBytesMax = 64 * 1024;
 
+    /// <summary>Media of one request, of all kinds. vLLM's own limit is 999 of each, where none is set.</summary>
+    public const int MediaItemsMax = 1024;
+
+    /// <summary>
+    /// Media of one request in bytes, as they are fetched: they wait for the interpreter in a queue that takes 256 MiB of all requests.
+    /// </summary>
+    public const int MediaBytesMax = 192 * 1024 * 1024;
+
+    /// <summary>Characters of an id under which the engine may have a medium in its cache.</summary>
+    public const int MediaIdCharactersMax = 1024;
+
     /// <summary>Nesting of maps and arrays in a body. Deeper input is refused instead of overflowing the stack.</summary>
     public const int NestingDepthMax = 128;
 

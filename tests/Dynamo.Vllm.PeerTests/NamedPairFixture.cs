@@ -52,18 +52,26 @@ public abstract class NamedPairFixture : IAsyncLifetime
 
     public async Task InitializeAsync()
     {
-        if (Peers.Folder is null && Environment.GetEnvironmentVariable("CI") != "true")
+        if (Peers.Folder is null && System.Environment.GetEnvironmentVariable("CI") != "true")
         {
             return; // every test of the class is skipped
         }
 
         _store = new TemporaryFolder();
         var variables = Peers.Variables(_store.Path);
+        foreach (var (variable, value) in Environment)
+        {
+            variables[variable] = value;
+        }
+
         Frontend = Frontend.Start(variables);
-        // One after the other: each start imports torch three times, and this machine has two cores.
         var model = await ModelAsync(_store.Path);
         Ours = WorkerProcess.Start(_store.Path, ["--python", Peers.Python, .. Arguments(OurName), .. model], variables);
-        await Ours.ReadyAsync(StartLimit);
+        if (!StartsTogether)
+        {
+            await Ours.ReadyAsync(StartLimit);
+        }
+
         var port = FreePorts.Next().ToString(CultureInfo.InvariantCulture);
         Official = new ChildProcess(
             "official",
@@ -72,6 +80,7 @@ public abstract class NamedPairFixture : IAsyncLifetime
             new Dictionary<string, string>(variables) { ["DYN_SYSTEM_PORT"] = port }
         );
         OfficialHttp = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
+        await Ours.ReadyAsync(StartLimit);
         foreach (var name in (string[])[OurName, OfficialName])
         {
             await Frontend.WaitAsync(
@@ -131,6 +140,14 @@ public abstract class NamedPairFixture : IAsyncLifetime
     /// <summary>Flags that name another model than the tiny one, after it has been made.</summary>
     /// <param name="folder">Of the fixture.</param>
     protected virtual Task<IReadOnlyList<string>> ModelAsync(string folder) => Task.FromResult<IReadOnlyList<string>>([]);
+
+    /// <summary>
+    /// Otherwise one after the other: each start imports torch three times, and a machine of CI has two cores. It gains a third of the time.
+    /// </summary>
+    protected virtual bool StartsTogether => false;
+
+    /// <summary>Beside the variables that all peers get.</summary>
+    protected virtual IReadOnlyDictionary<string, string> Environment { get; } = new Dictionary<string, string>();
 
     private void ReadStore(string store)
     {

@@ -10,7 +10,7 @@ from typing import Any
 
 from dynamo_vllm import wire
 
-_TOKENS = struct.Struct("<BBBxIQiiI")
+TOKENS = struct.Struct("<BBBxIQiiI")
 _TEXT = struct.Struct("<BQBI")
 _VECTORS = struct.Struct("<BxxxIQQ")
 
@@ -28,8 +28,8 @@ class Answers:
 
     def add(self, record: bytes) -> None:
         if record[0] == wire.KIND_TOKENS:
-            _, flags, finish, _, stream, _, _, count = _TOKENS.unpack_from(record)
-            self.tokens[stream] += array("i", record[_TOKENS.size : _TOKENS.size + 4 * count])
+            _, flags, finish, _, stream, _, _, count = TOKENS.unpack_from(record)
+            self.tokens[stream] += array("i", record[TOKENS.size : TOKENS.size + 4 * count])
             if flags & wire.FLAG_FINISHED:
                 self.ends[stream].set_result(finish)
         elif record[0] == wire.KIND_STEP:

@@ -7,6 +7,7 @@ from array import array
 from typing import Any
 
 from .running import RunningEngineTest
+from dynamo_vllm.delivery import Stream
 
 _LIMIT = 60.0
 _IDS = [1, 5, 6, 7]
@@ -39,7 +40,7 @@ class NativeTest(RunningEngineTest):
             "native": {"sampling_params": {"extra_args": {"a": 1}}, "kv_transfer_params": {"b": 1}, "priority": 3},
             "sampling": {"kv_transfer_params": {"c": 1}},
         }
-        _, params, options = self.loop.run_until_complete(self.engine._prepare(fields, array("i", _IDS).tobytes()))
+        _, params, options = self.loop.run_until_complete(self.engine._prepare(Stream(0), fields, array("i", _IDS).tobytes()))
         self.assertEqual(({"a": 1, "kv_transfer_params": {"c": 1}}, 3), (params.extra_args, options["priority"]))
 
     def run_one(self, fields: dict[str, Any]) -> tuple[Any, list[int]]:

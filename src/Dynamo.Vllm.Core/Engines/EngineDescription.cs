@@ -75,6 +75,8 @@ public sealed record EngineDescription
     /// <summary>Names of the classes that the model tells apart, by number; empty if it has none.</summary>
     public IReadOnlyDictionary<int, string> Labels { get; init; } = new Dictionary<int, string>();
 
+    public MultimodalFacts Multimodal { get; init; } = new();
+
     public double ShutdownTimeoutSeconds { get; init; }
 
     /// <summary>KV blocks of one rank: the quotient, at least 1; 0 if unknown.</summary>

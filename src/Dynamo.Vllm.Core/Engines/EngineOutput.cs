@@ -46,6 +46,9 @@ public sealed class EngineOutput
     /// <summary>Rows of <see cref="SamplingMaskJson"/>.</summary>
     public int SamplingMaskRows { get; set; }
 
+    /// <summary>On a prefill worker, at the end: what a decode worker needs to know of the media.</summary>
+    public ReadOnlyMemory<byte>? EmbeddingParamsJson { get; set; }
+
     /// <summary>Nothing follows on this stream.</summary>
     public bool IsLast { get; private set; }
 
@@ -55,7 +58,8 @@ public sealed class EngineOutput
         && Logprobs is null
         && StopReasonJson is null
         && PromptLogprobsJson is null
-        && KvTransferParamsJson is null;
+        && KvTransferParamsJson is null
+        && EmbeddingParamsJson is null;
 
     /// <summary>Starts over for a new record.</summary>
     public void Reset(int index, FinishReason finish, int promptTokens, int cachedTokens, bool isLast)
@@ -70,6 +74,7 @@ public sealed class EngineOutput
         KvTransferParamsJson = null;
         RoutedExpertsJson = null;
         SamplingMaskJson = null;
+        EmbeddingParamsJson = null;
         Update(finish, promptTokens, cachedTokens, isLast);
     }
 

@@ -1,4 +1,5 @@
 using Dynamo.Vllm.Core.Adapters;
+using Dynamo.Vllm.Core.Multimodal;
 using Dynamo.Vllm.Protocol.Requests;
 
 namespace Dynamo.Vllm.Core.Engines;
@@ -30,6 +31,9 @@ public sealed class EngineRequest
 
     /// <summary>What the base model is changed by; null for nothing.</summary>
     public LoadedAdapter? Adapter { get; init; }
+
+    /// <summary>What it shows the engine; null for text alone.</summary>
+    public EngineMedia? Media { get; init; }
 
     /// <summary>Trace context for the engine's own spans; null without one.</summary>
     public IReadOnlyDictionary<string, string>? TraceHeaders { get; init; }

@@ -1,5 +1,6 @@
 using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Core.Multimodal;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Requests;
 
@@ -16,14 +17,16 @@ public class AggregatedHandler : GenerateHandler
     protected override Task ServeAsync(
         RequestContext context,
         PreprocessedRequest request,
+        EngineMedia? media,
         LoadedAdapter? adapter,
         IResponseWriter responses
-    ) => GenerateAsync(context, request, adapter, responses, holdAborts: false);
+    ) => GenerateAsync(context, request, media, adapter, responses, holdAborts: false);
 
     /// <summary>Runs the request and streams its items.</summary>
     protected async Task GenerateAsync(
         RequestContext context,
         PreprocessedRequest request,
+        EngineMedia? media,
         LoadedAdapter? adapter,
         IResponseWriter responses,
         bool holdAborts
@@ -34,6 +37,7 @@ public class AggregatedHandler : GenerateHandler
         var engineRequest = BuildEngineRequest(
             context,
             request,
+            media,
             adapter,
             ResolveMaxTokens(request),
             request.StopConditions.MinTokens,

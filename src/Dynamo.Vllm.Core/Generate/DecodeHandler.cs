@@ -1,5 +1,6 @@
 using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Core.Multimodal;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Requests;
 using Dynamo.Vllm.Protocol.Responses;
@@ -12,13 +13,9 @@ public sealed class DecodeHandler : AggregatedHandler
     /// <summary>Annotation of a router that decided to skip the prefill worker.</summary>
     public const string BypassAnnotation = "x-bypass-remote-prefill";
 
-    // An item, not an error, as in the reference: the frontend reads the word and its text.
-    private static readonly TokenDelta EncoderResultRefused = new()
-    {
-        Index = 0,
-        IsError = true,
-        FinishReason = "error: external encoder results currently require an aggregated vLLM worker",
-    };
+    private static readonly TokenDelta EncoderResultRefused = Refusal(
+        "error: external encoder results currently require an aggregated vLLM worker"
+    );
 
     public DecodeHandler(IEngine engine, GenerateOptions options, AdapterTable? adapters, IFirstTokenSink? firstTokens)
         : base(engine, options, adapters, firstTokens) { }
@@ -36,12 +33,32 @@ public sealed class DecodeHandler : AggregatedHandler
     protected override Task ServeAsync(
         RequestContext context,
         PreprocessedRequest request,
+        EngineMedia? media,
         LoadedAdapter? adapter,
         IResponseWriter responses
-    ) =>
-        request.HasEncoderResult
-            ? responses.WriteAsync(EncoderResultRefused).AsTask()
-            : GenerateAsync(context, request, adapter, responses, holdAborts: !IsBypassed(request));
+    )
+    {
+        if (request.HasEncoderResult)
+        {
+            return responses.WriteAsync(EncoderResultRefused).AsTask();
+        }
+
+        var problem = IsBypassed(request) ? null : Media?.FindMissingHandOver(request.Multimodal, request.HasPrefillResult);
+        return problem is not null
+            ? responses.WriteAsync(Refusal(problem)).AsTask()
+            : GenerateAsync(context, request, media, adapter, responses, holdAborts: !IsBypassed(request));
+    }
+
+    protected override MediaRole MediaRoleOf(PreprocessedRequest request) => IsBypassed(request) ? MediaRole.Aggregated : MediaRole.Decode;
+
+    // An item, not an error, as in the reference: the frontend reads the word and its text.
+    private static TokenDelta Refusal(string reason) =>
+        new()
+        {
+            Index = 0,
+            IsError = true,
+            FinishReason = reason,
+        };
 
     private static bool IsBypassed(PreprocessedRequest request) => request.Annotations.Contains(BypassAnnotation);
 }

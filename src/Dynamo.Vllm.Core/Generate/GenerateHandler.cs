@@ -1,5 +1,6 @@
 using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Core.Multimodal;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Errors;
 using Dynamo.Vllm.Protocol.Requests;
@@ -27,6 +28,12 @@ public abstract class GenerateHandler : IEndpointHandler
     /// <summary>In traces, in the reference's word.</summary>
     protected virtual string Role => "agg";
 
+    /// <summary>How media are taken; on a decode worker that depends on the request.</summary>
+    protected virtual MediaRole MediaRoleOf(PreprocessedRequest request) => MediaRole.Aggregated;
+
+    /// <summary>Fetches media; null unless multimodal processing is enabled.</summary>
+    protected MediaLoader? Media => _options.Media;
+
     /// <summary>Throws where the role would have to use an external encoder result, which none of ours can.</summary>
     protected virtual void CheckEncoderResult(PreprocessedRequest request) =>
         throw new RequestFailedException(
@@ -44,17 +51,22 @@ public abstract class GenerateHandler : IEndpointHandler
         RefuseSchema(request.SamplingOptions.GuidedDecoding?.JsonSchema ?? request.NativeGenerate?.JsonSchema);
         using var use = await AdmitAsync(request.Model, context.Cancelled);
         context.Trace?.BeginEngine(Role, request.Model, context.Id);
-        await ServeAsync(context, request, use?.Adapter, responses);
+        if (await TryLoadMediaAsync(context, request) is (true, var media))
+        {
+            await ServeAsync(context, request, media, use?.Adapter, responses);
+        }
     }
 
     /// <summary>Serves a request that was found acceptable.</summary>
     /// <param name="context">The request's life.</param>
     /// <param name="request">What was asked for.</param>
+    /// <param name="media">What it shows the engine; null for text alone.</param>
     /// <param name="adapter">What it is served with; null for the base model. Stays loaded until this returns.</param>
     /// <param name="responses">Takes the items.</param>
     protected abstract Task ServeAsync(
         RequestContext context,
         PreprocessedRequest request,
+        EngineMedia? media,
         LoadedAdapter? adapter,
         IResponseWriter responses
     );
@@ -63,6 +75,7 @@ public abstract class GenerateHandler : IEndpointHandler
     protected EngineRequest BuildEngineRequest(
         RequestContext context,
         PreprocessedRequest request,
+        EngineMedia? media,
         LoadedAdapter? adapter,
         int maxTokens,
         int? minTokens,
@@ -79,6 +92,7 @@ public abstract class GenerateHandler : IEndpointHandler
             KvTransferParamsJson = kvTransferParams,
             KvHintsJson = KvHints(request),
             Adapter = adapter,
+            Media = media,
             TraceHeaders = context.TraceHeaders(),
         };
 
@@ -106,9 +120,31 @@ public abstract class GenerateHandler : IEndpointHandler
         return Math.Min(Engine.Description.DefaultMaxTokens ?? room, room);
     }
 
+    /// <summary>False if the caller left meanwhile, so that nothing is to be served.</summary>
+    private async ValueTask<(bool, EngineMedia?)> TryLoadMediaAsync(RequestContext context, PreprocessedRequest request)
+    {
+        if (_options.Media is null || request.Multimodal is null || request.NativeGenerate is not null)
+        {
+            return (true, null); // a native request brings its own features, and none that are served
+        }
+
+        try
+        {
+            return (true, await _options.Media.LoadAsync(request.Multimodal, MediaRoleOf(request), context.Cancelled));
+        }
+        catch (OperationCanceledException) when (context.IsCallerGone)
+        {
+            return (false, null);
+        }
+        catch (OperationCanceledException) when (context.Cause == CancellationCause.Shutdown)
+        {
+            throw new RequestFailedException(DynamoError.EngineShutdown("The worker was shut down while media were fetched."));
+        }
+    }
+
     private void Refuse(PreprocessedRequest request)
     {
-        if (request.HasMultimodalData)
+        if (request.Multimodal is { IsHarmless: false } && _options.Media is null)
         {
             throw new RequestFailedException(
                 DynamoError.InvalidArgument(

@@ -1,3 +1,5 @@
+using Dynamo.Vllm.Core.Multimodal;
+
 namespace Dynamo.Vllm.Core.Generate;
 
 /// <summary>What the generate handlers need to know of the worker. Immutable.</summary>
@@ -10,6 +12,9 @@ public sealed record GenerateOptions
 
     /// <summary>LoRA is on by flag and by environment: unknown names are then errors.</summary>
     public bool LoraEnabled { get; init; }
+
+    /// <summary>Fetches media; null unless multimodal processing is enabled.</summary>
+    public MediaLoader? Media { get; init; }
 
     /// <summary>Token-in requests start from plain sampling defaults.</summary>
     public bool EnableReinforcementLearning { get; init; }

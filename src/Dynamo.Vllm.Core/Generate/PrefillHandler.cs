@@ -3,6 +3,7 @@ using System.Text.Json;
 using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Disaggregation;
 using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Core.Multimodal;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Errors;
 using Dynamo.Vllm.Protocol.Requests;
@@ -32,6 +33,8 @@ public sealed class PrefillHandler : GenerateHandler
 
     protected override string Role => "prefill";
 
+    protected override MediaRole MediaRoleOf(PreprocessedRequest request) => MediaRole.Prefill;
+
     /// <summary>Nothing: what becomes of it is the decode side's to say.</summary>
     protected override void CheckEncoderResult(PreprocessedRequest request) { }
 
@@ -49,6 +52,7 @@ public sealed class PrefillHandler : GenerateHandler
     protected override async Task ServeAsync(
         RequestContext context,
         PreprocessedRequest request,
+        EngineMedia? media,
         LoadedAdapter? adapter,
         IResponseWriter responses
     )
@@ -58,7 +62,7 @@ public sealed class PrefillHandler : GenerateHandler
         request.SamplingOptions.N = null;
         // The decode side's, too: what a prefill needs of it the frontend has put into the options.
         request.NativeGenerate = null;
-        var engineRequest = BuildEngineRequest(context, request, adapter, maxTokens: 1, minTokens: 1, handOver?.EngineParamsJson);
+        var engineRequest = BuildEngineRequest(context, request, media, adapter, maxTokens: 1, minTokens: 1, handOver?.EngineParamsJson);
         if (context.IsCallerGone)
         {
             return;
@@ -68,11 +72,13 @@ public sealed class PrefillHandler : GenerateHandler
         var usage = new DeltaBuilder(request, hasTransferredKv: false, hasPrefillResult: false);
         var delta = new TokenDelta();
         ReadOnlyMemory<byte>? result = null;
+        ReadOnlyMemory<byte>? embeddings = null;
         await EngineStreamPump.RunAsync(context, stream, new AbortGuard(stream, holdUntilFirstOutput: false), WriteAsync, Observe);
 
         void Observe(EngineOutput output)
         {
             result = handOver?.Complete(output.KvTransferParamsJson);
+            embeddings = handOver is null ? null : output.EmbeddingParamsJson;
             var hasFailed = output.Finish is FinishReason.Abort or FinishReason.NoOutputs or FinishReason.Error;
             if (handOver is { HoldsBlocks: true } && result is not null && !hasFailed)
             {
@@ -94,25 +100,39 @@ public sealed class PrefillHandler : GenerateHandler
 
             delta.Clear();
             delta.TokenIds = output.Tokens;
-            delta.DisaggregatedParamsJson = Wrap(result);
+            delta.DisaggregatedParamsJson = Wrap(result, embeddings);
             delta.Usage = usage.Count(output);
             delta.EngineDataJson = CacheHit(output);
             return responses.WriteAsync(delta);
         }
     }
 
-    private static ReadOnlyMemory<byte> Wrap(ReadOnlyMemory<byte>? kvTransferParams)
+    private static ReadOnlyMemory<byte> Wrap(ReadOnlyMemory<byte>? kvTransferParams, ReadOnlyMemory<byte>? embeddingParams)
     {
-        if (kvTransferParams is not { } parameters)
+        if (kvTransferParams is null && embeddingParams is null)
         {
             return "null"u8.ToArray();
         }
 
-        var buffer = new ArrayBufferWriter<byte>(parameters.Length + 32);
-        buffer.Write("{\"kv_transfer_params\":"u8);
-        buffer.Write(parameters.Span);
-        buffer.Write("}"u8);
+        var buffer = new ArrayBufferWriter<byte>((kvTransferParams?.Length ?? 0) + (embeddingParams?.Length ?? 0) + 64);
+        using (var json = new Utf8JsonWriter(buffer))
+        {
+            json.WriteStartObject();
+            WriteRaw(json, "kv_transfer_params"u8, kvTransferParams);
+            WriteRaw(json, "embedding_params"u8, embeddingParams);
+            json.WriteEndObject();
+        }
+
         return buffer.WrittenMemory;
+
+        static void WriteRaw(Utf8JsonWriter json, ReadOnlySpan<byte> name, ReadOnlyMemory<byte>? value)
+        {
+            if (value is { } text)
+            {
+                json.WritePropertyName(name);
+                json.WriteRawValue(text.Span, skipInputValidation: true);
+            }
+        }
     }
 
     private static ReadOnlyMemory<byte> CacheHit(EngineOutput output)

@@ -302,6 +302,9 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
                     output.SamplingMaskJson = raw;
                     output.SamplingMaskRows = property.Value.GetArrayLength();
                     break;
+                case "embedding_params":
+                    output.EmbeddingParamsJson = raw;
+                    break;
                 default:
                     break;
             }

@@ -15,6 +15,8 @@ internal static class FailureMapping
         return Text(failure, "kind") switch
         {
             "http" => DynamoError.Http(failure.GetProperty("status").GetInt32(), message),
+            // What a medium lacks is said for the client.
+            "media" => DynamoError.Medium(failure.GetProperty("status").GetInt32(), message),
             "invalid_argument" => DynamoError.InvalidArgumentPrivate($"{type}: {message}"),
             "timeout" => DynamoError.ConnectionTimeout($"{type}: {message}"),
             "disconnected" => DynamoError.Disconnected($"{type}: {message}"),

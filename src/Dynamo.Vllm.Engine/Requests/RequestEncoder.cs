@@ -89,6 +89,8 @@ internal static class RequestEncoder
             json.WritePropertyName("kv_hints"u8);
             json.WriteRawValue(hints.Span, skipInputValidation: true);
         }
+
+        MediaFields.Write(json, request.Media);
     }
 
     /// <summary>vLLM reads it itself: of the worker's own is only what a prefill worker left.</summary>

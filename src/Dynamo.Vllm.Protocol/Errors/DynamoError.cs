@@ -92,6 +92,19 @@ public sealed class DynamoError
         };
     }
 
+    /// <summary>A medium that the client named cannot be used, with the status that says so best and a text for the client.</summary>
+    /// <remarks>
+    /// Only what the client can mend: a status that says something of this worker would have it avoided for the client's mistake.
+    /// </remarks>
+    public static DynamoError Medium(int status, string message) =>
+        status switch
+        {
+            403 => new("Unknown", false, "PermissionDenied", "request.permission_denied", message, message),
+            404 => new("Unknown", false, "NotFound", "request.not_found", message, message),
+            415 => new("InvalidArgument", false, "UnsupportedMedia", "request.unsupported_media", message, message),
+            _ => InvalidArgument(message),
+        };
+
     public override string ToString() => $"{Class}/{Reason}: {Message}";
 
     private static DynamoError Backend(string type, string errorClass, string reason, string message) =>

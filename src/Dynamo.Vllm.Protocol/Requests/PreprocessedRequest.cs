@@ -1,3 +1,5 @@
+using Dynamo.Vllm.Protocol.Multimodal;
+
 namespace Dynamo.Vllm.Protocol.Requests;
 
 /// <summary>A tokenized request of the frontend, with the fields that a token worker reads (llm.md, 2).</summary>
@@ -30,8 +32,8 @@ public sealed class PreprocessedRequest
 
     public IReadOnlyList<string> Annotations { get; set; } = [];
 
-    /// <summary>Multimodal data came along, in any of its forms.</summary>
-    public bool HasMultimodalData { get; set; }
+    /// <summary>Media and what goes with them; null if no field of theirs came along.</summary>
+    public MultimodalInput? Multimodal { get; set; }
 
     public bool HasEncoderResult { get; set; }
 

@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Buffers.Binary;
 using Dynamo.Vllm.Protocol.MessagePack;
+using Dynamo.Vllm.Protocol.Multimodal;
 
 namespace Dynamo.Vllm.Protocol.Requests;
 
@@ -97,10 +98,6 @@ public static class PreprocessedRequestParser
     {
         switch (key)
         {
-            case var _ when key.SequenceEqual("multi_modal_data"u8) || key.SequenceEqual("multi_modal_uuids"u8):
-                request.HasMultimodalData = true;
-                reader.Skip();
-                break;
             case var _ when key.SequenceEqual("encoder_result"u8):
                 request.HasEncoderResult = true;
                 reader.Skip();
@@ -119,6 +116,8 @@ public static class PreprocessedRequestParser
                 break;
             case var _ when key.SequenceEqual("_HEALTH_CHECK"u8):
                 request.IsHealthCheck = RequestValues.Boolean(ref reader, "_HEALTH_CHECK");
+                break;
+            case var _ when MultimodalInputParser.TryRead(key, ref reader, request):
                 break;
             default:
                 reader.Skip();
@@ -205,11 +204,20 @@ public static class PreprocessedRequestParser
         for (var left = RequestValues.MapHeader(ref reader, field); left > 0; left--)
         {
             var key = reader.ReadStringBytes();
-            if (key.SequenceEqual("kv_transfer_params"u8) && !reader.TryReadNil())
+            if (reader.TryReadNil())
+            {
+                continue;
+            }
+
+            if (key.SequenceEqual("kv_transfer_params"u8))
             {
                 request.KvTransferParamsJson = RequestValues.JsonMap(ref reader, field + ".kv_transfer_params");
             }
-            else if (!key.SequenceEqual("kv_transfer_params"u8))
+            else if (key.SequenceEqual("embedding_params"u8))
+            {
+                MultimodalInputParser.ReadEmbeddingParams(ref reader, request, field + ".embedding_params");
+            }
+            else
             {
                 reader.Skip();
             }
@@ -237,9 +245,7 @@ public static class PreprocessedRequestParser
                 case var _ when key.SequenceEqual("vllm_tito"u8):
                     request.NativeGenerate = NativeGenerateParser.Read(ref reader);
                     break;
-                case var _ when key.SequenceEqual("mm_kwargs_shm"u8) || key.SequenceEqual("mm_kwargs_nixl"u8):
-                    request.HasMultimodalData = true;
-                    reader.Skip();
+                case var _ when MultimodalInputParser.TryReadExtra(key, ref reader, request):
                     break;
                 case var _ when key.SequenceEqual("skip_reading_prefix_cache"u8):
                     request.SamplingOptions.SkipReadingPrefixCache ??= RequestValues.Boolean(

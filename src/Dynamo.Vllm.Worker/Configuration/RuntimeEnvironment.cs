@@ -1,5 +1,6 @@
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Transports.Etcd;
+using Dynamo.Vllm.Transports.Media;
 using Dynamo.Vllm.Transports.Nats;
 using Dynamo.Vllm.Worker.Configuration.Options;
 using Dynamo.Vllm.Worker.Configuration.Parsing;
@@ -33,6 +34,9 @@ public sealed record RuntimeEnvironment
     public required TopologyEnvironment Topology { get; init; }
 
     public required LoraEnvironment Lora { get; init; }
+
+    /// <summary>What may be fetched for requests with media.</summary>
+    public required MediaSourceOptions Media { get; init; }
 
     /// <summary>Root directory of the file discovery backend.</summary>
     public required string FileStoreRoot { get; init; }
@@ -73,6 +77,7 @@ public sealed record RuntimeEnvironment
             Logging = LoggingEnvironment.Read(reader),
             Topology = TopologyEnvironment.Read(reader),
             Lora = LoraEnvironment.Read(reader),
+            Media = MediaVariables.Read(reader),
             FileStoreRoot = reader.Text("DYN_FILE_KV") ?? Path.Join(reader.Text("TMPDIR") ?? "/tmp", "dynamo_store_kv"),
             RequestPlaneCodec = ReadCodec(reader),
             EventPlaneHost = reader.Text("DYN_EVENT_PLANE_HOST"),

@@ -3,14 +3,17 @@ using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Classification;
 using Dynamo.Vllm.Core.Disaggregation;
 using Dynamo.Vllm.Core.Embeddings;
+using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Generate;
 using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Core.Health.Stalls;
 using Dynamo.Vllm.Core.Lifecycle;
+using Dynamo.Vllm.Core.Multimodal;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Core.TextGeneration;
 using Dynamo.Vllm.Engine.Processes;
 using Dynamo.Vllm.Protocol.Discovery;
+using Dynamo.Vllm.Transports.Media;
 using Dynamo.Vllm.Worker.Configuration;
 using Dynamo.Vllm.Worker.Configuration.Options;
 using Dynamo.Vllm.Worker.Control;
@@ -39,6 +42,7 @@ internal sealed class EndpointsStage : IStage
     private readonly IIdSource _ids;
     private readonly ILoggerFactory _loggers;
     private readonly LoopSupervisor _loops;
+    private MediaSource? _media;
 
     public EndpointsStage(
         WorkerSettings settings,
@@ -112,7 +116,11 @@ internal sealed class EndpointsStage : IStage
         return Task.CompletedTask;
     }
 
-    public Task DownAsync(StopCause cause) => _loops.StopAsync(LoopLimit);
+    public Task DownAsync(StopCause cause)
+    {
+        _media?.Dispose();
+        return _loops.StopAsync(LoopLimit);
+    }
 
     /// <summary>One more endpoint of this worker. Before <see cref="RegistrationStage"/>, which publishes them.</summary>
     public ServedEndpoint Add(string name, IEndpointHandler handler)
@@ -142,6 +150,7 @@ internal sealed class EndpointsStage : IStage
             BaseModelNames = configuration.BaseModelNames,
             EnablePromptEmbeds = configuration.Engine.EnablePromptEmbeds,
             LoraEnabled = configuration.Engine.EnableLora && _settings.Runtime.Lora.Enabled,
+            Media = configuration.Options.Get(VllmOptions.EnableMultimodal) ? CreateMediaLoader(engine.Description) : null,
             EnableReinforcementLearning = _settings.Options.Get(VllmOptions.EnableRl),
         };
         return configuration.Mode switch
@@ -150,6 +159,12 @@ internal sealed class EndpointsStage : IStage
             DisaggregationMode.Decode => new DecodeHandler(engine, options, Adapters, firstTokens),
             _ => new AggregatedHandler(engine, options, Adapters, firstTokens),
         };
+    }
+
+    private MediaLoader CreateMediaLoader(EngineDescription engine)
+    {
+        _media = new MediaSource(_settings.Runtime.Media, _time, _loggers.CreateLogger<MediaSource>());
+        return new MediaLoader(_media, engine);
     }
 
     private PrefillHandler CreatePrefillHandler(GenerateOptions options)

@@ -62,6 +62,8 @@ internal sealed class EventPlaneStage : IStage
             {
                 RelaysKvEvents = configuration.UseKvEvents,
                 PublishesFirstTokens = configuration.Mode != DisaggregationMode.Prefill,
+                ImageToken = _arguments.Engine.Description.Multimodal.ImageToken,
+                VideoToken = _arguments.Engine.Description.Multimodal.VideoToken,
                 ForwardPassPort = configuration.ForwardPassMetrics ? configuration.ForwardPassMetricsPort : null,
             },
             _arguments.Engine,

@@ -226,6 +226,19 @@ class HfConfig:
         return self
 
 
+class MultiModalConfig:
+    """How many media of a kind a prompt may hold."""
+
+    def __init__(self, limits: dict[str, Any]) -> None:
+        self._limits = limits
+
+    def get_limit_per_prompt(self, modality: str) -> int:
+        if modality != "image":
+            return 0
+        limit = self._limits.get(modality, 999)
+        return int(limit["count"] if isinstance(limit, dict) else limit)
+
+
 @dataclass
 class ModelConfig:
     model: str = ""
@@ -268,7 +281,7 @@ class ModelConfig:
 
     @property
     def supports_multimodal_inputs(self) -> bool:
-        return False
+        return self.is_multimodal_model
 
     @property
     def is_model_dir(self) -> bool:

@@ -21,6 +21,7 @@ from vllm.config import (
     KVTransferConfig,
     LoRAConfig,
     ModelConfig,
+    MultiModalConfig,
     ObservabilityConfig,
     ParallelConfig,
     ProfilerConfig,
@@ -326,6 +327,10 @@ class AsyncEngineArgs:
             eos_token_id=eos[0] if isinstance(eos, list) and eos else eos,
             hf_config=HfConfig(hf),
             generation_defaults=generation,
+            is_multimodal_model="image_token_id" in hf,
+            multimodal_config=MultiModalConfig(self.limit_mm_per_prompt or {})
+            if "image_token_id" in hf
+            else None,
             is_moe=any("num_experts" in key or key == "num_local_experts" for key in text),
         )
 

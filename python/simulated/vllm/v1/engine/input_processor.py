@@ -9,6 +9,7 @@ from typing import Any
 from vllm.exceptions import VLLMValidationError
 from vllm.pooling_params import PoolingParams
 from vllm.sampling_params import SamplingParams
+from vllm.simulation import images
 from vllm.utils import random_uuid
 from vllm.v1.engine import EngineCoreRequest
 
@@ -215,11 +216,14 @@ class InputProcessor:
                     "You must set `--enable-prompt-embeds` to input `prompt_embeds`."
                 )
             return None, embeds, text, salt
-        if prompt.get("multi_modal_data"):
+        media = prompt.get("multi_modal_data")
+        if media and not self.model_config.is_multimodal_model:
             raise VLLMValidationError(
                 f"{self.model_config.model} is not a multimodal model"
             )
         token_ids = prompt.get("prompt_token_ids")
+        if media and token_ids is not None:
+            token_ids = self._with_media(token_ids, media)
         if token_ids is None:
             if text is None:
                 raise TypeError(
@@ -231,6 +235,17 @@ class InputProcessor:
                 f"prompt_token_ids must be a list, got {type(token_ids).__name__}"
             )
         return list(token_ids), None, text, salt
+
+    def _with_media(self, token_ids: list[int], media: dict[str, Any]) -> list[int]:
+        """Images take their room in the prompt. What they show changes no answer."""
+        if other := sorted(media.keys() - {"image"}):
+            raise ValueError(f"At most 0 {other[0]}(s) may be provided in one prompt.")
+        counts = images.placeholders(media["image"])
+        limit = self.model_config.multimodal_config.get_limit_per_prompt("image")
+        if len(counts) > limit:
+            raise ValueError(f"At most {limit} image(s) may be provided in one prompt.")
+        placeholder = self.model_config.hf_config.image_token_id
+        return images.expand(token_ids, placeholder, counts)
 
     def _check_length(self, length: int, rendered: bool, most_output: int) -> None:
         if length == 0:

@@ -1,0 +1,106 @@
+"""Grids of images for models of the Qwen-VL family: what a decode worker must know of images that a prefill worker has seen."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+#: Numbers of one embedding. The widest models have a tenth of it.
+_WIDTH_MAX = 1 << 17
+
+#: Whole numbers that 16-bit floats tell apart.
+_DISTINCT = 2048
+
+_ROUTING_FAMILIES = frozenset({"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "llava"})
+
+
+class QwenGrids(NamedTuple):
+    """How the model's processor cuts an image."""
+
+    patch: int
+    merge: int
+    pixels_min: int
+    pixels_max: int
+    width: int
+
+    @classmethod
+    def load(cls, model: Any) -> "QwenGrids":
+        """From the processor's own files, which vLLM has read, too."""
+        from transformers import AutoImageProcessor
+
+        processor = AutoImageProcessor.from_pretrained(model.model, trust_remote_code=bool(getattr(model, "trust_remote_code", False)))
+        vision = model.hf_config.vision_config
+        size = processor.size
+        factor = processor.patch_size * processor.merge_size
+        embedding = getattr(vision, "out_hidden_size", vision.hidden_size)
+        return cls(
+            patch=processor.patch_size,
+            merge=processor.merge_size,
+            pixels_min=_first(getattr(processor, "min_pixels", None), size.get("shortest_edge", factor)),
+            pixels_max=_first(getattr(processor, "max_pixels", None), size.get("longest_edge", factor * factor * 1280)),
+            width=embedding * (1 + len(getattr(vision, "deepstack_visual_indexes", None) or ())),
+        )
+
+    def describe(self, images: list[Any], options: dict[str, Any]) -> dict[str, Any] | None:
+        """Grid of each image, and the shape that their embeddings have together."""
+        from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
+
+        cut: list[list[int]] = []
+        for image in images:
+            if image is None:
+                continue
+            width, height = image.size
+            height, width = smart_resize(
+                height,
+                width,
+                factor=self.patch * self.merge,
+                min_pixels=int(_first(options.get("min_pixels"), self.pixels_min)),
+                max_pixels=int(_first(options.get("max_pixels"), self.pixels_max)),
+            )
+            cut.append([1, height // self.patch, width // self.patch])
+        if not cut:
+            return None
+        tokens = sum(depth * height * width // self.merge**2 for depth, height, width in cut)
+        return {"image_grid_thw": cut, "embeddings_shape": [tokens, self.width]}
+
+
+def stand_in(params: dict[str, Any], number: int, longest: int) -> dict[str, Any]:
+    """Embeddings of the given shape that differ from every other's, so that no two requests share blocks by them."""
+    grid, shape = params.get("image_grid_thw"), params.get("embeddings_shape")
+    if not _is_table(grid):
+        raise ValueError("prefill_result: image_grid_thw must be a list of three positive numbers for each image")
+    if isinstance(shape, list) and len(shape) == 3 and shape[0] == 1:
+        shape = shape[1:]
+    if not isinstance(shape, list) or len(shape) != 2 or not _fits(shape[0], longest) or not _fits(shape[1], _WIDTH_MAX):
+        raise ValueError(f"prefill_result: embeddings_shape must be at most {longest} by {_WIDTH_MAX}, and is {str(shape)[:100]}")
+    import torch
+
+    embeddings = torch.full(shape, float(number % _DISTINCT), dtype=torch.float16)
+    embeddings[0, 0] = float(number // _DISTINCT % _DISTINCT)
+    return {"image_embeds": embeddings, "image_grid_thw": torch.tensor(grid)}
+
+
+def routing_token(hf_config: Any) -> int | None:
+    """The placeholder of images that routers know, for the families that they know."""
+    if getattr(hf_config, "model_type", None) not in _ROUTING_FAMILIES:
+        return None
+    for name in ("image_token_id", "image_token_index"):
+        token = getattr(hf_config, name, None)
+        if isinstance(token, int):
+            return token
+    return None
+
+
+def _is_table(grid: Any) -> bool:
+    return (
+        isinstance(grid, list)
+        and 0 < len(grid) <= 1024
+        and all(isinstance(row, list) and len(row) == 3 and all(_fits(one, 1 << 20) for one in row) for row in grid)
+    )
+
+
+def _fits(number: Any, limit: int) -> bool:
+    return type(number) is int and 0 < number <= limit
+
+
+def _first(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value

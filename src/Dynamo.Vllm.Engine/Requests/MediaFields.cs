@@ -1,0 +1,97 @@
+using System.Text.Json;
+using Dynamo.Vllm.Core.Multimodal;
+
+namespace Dynamo.Vllm.Engine.Requests;
+
+/// <summary>Media on their way to the guest (media.py): what they are as JSON, their bytes behind the token ids, back to back.</summary>
+internal static class MediaFields
+{
+    public static void Write(Utf8JsonWriter json, EngineMedia? media)
+    {
+        if (media is null)
+        {
+            return;
+        }
+
+        json.WriteStartObject("media"u8);
+        json.WriteStartArray("items"u8);
+        foreach (var item in media.Items)
+        {
+            json.WriteStartArray();
+            json.WriteStringValue(MediaLoader.NameOf(item.Kind));
+            if (item.Bytes is { } bytes)
+            {
+                json.WriteNumberValue(bytes.Length);
+            }
+            else
+            {
+                json.WriteNullValue();
+            }
+
+            json.WriteEndArray();
+        }
+
+        json.WriteEndArray();
+        WriteUuids(json, media);
+        WriteRaw(json, "processor_options"u8, media.ProcessorOptionsJson);
+        WriteRaw(json, "video_options"u8, media.VideoOptionsJson);
+        WriteRaw(json, "embedding_params"u8, media.EmbeddingParamsJson);
+        CommonFields.WriteFlag(json, "handed_over"u8, media.IsHandedOver);
+        json.WriteEndObject();
+    }
+
+    /// <summary>The ids alone where there are no media, without a copy.</summary>
+    public static ReadOnlySpan<byte> Append(ReadOnlySpan<byte> tokens, EngineMedia? media)
+    {
+        var bytes = media?.Items.Sum(item => item.Bytes?.Length ?? 0) ?? 0; // MediaLoader keeps the sum within an int
+        if (bytes == 0)
+        {
+            return tokens;
+        }
+
+        var blob = new byte[tokens.Length + bytes];
+        tokens.CopyTo(blob);
+        var position = tokens.Length;
+        foreach (var item in media!.Items)
+        {
+            if (item.Bytes is { } data)
+            {
+                data.Span.CopyTo(blob.AsSpan(position));
+                position += data.Length;
+            }
+        }
+
+        return blob;
+    }
+
+    private static void WriteUuids(Utf8JsonWriter json, EngineMedia media)
+    {
+        if (media.Uuids is not { } uuids)
+        {
+            return;
+        }
+
+        json.WriteStartObject("uuids"u8);
+        foreach (var (kind, ids) in uuids)
+        {
+            json.WriteStartArray(kind);
+            foreach (var id in ids)
+            {
+                json.WriteStringValue(id); // null for one without
+            }
+
+            json.WriteEndArray();
+        }
+
+        json.WriteEndObject();
+    }
+
+    private static void WriteRaw(Utf8JsonWriter json, ReadOnlySpan<byte> name, ReadOnlyMemory<byte>? value)
+    {
+        if (value is { } text)
+        {
+            json.WritePropertyName(name);
+            json.WriteRawValue(text.Span, skipInputValidation: true);
+        }
+    }
+}
