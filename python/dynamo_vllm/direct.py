@@ -61,9 +61,9 @@ def obstacle(llm: Any, observations: list["GroupedObservations"]) -> str | None:
     for limit in ("max_num_queued_reqs", "max_num_queued_tokens"):
         if getattr(llm.scheduler_config, limit, None) is not None:
             return f"vLLM's front end keeps to {limit}"
-    for option in ("enable_return_routed_experts", "return_sampling_mask"):
-        if getattr(llm.model_config, option, False):
-            return f"{option} is set, and what every request brings with it is read by vLLM's front end"
+    auxiliary = getattr(llm.vllm_config, "aux_output_config", llm.model_config)
+    if getattr(auxiliary, "enable_return_routed_experts", False) or getattr(llm.model_config, "return_sampling_mask", False):
+        return "every answer brings routed experts or a sampling mask, which vLLM's front end puts together"
     if not observations and not _is_simulated():
         return "vLLM's loggers or its metrics are not as expected"
     foreign = [type(logger).__name__ for logger in _loggers(llm) if type(logger).__module__.partition(".")[0] not in ("vllm", "dynamo_vllm")]

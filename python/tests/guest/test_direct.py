@@ -205,6 +205,7 @@ class ObstacleTest(unittest.TestCase):
 
         def llm(tracing: bool = False, limit: int | None = None, loggers: tuple[Any, ...] = (), mask: bool = False) -> Any:
             return SimpleNamespace(
+                vllm_config=SimpleNamespace(),
                 model_config=SimpleNamespace(return_sampling_mask=mask),
                 output_processor=SimpleNamespace(tracing_enabled=tracing),
                 scheduler_config=SimpleNamespace(max_num_queued_reqs=limit, max_num_queued_tokens=None),
@@ -214,7 +215,7 @@ class ObstacleTest(unittest.TestCase):
         grouped = [cast(statistics.GroupedObservations, object())]
         self.assertIsNone(direct.obstacle(llm(), grouped))
         self.assertEqual("vLLM's front end writes traces of requests", direct.obstacle(llm(tracing=True), grouped))
-        self.assertTrue((direct.obstacle(llm(mask=True), grouped) or "").startswith("return_sampling_mask is set"))
+        self.assertTrue((direct.obstacle(llm(mask=True), grouped) or "").startswith("every answer brings routed experts"))
         self.assertEqual("vLLM's front end keeps to max_num_queued_reqs", direct.obstacle(llm(limit=3), grouped))
         self.assertEqual("there are loggers that want to see every step: Foreign", direct.obstacle(llm(loggers=(Foreign(),)), grouped))
 

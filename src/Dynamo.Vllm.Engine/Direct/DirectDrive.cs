@@ -15,7 +15,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Dynamo.Vllm.Engine.Direct;
 
-/// <summary>The short way to the engine: usual requests go from here to EngineCore and their outputs come back, past the interpreter.</summary>
+/// <summary>The short way: usual requests go from here to EngineCore and their outputs come back, past the interpreter.</summary>
 /// <remarks>
 /// EngineCore takes us for a second front end beside vLLM's own, which keeps all that is not usual, and every control call.
 /// How a request is encoded is learnt from vLLM (<see cref="RequestTemplates"/>); its loggers get the statistics (<see

@@ -5,7 +5,8 @@ using Dynamo.Vllm.Protocol.MessagePack;
 
 namespace Dynamo.Vllm.Engine.Direct;
 
-/// <summary>A request that the engine has from us, and what vLLM's front end would note about it. Changed by the output loop alone.</summary>
+/// <summary>A request that the engine has from us, and what vLLM's front end would note about it.</summary>
+/// <remarks>Changed by the output loop alone.</remarks>
 internal sealed class DirectRequest(EngineStream stream, string internalId, EngineRequest request, double arrivalTime)
 {
     private readonly int? _remoteCachedTokens = ReadRemoteCachedTokens(request.KvTransferParamsJson);

@@ -3,7 +3,8 @@ using Dynamo.Vllm.Core.Engines;
 
 namespace Dynamo.Vllm.Engine.Direct;
 
-/// <summary>What vLLM's loggers are told of a request that has ended; as <c>IterationStats.update_from_finished_request</c>. In seconds.</summary>
+/// <summary>What vLLM's loggers are told of a request that has ended, in seconds.</summary>
+/// <remarks>As <c>IterationStats.update_from_finished_request</c> of vLLM.</remarks>
 internal readonly record struct FinishedRequest
 {
     private DirectRequest Request { get; init; }

@@ -3,8 +3,8 @@ using Dynamo.Vllm.Core.Engines;
 
 namespace Dynamo.Vllm.Engine.Direct;
 
-/// <summary>What vLLM's loggers would have been told of the steps since the last report, added up (<c>direct.py</c> hands it to them).</summary>
-/// <remarks>Not thread-safe: its owner locks.</remarks>
+/// <summary>What vLLM's loggers would have been told of the steps since the last report, added up.</summary>
+/// <remarks><c>direct.py</c> hands it to them. Not thread-safe: its owner locks.</remarks>
 internal sealed class StepStatistics
 {
     /// <summary>Entries at which a report is due at once, whatever its age.</summary>

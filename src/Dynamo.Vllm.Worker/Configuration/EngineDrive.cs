@@ -3,7 +3,7 @@ namespace Dynamo.Vllm.Worker.Configuration;
 /// <summary>How requests enter vLLM and outputs leave it.</summary>
 public enum EngineDrive
 {
-    /// <summary>Usual requests go to EngineCore and their outputs come back without the interpreter; all others as with <see cref="Raw"/>.</summary>
+    /// <summary>Usual requests and their outputs pass the interpreter by; all others as with <see cref="Raw"/>.</summary>
     Direct,
 
     /// <summary>One batch per engine step; tokens in the middle of a plain request without vLLM's output objects.</summary>

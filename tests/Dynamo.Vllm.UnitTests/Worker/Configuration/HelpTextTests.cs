@@ -51,7 +51,7 @@ public sealed class HelpTextTests
         var help = Render(() => null);
 
         var group = help[help.IndexOf(HostTitle, StringComparison.Ordinal)..];
-        Assert.Contains("  --engine-drive {stock,collector,raw}\n", group, StringComparison.Ordinal);
+        Assert.Contains("  --engine-drive {stock,collector,raw,direct}\n", group, StringComparison.Ordinal);
         Assert.Contains("env var: DYN_VLLM_DRAIN_TIMEOUT_SECS | default: 30.0\n", group, StringComparison.Ordinal);
         Assert.EndsWith("env var: DYN_VLLM_ENGINE_STALL_TIMEOUT_SECS | default: 60.0\n", group, StringComparison.Ordinal);
     }
