@@ -75,6 +75,12 @@ class Engine:
         transfer = getattr(config, "kv_transfer_config", None)
         if getattr(transfer, "kv_connector", None) == "PdConnector" and not _children_support_hybrid_cache(transfer):
             config.scheduler_config.disable_hybrid_kv_cache_manager = True  # before vLLM builds its cache groups
+        if "benchmark" in config.additional_config and config.parallel_config.data_parallel_size > 1 and not config.model_config.is_moe:
+            raise ValueError(
+                f"--benchmark-mode cannot be combined with --data-parallel-size {config.parallel_config.data_parallel_size} on a dense "
+                "(non-MoE) model. The attention-DP self-benchmark requires an MoE model because vLLM runs dense data-parallel ranks as "
+                "independent engines. Use --data-parallel-size 1 or benchmark an MoE model."
+            )
         self._defaults = dict(config.model_config.get_diff_sampling_param())
         config.additional_config["consolidator_endpoints"] = None
         if self._drive != "stock":

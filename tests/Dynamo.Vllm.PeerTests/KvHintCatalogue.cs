@@ -6,6 +6,9 @@ internal static class KvHintCatalogue
     private const string Action =
         """{"action_id":"a","action_type":"kv.fetch","action_version":"1.0","payload":{"source":[1,"x",null,{}]}}""";
 
+    // What is no text becomes text.
+    private const string Odd = """{"action_id":[1.5,true],"action_type":7,"action_version":null,"payload":{}}""";
+
     public static IReadOnlyList<string> Equal { get; } =
     [
         .. (
@@ -14,7 +17,7 @@ internal static class KvHintCatalogue
                     "null",
                     "{\"protocol_version\":\"1.0\",\"message_id\":\"m\",\"actions\":[]}",
                     $"{{\"protocol_version\":\"1.0\",\"message_id\":\"m\",\"actions\":[{Action},{Action}]}}",
-                    $"{{\"protocol_version\":1,\"message_id\":null,\"actions\":[{Action.Replace("\"a\"", "[1.5,true]", StringComparison.Ordinal)}]}}",
+                    $"{{\"protocol_version\":1,\"message_id\":null,\"actions\":[{Odd}]}}",
                     "{}",
                     "5",
                     "\"x\"",

@@ -66,7 +66,7 @@ public abstract class NamedPairFixture : IAsyncLifetime
 
         Frontend = Frontend.Start(variables);
         var model = await ModelAsync(_store.Path);
-        Ours = WorkerProcess.Start(_store.Path, ["--python", Peers.Python, .. Arguments(OurName), .. model], variables);
+        Ours = WorkerProcess.Start(_store.Path, ["--python", Peers.Python, .. Arguments(OurName), .. model], With(variables, OurName));
         if (!StartsTogether)
         {
             await Ours.ReadyAsync(StartLimit);
@@ -77,7 +77,7 @@ public abstract class NamedPairFixture : IAsyncLifetime
             "official",
             Peers.Python,
             ["-m", "dynamo.vllm", .. Arguments(OfficialName), .. model],
-            new Dictionary<string, string>(variables) { ["DYN_SYSTEM_PORT"] = port }
+            new Dictionary<string, string>(With(variables, OfficialName)) { ["DYN_SYSTEM_PORT"] = port }
         );
         OfficialHttp = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
         await Ours.ReadyAsync(StartLimit);
@@ -86,7 +86,12 @@ public abstract class NamedPairFixture : IAsyncLifetime
             await Frontend.WaitAsync(
                 $"'{name}' is not served: {Official.Tail}",
                 StartLimit,
-                async () => (await AskAsync(_path, name, _probe)).Status == HttpStatusCode.OK
+                async () =>
+                {
+                    // A frontend that knows no model yet answers with an empty body.
+                    using var response = await PostAsync(_path, name, _probe);
+                    return response.StatusCode == HttpStatusCode.OK;
+                }
             );
         }
 
@@ -148,6 +153,20 @@ public abstract class NamedPairFixture : IAsyncLifetime
 
     /// <summary>Beside the variables that all peers get.</summary>
     protected virtual IReadOnlyDictionary<string, string> Environment { get; } = new Dictionary<string, string>();
+
+    /// <summary>Variables of one worker alone, over those of both.</summary>
+    protected virtual IReadOnlyDictionary<string, string> VariablesOf(string name) => new Dictionary<string, string>();
+
+    private Dictionary<string, string> With(Dictionary<string, string> variables, string name)
+    {
+        var all = new Dictionary<string, string>(variables);
+        foreach (var (key, value) in VariablesOf(name))
+        {
+            all[key] = value;
+        }
+
+        return all;
+    }
 
     private void ReadStore(string store)
     {

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Testing;
 
@@ -9,7 +10,11 @@ public sealed class TrainingFixture : NamedPairFixture
     public const string Completion = "/v1/completions";
 
     public TrainingFixture()
-        : base(Completion, new JsonObject { ["prompt"] = "hello", ["max_tokens"] = 1 }, ["--enable-rl"]) { }
+        : base(
+            Completion,
+            new JsonObject { ["prompt"] = "hello", ["max_tokens"] = 1 },
+            ["--enable-rl", "--benchmark-mode", "decode", "--benchmark-timeout", "60"]
+        ) { }
 
     /// <summary>A checkpoint with the model's shapes and other weights.</summary>
     public string NewWeights { get; private set; } = "";
@@ -39,6 +44,14 @@ public sealed class TrainingFixture : NamedPairFixture
                     }
                 ),
             },
+        };
+
+    /// <summary>The scheduler that measures itself publishes on this port, and two workers of one host must not meet there.</summary>
+    protected override IReadOnlyDictionary<string, string> VariablesOf(string name) =>
+        new Dictionary<string, string>
+        {
+            ["DYN_FORWARDPASS_METRIC_PORT"] = (name == OurName ? 21380 : 21480).ToString(CultureInfo.InvariantCulture),
+            ["DYN_BENCHMARK_OUTPUT_PATH"] = Path.Combine(Store, $"{name}.json"),
         };
 
     protected override async Task<IReadOnlyList<string>> ModelAsync(string folder)

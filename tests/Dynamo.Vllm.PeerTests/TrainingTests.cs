@@ -30,6 +30,55 @@ public sealed class TrainingTests : IClassFixture<TrainingFixture>
     }
 
     [PeerFact]
+    public async Task What_the_engine_measured_of_itself_is_told_as_by_the_official_worker()
+    {
+        var (ours, official) = (await MeasuredAsync(TrainingFixture.OurName), await MeasuredAsync(TrainingFixture.OfficialName));
+        Assert.Equal(official, ours);
+        Assert.Contains("\"status\":\"complete\"", ours, StringComparison.Ordinal);
+
+        async Task<string> MeasuredAsync(string name)
+        {
+            await using var worker = await DirectWorker.ConnectAsync(AddressOf(name, "get_perf_metrics"));
+            var measured = (await worker.AskAsync("{}"))!["choice without index"]!;
+            WithoutChance(measured);
+            return CanonicalJson.Write(measured);
+        }
+    }
+
+    /// <summary>Times, names of the run and of its files, and which worker it was.</summary>
+    private static void WithoutChance(JsonNode? node)
+    {
+        foreach (var part in node is JsonArray list ? list.ToList() : [])
+        {
+            WithoutChance(part);
+        }
+
+        foreach (var (key, value) in node is JsonObject map ? map.ToList() : [])
+        {
+            var isChance =
+                key
+                    is "run_id"
+                        or "started_at"
+                        or "completed_at"
+                        or "worker_id"
+                        or "rank_files"
+                        or "merged_output_path"
+                        or "output_path"
+                        or "port"
+                || value?.GetValueKind() == System.Text.Json.JsonValueKind.Number
+                    && value.ToJsonString().Contains('.', StringComparison.Ordinal);
+            if (isChance)
+            {
+                node![key] = "...";
+            }
+            else
+            {
+                WithoutChance(value);
+            }
+        }
+    }
+
+    [PeerFact]
     public async Task Hints_where_blocks_are_go_to_the_engine_and_others_are_refused_as_by_the_official_worker()
     {
         await using var ours = await DirectWorker.ConnectAsync(_pair.Addresses[TrainingFixture.OurName]);

@@ -74,6 +74,9 @@ internal static partial class NativeLibc
     [LibraryImport("libc.so.6", EntryPoint = "signal")]
     public static partial nint Signal(int signal, nint handler);
 
+    [LibraryImport("libc.so.6", EntryPoint = "kill", SetLastError = true)]
+    public static partial int Kill(int process, int signal);
+
     [LibraryImport("libc.so.6", EntryPoint = "sigaction")]
     public static partial int GetSignalAction(int signal, nint none, Span<byte> action);
 

@@ -8,7 +8,7 @@ public static class Signals
     /// <summary>Numbers of Linux on every architecture that .NET runs on.</summary>
     private const int Hangup = 1;
     private const int Interrupt = 2;
-    private const int Terminate = 15;
+    private const int Termination = 15;
 
     /// <summary>SIGRTMIN+5 of glibc. .NET itself uses SIGRTMIN; SIGHUP and SIGUSR1 and 2 mean to this worker what they mean to the
     /// reference.</summary>
@@ -16,6 +16,9 @@ public static class Signals
 
     /// <summary>Room for <c>struct sigaction</c> of any architecture; the handler is its first member.</summary>
     private const int ActionBytes = 512;
+
+    /// <summary>Asks a process of ours to end; nothing if it has ended.</summary>
+    public static void Terminate(int process) => _ = NativeLibc.Kill(process, Termination);
 
     /// <summary>Lets the signals that ask for a stop reach this process, also when whoever started it ignored them.</summary>
     /// <remarks>
@@ -25,7 +28,7 @@ public static class Signals
     /// </remarks>
     public static void AcceptStopRequests()
     {
-        foreach (var signal in (ReadOnlySpan<int>)[Interrupt, Terminate])
+        foreach (var signal in (ReadOnlySpan<int>)[Interrupt, Termination])
         {
             if (IsIgnored(signal))
             {

@@ -73,6 +73,9 @@ public sealed record WorkerConfiguration
     /// <summary>The KV transfer goes through NIXL, so peers must reach this host under <c>VLLM_NIXL_SIDE_CHANNEL_HOST</c>.</summary>
     public required bool UsesNixl { get; init; }
 
+    /// <summary>What the scheduler is to measure before the worker serves, in its words; null: nothing.</summary>
+    public JsonObject? Benchmark { get; init; }
+
     /// <summary>Engine arguments to set before the engine configuration is created, by destination.</summary>
     public required IReadOnlyDictionary<string, JsonNode?> EngineOverrides { get; init; }
 

@@ -1,5 +1,6 @@
 using Dynamo.Vllm.Core;
 using Dynamo.Vllm.Core.Lifecycle;
+using Dynamo.Vllm.Worker.Configuration.Options;
 using Dynamo.Vllm.Worker.Control;
 using Dynamo.Vllm.Worker.Logging;
 using Dynamo.Vllm.Worker.ServiceManager;
@@ -25,13 +26,16 @@ internal static class WorkerServices
         services.AddStage<TelemetryStage>();
         services.AddStage<EngineArgumentsStage>();
         services.AddStage<ModelStage>();
-        services.AddStage<PlanesStage>();
-        services.AddStage<EngineStage>();
-        services.AddStage<EventPlaneStage>();
-        services.AddStage<EndpointsStage>();
-        services.AddStage<AdaptersStage>();
-        services.AddStage<RegistrationStage>();
-        services.AddStage<WatchStage>();
+        var isHeadless = settings.Options.Get(VllmOptions.Headless);
+        services.AddStage<HeadlessStage>(isHeadless);
+        services.AddStage<PlanesStage>(!isHeadless);
+        services.AddStage<EngineStage>(!isHeadless);
+        services.AddStage<EventPlaneStage>(!isHeadless);
+        services.AddStage<BenchmarkStage>(!isHeadless);
+        services.AddStage<EndpointsStage>(!isHeadless);
+        services.AddStage<AdaptersStage>(!isHeadless);
+        services.AddStage<RegistrationStage>(!isHeadless);
+        services.AddStage<WatchStage>(!isHeadless);
 
         services.AddSingleton<ServedEndpoints>();
         services.AddSingleton<WorkerLifetime>();
@@ -48,10 +52,15 @@ internal static class WorkerServices
         return services;
     }
 
-    private static void AddStage<TStage>(this IServiceCollection services)
+    /// <param name="services">The host's.</param>
+    /// <param name="isLived">It is part of the worker's life; otherwise it is only there to be asked, and never comes up.</param>
+    private static void AddStage<TStage>(this IServiceCollection services, bool isLived = true)
         where TStage : class, IStage
     {
         services.AddSingleton<TStage>();
-        services.AddSingleton<IStage>(provider => provider.GetRequiredService<TStage>());
+        if (isLived)
+        {
+            services.AddSingleton<IStage>(provider => provider.GetRequiredService<TStage>());
+        }
     }
 }

@@ -34,6 +34,7 @@ internal sealed class EndpointsStage : IStage
     private readonly EngineArgumentsStage _arguments;
     private readonly PlanesStage _planes;
     private readonly EventPlaneStage _events;
+    private readonly BenchmarkStage _benchmark;
     private readonly ServedEndpoints _endpoints;
     private readonly MetricsPage _metrics;
     private readonly HealthState _health;
@@ -49,6 +50,7 @@ internal sealed class EndpointsStage : IStage
         EngineArgumentsStage arguments,
         PlanesStage planes,
         EventPlaneStage events,
+        BenchmarkStage benchmark,
         ServedEndpoints endpoints,
         MetricsPage metrics,
         HealthState health,
@@ -64,6 +66,7 @@ internal sealed class EndpointsStage : IStage
         _arguments = arguments;
         _planes = planes;
         _events = events;
+        _benchmark = benchmark;
         _endpoints = endpoints;
         _metrics = metrics;
         _health = health;
@@ -105,7 +108,7 @@ internal sealed class EndpointsStage : IStage
             Adapters = configuration.Engine.EnableLora ? new AdapterTable(AdapterLimits) : null;
             Generate = Add(configuration.Endpoint, CreateGenerateHandler(configuration));
             Add("clear_kv_blocks", new ClearKvBlocksHandler(_arguments.Engine.Control));
-            Add("get_perf_metrics", new PerfMetricsHandler());
+            Add("get_perf_metrics", new PerfMetricsHandler(_benchmark.Results));
             if (_settings.Options.Get(VllmOptions.EnableRl))
             {
                 Add("rl", new RlEndpointHandler(Adapters is not null, () => _status.Url, _arguments.Engine.Description.WorldSize));

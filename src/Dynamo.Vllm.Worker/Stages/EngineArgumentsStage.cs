@@ -39,6 +39,12 @@ internal sealed partial class EngineArgumentsStage : IStage
 
     public WorkerConfiguration Configuration => _configuration!;
 
+    /// <summary>The interpreter's installation.</summary>
+    public PythonInstallation Python { get; private set; } = null!;
+
+    /// <summary>Folder of the simulated engine; null for the vLLM that is installed.</summary>
+    public string? SimulatedPath => _settings.Arguments.Host.SimulatedEngine ? Path.Combine(AppContext.BaseDirectory, "simulated") : null;
+
     /// <summary>False once the options say that some of the engine's processes run elsewhere.</summary>
     public bool IsEngineOnThisHost => _configuration?.Engine.IsOnThisHost ?? true;
 
@@ -50,6 +56,7 @@ internal sealed partial class EngineArgumentsStage : IStage
         PythonEnvironment.Prepare(_settings);
         var host = _settings.Arguments.Host;
         var python = PythonLocator.Locate(host.Python, name => _settings.Environment.GetValueOrDefault(name));
+        Python = python;
         LogPython(_logger, python.Executable, python.Version.ReplaceLineEndings(" "), python.LibraryPath);
         foreach (var orphan in OrphanProcesses.Find())
         {
@@ -68,7 +75,7 @@ internal sealed partial class EngineArgumentsStage : IStage
                     _ => "raw",
                 },
                 ErrorDescriptor = _outputs.ErrorDescriptor,
-                SimulatedPath = host.SimulatedEngine ? Path.Combine(AppContext.BaseDirectory, "simulated") : null,
+                SimulatedPath = SimulatedPath,
             },
             _loggers
         );

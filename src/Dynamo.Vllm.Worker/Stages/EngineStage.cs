@@ -16,6 +16,9 @@ internal sealed partial class EngineStage : IStage
     /// <summary>Python's own helpers end once the engine is down; they only have shared memory to remove.</summary>
     private static readonly TimeSpan HelperLimit = TimeSpan.FromSeconds(1);
 
+    /// <summary>Default of <c>--benchmark-output-path</c>.</summary>
+    private const string DefaultBenchmarkPath = "/tmp/benchmark_results.json";
+
     /// <summary>In vLLM's words: one vector for a prompt.</summary>
     private const string EmbedTask = "embed";
     private const string GenerateTask = "generate";
@@ -56,6 +59,9 @@ internal sealed partial class EngineStage : IStage
 
     public TimeSpan DownLimit => _settings.Runtime.Health.EngineShutdownTimeout + HelperLimit;
 
+    /// <summary>Where the scheduler of rank 0 leaves what it measured; null without a benchmark.</summary>
+    public string? BenchmarkPath { get; private set; }
+
     public async Task UpAsync(CancellationToken cancellationToken)
     {
         var started = _time.GetTimestamp();
@@ -69,7 +75,13 @@ internal sealed partial class EngineStage : IStage
             overrides["model"] = folder;
         }
 
-        await engine.BuildAsync(overrides, EnvironmentOf(configuration), cancellationToken).ConfigureAwait(false);
+        var environment = EnvironmentOf(configuration);
+        if (configuration.Benchmark is { } benchmark)
+        {
+            AddBenchmark(benchmark, configuration.Engine.Json["additional_config"] as JsonObject, overrides, environment);
+        }
+
+        await engine.BuildAsync(overrides, environment, cancellationToken).ConfigureAwait(false);
         EngineMetrics.AddTo(_metrics.Worker, engine);
         var facts = engine.Description;
         if (configuration.IsPoolingWorker)
@@ -142,6 +154,21 @@ internal sealed partial class EngineStage : IStage
         var text = new EngineMetricsText(engine.Control, LabelsOf(configuration));
         await text.ReadFirstAsync(cancellationToken).ConfigureAwait(false);
         _metrics.Engine = text;
+    }
+
+    /// <summary>The scheduler reads it in its process. Workers of one host must not meet in the default file.</summary>
+    private void AddBenchmark(JsonObject benchmark, JsonObject? additional, JsonObject overrides, JsonObject environment)
+    {
+        var settings = additional?.DeepClone().AsObject() ?? [];
+        settings["benchmark"] = benchmark.DeepClone();
+        overrides["additional_config"] = settings;
+        BenchmarkPath = benchmark["output_path"]!.GetValue<string>();
+        if (BenchmarkPath == DefaultBenchmarkPath)
+        {
+            var id = environment["DYN_FPM_WORKER_ID"]!.GetValue<string>();
+            BenchmarkPath = $"/tmp/benchmark_results_{id[Math.Max(0, id.Length - 8)..]}.json";
+            environment["DYN_FPM_BENCHMARK_OUTPUT_PATH"] = BenchmarkPath;
+        }
     }
 
     private JsonObject EnvironmentOf(WorkerConfiguration configuration)

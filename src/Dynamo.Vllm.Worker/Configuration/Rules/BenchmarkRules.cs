@@ -1,8 +1,9 @@
+using System.Text.Json.Nodes;
 using Dynamo.Vllm.Worker.Configuration.Options;
 
 namespace Dynamo.Vllm.Worker.Configuration.Rules;
 
-/// <summary>Step 2, last part. The benchmark is not supported yet, but a wrong request for it must still be refused as such.</summary>
+/// <summary>Step 2, last part: what the scheduler is to measure, and on what.</summary>
 internal sealed class BenchmarkRules(HostFacts facts) : ConfigurationRules(facts)
 {
     public void CheckBenchmark(ConfigurationDraft draft)
@@ -40,6 +41,29 @@ internal sealed class BenchmarkRules(HostFacts facts) : ConfigurationRules(facts
 
         Refuse(options.Get(VllmOptions.BenchmarkWarmupIterations) < 0, "--benchmark-warmup-iterations must be non-negative");
         Refuse(options.Get(VllmOptions.BenchmarkTimeoutSeconds) <= 0, "--benchmark-timeout must be positive");
+        draft.Benchmark = Describe(options, samples);
+    }
+
+    /// <summary>As the scheduler reads it.</summary>
+    private static JsonObject Describe(OptionValues options, Dictionary<BenchmarkSampling.Limit, long> samples)
+    {
+        var benchmark = new JsonObject
+        {
+            ["mode"] = options.Get(VllmOptions.BenchmarkMode),
+            ["randomize_kda_state"] = options.Get(VllmOptions.BenchmarkRandomizeKdaState),
+            ["hybrid_live_state"] = options.Get(VllmOptions.BenchmarkHybridLiveState),
+            ["warmup_iterations"] = options.Get(VllmOptions.BenchmarkWarmupIterations),
+            ["output_path"] = options.Get(VllmOptions.BenchmarkOutputPath),
+            ["timeout"] = options.Get(VllmOptions.BenchmarkTimeoutSeconds),
+            ["max_batch_size"] = options.Get(VllmOptions.BenchmarkMaxBatchSize),
+            ["collect_imbalanced"] = options.Get(VllmOptions.BenchmarkCollectImbalanced),
+        };
+        foreach (var (limit, count) in samples)
+        {
+            benchmark[limit.Option.Destination] = count;
+        }
+
+        return benchmark;
     }
 
     private static long ResolveLegacySampling(ConfigurationDraft draft, BenchmarkSampling.Limit limit)

@@ -35,6 +35,9 @@ internal sealed class ConfigurationDraft(WorkerArguments arguments, EngineArgume
 
     public bool UsesNixl { get; set; }
 
+    /// <summary>What the scheduler is to measure before the worker serves, in its words.</summary>
+    public JsonObject? Benchmark { get; set; }
+
     public Dictionary<string, JsonNode?> Overrides { get; } = [];
 
     public Dictionary<string, string?> Environment { get; } = [];

@@ -88,6 +88,7 @@ public sealed class ConfigurationResolver
             ForwardPassMetrics = draft.ForwardPassMetrics,
             ForwardPassMetricsPort = draft.ForwardPassMetricsPort,
             UsesNixl = draft.UsesNixl,
+            Benchmark = draft.Benchmark,
             EngineOverrides = draft.Overrides,
             EnvironmentChanges = draft.Environment,
             UnsupportedFeatures = [.. _support.FindUnsupported(draft)],

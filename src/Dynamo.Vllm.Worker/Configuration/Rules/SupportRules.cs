@@ -14,11 +14,16 @@ internal sealed class SupportRules(HostFacts facts) : ConfigurationRules(facts)
             (options.Get(VllmOptions.RouteToEncoder), "--route-to-encoder", "needs encode workers, which are not supported yet"),
             (options.Get(VllmOptions.Realtime), "--realtime", "realtime workers are not supported yet"),
             (options.Get(VllmOptions.EmbeddingWorkerProcesses) > 1, "--embedding-worker-processes", "only one process is supported"),
-            (options.Get(VllmOptions.Headless), "--headless", "headless nodes are not supported yet; run python -m dynamo.vllm there"),
             (options.Get(VllmOptions.GmsShadowMode), "--gms-shadow-mode", "the GPU memory service is not supported yet"),
             (engine.LoadFormat == "gms", "--load-format gms", "the GPU memory service is not supported yet"),
             (Variable("DYN_GMS_USE_V1") == "true", "DYN_GMS_USE_V1", "the GPU memory service is not supported yet"),
-            (options.Get(VllmOptions.BenchmarkMode) is not null, "--benchmark-mode", "the self-benchmark is not supported yet"),
+            (options.Get(VllmOptions.BenchmarkPointsFile) is not null, "--benchmark-points-file", "only generated grids are measured yet"),
+            (options.Get(VllmOptions.BenchmarkRandomizeKdaState), "--benchmark-randomize-kda-state", "not supported yet"),
+            (
+                options.Get(VllmOptions.BenchmarkMode) is not null && Variable("DYN_FPM_GC_POLICY")?.Trim().ToLowerInvariant() == "freeze",
+                "DYN_FPM_GC_POLICY=freeze with --benchmark-mode",
+                "the policy is not supported yet"
+            ),
             (
                 !string.IsNullOrEmpty(options.Get(VllmOptions.CustomEncoderClass)),
                 "--custom-encoder-class",

@@ -168,9 +168,7 @@ public sealed class ConfigurationResolverTests
     [Theory]
     [InlineData("--disaggregation-mode", "encode", "--disaggregation-mode encode")]
     [InlineData("--realtime", "--enforce-eager", "--realtime")]
-    [InlineData("--headless", "--enforce-eager", "--headless")]
     [InlineData("--load-format", "gms", "--load-format gms")]
-    [InlineData("--benchmark-mode", "agg", "--benchmark-mode")]
     public void What_this_worker_cannot_serve_is_valid_but_listed(string first, string second, string flag) =>
         Assert.Contains(ResolverSample.Resolve(first, second).UnsupportedFeatures, feature => feature.Flag == flag);
 
@@ -237,6 +235,9 @@ public sealed class ConfigurationResolverTests
         var resolved = ResolverSample.Resolve("--benchmark-mode", "agg", "--benchmark-prefill-granularity", "1");
 
         Assert.EndsWith("maps to 2 so both axis endpoints are retained.", Assert.Single(resolved.Warnings), StringComparison.Ordinal);
+        Assert.Equal(2, resolved.Benchmark!["prefill_max_new_token_samples"]!.GetValue<long>());
+        Assert.Equal("agg", resolved.Benchmark["mode"]!.GetValue<string>());
+        Assert.Null(ResolverSample.Resolve().Benchmark);
     }
 
     [Theory]
