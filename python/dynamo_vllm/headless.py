@@ -5,19 +5,18 @@ A program of its own, started with its settings as JSON: vLLM installs signal ha
 
 from __future__ import annotations
 
-import ctypes
 import json
+import os
 import signal
 import sys
+import threading
+import time
 from typing import Any
-
-_PR_SET_PDEATHSIG = 1
 
 
 def main(settings: dict[str, Any]) -> None:
     """Returns when the leader has gone or SIGTERM came. `arguments` are vLLM's own, `overrides` what the host sets in them."""
-    # The host may be killed, and nobody else would end this one.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.cli.serve import run_headless
     from vllm.utils.argparse_utils import FlexibleArgumentParser
@@ -31,6 +30,14 @@ def main(settings: dict[str, Any]) -> None:
     if not hasattr(arguments, "reasoning_parser_plugin"):
         arguments.reasoning_parser_plugin = ""
     run_headless(arguments)
+
+
+def _end_with(parent: int) -> None:
+    """A host that is killed ends nobody. The kernel's signal for that comes with the end of the thread that started this process, and the
+    host's threads come and go."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -28,5 +28,16 @@ public sealed class HeadlessTests : SimulatedWorkerTests
         Assert.Equal(1, await worker.Process.ExitCodeAsync(Limit));
     }
 
+    [Fact]
+    public async Task A_worker_that_is_killed_leaves_no_headless_node_behind()
+    {
+        await using var worker = WorkerProcess.StartSimulated(Store, ["--headless"], Grace);
+        var line = await worker.Process.LineAsync("vLLM runs as process", Limit);
+        var id = int.Parse(line.Split("as process ")[1].Split(';')[0], System.Globalization.CultureInfo.InvariantCulture);
+        await worker.Process.LineAsync("headless node of", Limit);
+        worker.Process.Signal("KILL");
+        await Polling.UntilAsync("the node is still there", Limit, () => Task.FromResult(!IsAlive(id)));
+    }
+
     private static Dictionary<string, string> Grace { get; } = new() { ["DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS"] = "0.2" };
 }
