@@ -284,6 +284,8 @@ class Engine:
             if stream.cancelled:
                 await self._llm.abort(stream.internal_id, internal=True)
         except BaseException as error:  # noqa: BLE001 - boundary mapping: a request must end with an answer
+            if "media" in fields:
+                error = media.explain(error)
             self._delivery.fail(stream, error)
             self._release_remote(fields, error)
 
@@ -300,6 +302,8 @@ class Engine:
                 if stream.cancelled and not stream.done:
                     await self._llm.abort(request_id)
         except BaseException as error:  # noqa: BLE001 - boundary mapping: a request must end with an answer
+            if "media" in fields:
+                error = media.explain(error)
             self._delivery.fail(stream, error)
             self._release_remote(fields, error)
 
@@ -337,12 +341,12 @@ class Engine:
 
     async def _prompt(self, stream: delivery.Stream, fields: dict[str, Any], blob: bytes) -> dict[str, Any]:
         prompt: dict[str, Any]
-        if "media" in fields:
-            assert self._media is not None
-            prompt, stream.hand_over = await self._media.prepare(fields["media"], blob)
-        elif "prompt_embeds" in fields:
+        if "prompt_embeds" in fields:
             # Up to 10 MiB to decode, check and cast: not while every stream waits.
             prompt = {"prompt_embeds": await asyncio.to_thread(self._load_embeds, fields["prompt_embeds"])}
+        elif "media" in fields:
+            assert self._media is not None
+            prompt, stream.hand_over = await self._media.prepare(fields["media"], blob)
         elif fields.get("text"):
             prompt = {"prompt": await prompts.render(self._llm.get_tokenizer(), fields["text"])}
         else:

@@ -10,7 +10,21 @@ _WIDTH_MAX = 1 << 17
 #: Whole numbers that 16-bit floats tell apart.
 _DISTINCT = 2048
 
-_ROUTING_FAMILIES = frozenset({"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "llava"})
+#: Models whose images routers know, and where their configuration has the placeholder: what the frontend's own resolver found when asked.
+_PLACEHOLDERS = {
+    "qwen2_vl": ("image_token_id",),
+    "qwen2_5_vl": ("image_token_id",),
+    "qwen3_vl": ("image_token_id",),
+    "qwen3_vl_moe": ("image_token_id",),
+    "qwen3_5": ("image_token_id",),
+    "qwen3_5_moe": ("image_token_id",),
+    "qwen3_omni_moe": ("image_token_id",),
+    "phi3_v": ("image_token_id",),
+    "llava_next": ("image_token_id", "image_token_index"),
+    "llama4": ("image_token_id", "image_token_index"),
+    "kimi_k25": ("media_placeholder_token_id", "image_token_id"),
+    "kimi_k3": ("media_placeholder_token_id", "image_token_id"),
+}
 
 
 class QwenGrids(NamedTuple):
@@ -80,10 +94,8 @@ def stand_in(params: dict[str, Any], number: int, longest: int) -> dict[str, Any
 
 
 def routing_token(hf_config: Any) -> int | None:
-    """The placeholder of images that routers know, for the families that they know."""
-    if getattr(hf_config, "model_type", None) not in _ROUTING_FAMILIES:
-        return None
-    for name in ("image_token_id", "image_token_index"):
+    """The placeholder of images, if routers know the model."""
+    for name in _PLACEHOLDERS.get(str(getattr(hf_config, "model_type", None)), ()):
         token = getattr(hf_config, name, None)
         if isinstance(token, int):
             return token

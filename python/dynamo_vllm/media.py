@@ -6,6 +6,7 @@ The host has fetched them and checked their number and their length; their bytes
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from array import array
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,8 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 from . import grids
+
+_LOGGER = logging.getLogger("dynamo_vllm.media")
 
 #: Formats that are decoded, as in the reference. A decoder for another one is never asked, so neither are its faults.
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -61,7 +64,7 @@ class Media:
         self._model = config.model_config
         self._is_unified = bool(getattr(getattr(self._model, "hf_config", None), "use_unified_vision_chunk", False))
         self._is_qwen = family(self._model) == QWEN
-        self._frames = max(1, int(os.environ.get("DYN_MM_VIDEO_NUM_FRAMES") or 32))
+        self._frames = _frames(os.environ.get("DYN_MM_VIDEO_NUM_FRAMES", ""))
         self._grids: grids.QwenGrids | None = None
         self._stand_ins = 0
         self._threads = ThreadPoolExecutor(_THREADS, "dynamo-media")
@@ -162,6 +165,14 @@ class Media:
         return grids.stand_in(params, self._stand_ins, self._model.max_model_len)
 
 
+def explain(error: BaseException) -> BaseException:
+    """vLLM asserts that each medium has its place in the prompt, which is the client's to see to."""
+    cause = error.__cause__ if type(error).__name__ == "EngineGenerateError" else error
+    if isinstance(cause, AssertionError):
+        return MediaError(f"the prompt does not go with its media: {cause}")
+    return error
+
+
 def family(model: Any) -> str | None:
     """Of models with a hand-over of their own."""
     architectures = getattr(getattr(model, "hf_config", None), "architectures", None) or ()
@@ -249,6 +260,16 @@ def decode_audio(data: bytes, name: str) -> Any:
     if waveform.size == 0:
         raise MediaError(f"{name} has no samples")
     return waveform, rate
+
+
+def _frames(text: str) -> int:
+    usual = 32
+    if not text.strip():
+        return usual
+    if text.strip().isdecimal() and int(text) > 0:
+        return int(text)
+    _LOGGER.warning("DYN_MM_VIDEO_NUM_FRAMES=%r is not a positive number; using %d", text, usual)
+    return usual
 
 
 def _token_ids(ids: Any, longest: int) -> list[int]:

@@ -147,7 +147,7 @@ public abstract class NamedPairFixture : IAsyncLifetime
     protected virtual Task<IReadOnlyList<string>> ModelAsync(string folder) => Task.FromResult<IReadOnlyList<string>>([]);
 
     /// <summary>
-    /// Otherwise one after the other: each start imports torch three times, and a machine of CI has two cores. It gains a third of the time.
+    /// Otherwise one after the other, since each start imports torch three times and a machine of CI has two cores.
     /// </summary>
     protected virtual bool StartsTogether => false;
 

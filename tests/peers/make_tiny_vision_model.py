@@ -7,11 +7,13 @@ the same in every run, which is what tests compare. Needs transformers, tokenize
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import torch
 from make_tiny_model import BOS, EOS, PAD, make_tokenizer
+from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer
 from transformers import (
     CLIPVisionConfig,
@@ -134,6 +136,9 @@ def make_llava(folder: Path, words: dict[str, int]) -> None:
     write(folder, "processor_config.json", {**processor, "num_additional_image_tokens": 1, "image_token": "<image>"})
     (folder / "chat_template.jinja").write_text(chat_template("<image>", ""))
     save(LlavaForConditionalGeneration(config), folder)
+    weights = folder / "model.safetensors"
+    tensors = {re.sub(r"vision_tower\.(?!vision_model)", "vision_tower.vision_model.", name): one for name, one in load_file(weights).items()}
+    save_file(tensors, weights, metadata={"format": "pt"})  # under the older name, which vLLM knows
 
 
 def write(folder: Path, name: str, content: dict[str, object]) -> None:

@@ -56,7 +56,7 @@ def _model(folder: str) -> str:
     path = os.path.join(target, "config.json")
     with open(path, encoding="utf-8") as stream:
         config = json.load(stream)
-    config.update(architectures=["LlavaForConditionalGeneration"], model_type="llava", image_token_id=_PLACEHOLDER)
+    config.update(architectures=["LlavaForConditionalGeneration"], model_type="llava_next", image_token_id=_PLACEHOLDER)
     with open(path, "w", encoding="utf-8") as stream:
         json.dump(config, stream)
     return target
@@ -87,8 +87,8 @@ class MediaTest(RunningEngineTest):
 
     def test_a_prompt_without_its_placeholder_is_a_mistake_of_the_client(self) -> None:
         end = self.run_one([5, 6], [png(28, 28)])
-        self.assertEqual(("invalid_argument", 500), (end["kind"], end["status"]))
-        self.assertIn("0 image placeholders for 1 images", end["message"])
+        self.assertEqual(("media", 400), (end["kind"], end["status"]))
+        self.assertIn("does not go with its media: Failed to apply prompt replacement for mm_items['image'][0]", end["message"])
 
     def test_what_is_no_image_is_refused_by_its_number(self) -> None:
         end = self.run_one([_PLACEHOLDER, _PLACEHOLDER], [png(28, 28), b"GIF89a"])

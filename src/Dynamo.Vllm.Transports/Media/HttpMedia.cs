@@ -220,6 +220,6 @@ internal sealed partial class HttpMedia : IDisposable
     }
 
     // The host alone: the rest of a URL may hold credentials.
-    [LoggerMessage(EventId = 3901, Level = LogLevel.Warning, Message = "A medium cannot be fetched from host '{Host}': {Reason}")]
+    [LoggerMessage(EventId = 3901, Level = LogLevel.Debug, Message = "A medium cannot be fetched from host '{Host}': {Reason}")]
     private static partial void LogFailed(ILogger logger, string host, string reason);
 }

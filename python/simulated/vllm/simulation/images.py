@@ -43,12 +43,11 @@ def placeholders(images: Any) -> list[int]:
 def expand(token_ids: list[int], placeholder: int, counts: list[int]) -> list[int]:
     """Each placeholder as often as its image needs it."""
     found = token_ids.count(placeholder)
-    if found != len(counts):
-        raise ValueError(
-            f"the prompt has {found} image placeholders for {len(counts)} images"
-        )
+    assert found >= len(counts), (
+        f"Failed to apply prompt replacement for mm_items['image'][{found}]"
+    )
     expanded: list[int] = []
     rest = iter(counts)
     for token in token_ids:
-        expanded.extend([token] * (next(rest) if token == placeholder else 1))
+        expanded.extend([token] * (next(rest, 1) if token == placeholder else 1))
     return expanded

@@ -91,6 +91,14 @@ internal sealed class EngineRules(HostFacts facts, BenchmarkRules benchmark) : C
             draft.Overrides["enable_sleep_mode"] = true;
         }
 
+        if (options.Get(VllmOptions.FrontendDecoding))
+        {
+            draft.Warnings.Add(
+                "--frontend-decoding has no effect: this worker takes no media that the frontend decoded, so its card asks for none; "
+                    + "it fetches and decodes media itself"
+            );
+        }
+
         if (options.Get(VllmOptions.BenchmarkMode) is not null && options.Get(VllmOptions.EnableMultimodal))
         {
             draft.Warnings.Add(
