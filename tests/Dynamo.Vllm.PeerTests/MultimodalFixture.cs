@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Testing.Media;
@@ -40,6 +41,18 @@ public sealed class MultimodalFixture : NamedPairFixture
             ["--enable-multimodal", "--limit-mm-per-prompt", """{"image":4,"video":1}"""]
         ) { }
 
+    /// <summary>Name of a prefill and a decode worker of ours.</summary>
+    public const string SplitName = "split";
+
+    private static readonly string Transfer = new JsonObject
+    {
+        ["kv_connector"] = "NixlConnector",
+        ["kv_role"] = "kv_both",
+        ["kv_buffer_device"] = "cpu",
+    }.ToJsonString();
+
+    private readonly List<WorkerProcess> _split = [];
+
     public MediaHost Host { get; } = new();
 
     /// <summary>Images by name, as they are on <see cref="Host"/>.</summary>
@@ -64,7 +77,49 @@ public sealed class MultimodalFixture : NamedPairFixture
             Host.Add(name, content);
         }
 
+        // Beside the others: most of a start is reading the same libraries.
+        _split.AddRange(((string[])["prefill", "decode"]).Select(mode => StartSplit(mode, model)));
         return ["--model", model];
+    }
+
+    /// <summary>The decode worker, once both serve.</summary>
+    public async Task<WorkerProcess> SplitAsync(TimeSpan limit)
+    {
+        await Task.WhenAll(_split.Select(worker => worker.ReadyAsync(limit)));
+        return _split[1];
+    }
+
+    public override async Task DisposeAsync()
+    {
+        foreach (var worker in _split)
+        {
+            await worker.DisposeAsync();
+        }
+
+        await base.DisposeAsync();
+        await Host.DisposeAsync();
+    }
+
+    private WorkerProcess StartSplit(string mode, string model)
+    {
+        var variables = new Dictionary<string, string>(Peers.Variables(Store).Concat(Environment))
+        {
+            ["VLLM_NIXL_SIDE_CHANNEL_PORT"] = FreePorts.Next().ToString(CultureInfo.InvariantCulture),
+            ["VLLM_NIXL_SIDE_CHANNEL_HOST"] = "127.0.0.1",
+            ["UCX_TLS"] = "tcp,self,sm,cma",
+        };
+        string[] own =
+        [
+            "--model",
+            model,
+            "--served-model-name",
+            SplitName,
+            "--disaggregation-mode",
+            mode,
+            "--kv-transfer-config",
+            Transfer,
+        ];
+        return WorkerProcess.Start(Store, ["--python", Peers.Python, .. Peers.EngineArguments, "--enable-multimodal", .. own], variables);
     }
 
     private static async Task RunAsync(params string[] arguments)

@@ -31,6 +31,26 @@ public sealed class MultimodalTests(MultimodalFixture pair) : IClassFixture<Mult
     }
 
     [PeerFact]
+    public async Task A_prefill_and_a_decode_worker_answer_images_as_the_official_worker_alone()
+    {
+        var decode = await pair.SplitAsync(TimeSpan.FromMinutes(5));
+        await pair.Frontend.ServesAsync(MultimodalFixture.SplitName, Limit);
+        var pulled = await decode.MetricAsync("vllm:nixl_xfer_time_seconds_count");
+        var chats = Chats().ToList();
+        foreach (var content in chats)
+        {
+            var request = Request(content);
+            var split = await pair.AskAsync(MultimodalFixture.Chat, MultimodalFixture.SplitName, request);
+            var official = await pair.AskAsync(MultimodalFixture.Chat, NamedPairFixture.OfficialName, request);
+            Assert.True(split.Status == HttpStatusCode.OK, split.ToString());
+            Assert.Equal(Text(official.Body), Text(split.Body));
+            Assert.Equal(official.Body["usage"]!["prompt_tokens"]!.GetValue<int>(), split.Body["usage"]!["prompt_tokens"]!.GetValue<int>());
+        }
+
+        Assert.True(await decode.MetricAsync("vllm:nixl_xfer_time_seconds_count") >= pulled + chats.Count / 2); // the rest was cached
+    }
+
+    [PeerFact]
     public async Task Media_that_do_not_serve_are_refused_as_by_the_official_worker_and_it_is_said_why()
     {
         foreach (var (part, status, reason) in Mistakes())

@@ -98,7 +98,7 @@ public abstract class NamedPairFixture : IAsyncLifetime
         ReadStore(_store.Path);
     }
 
-    public async Task DisposeAsync()
+    public virtual async Task DisposeAsync()
     {
         if (_store is null)
         {
@@ -175,11 +175,16 @@ public abstract class NamedPairFixture : IAsyncLifetime
             .Where(path => !Path.GetFileName(path).StartsWith('.'))
             .ToLookup(path => Path.GetFileName(Path.GetDirectoryName(path)!));
         Records = files.ToDictionary(group => group.Key, group => group.Count());
-        var cards = files["mdc"].Select(Read).ToDictionary(record => record["instance_id"]!.GetValue<ulong>(), Card);
+        // A fixture may have further workers, under other names.
+        var cards = files["mdc"]
+            .Select(Read)
+            .Where(record => Card(record)["display_name"]!.GetValue<string>() is OurName or OfficialName)
+            .ToDictionary(record => record["instance_id"]!.GetValue<ulong>(), Card);
         Cards = cards.Values.ToDictionary(card => card["display_name"]!.GetValue<string>());
         Addresses = files["instances"]
             .Select(Read)
             .Where(record => record["endpoint"]!.GetValue<string>() == "generate")
+            .Where(record => cards.ContainsKey(record["instance_id"]!.GetValue<ulong>()))
             .ToDictionary(
                 record => cards[record["instance_id"]!.GetValue<ulong>()]["display_name"]!.GetValue<string>(),
                 record => record["transport"]!["tcp"]!.GetValue<string>()

@@ -137,8 +137,9 @@ def make_llava(folder: Path, words: dict[str, int]) -> None:
     (folder / "chat_template.jinja").write_text(chat_template("<image>", ""))
     save(LlavaForConditionalGeneration(config), folder)
     weights = folder / "model.safetensors"
-    tensors = {re.sub(r"vision_tower\.(?!vision_model)", "vision_tower.vision_model.", name): one for name, one in load_file(weights).items()}
-    save_file(tensors, weights, metadata={"format": "pt"})  # under the older name, which vLLM knows
+    older = re.compile(r"vision_tower\.(?!vision_model)")  # the names that vLLM knows
+    tensors = {older.sub("vision_tower.vision_model.", name): tensor for name, tensor in load_file(weights).items()}
+    save_file(tensors, weights, metadata={"format": "pt"})
 
 
 def write(folder: Path, name: str, content: dict[str, object]) -> None:
