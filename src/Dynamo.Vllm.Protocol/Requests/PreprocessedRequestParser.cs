@@ -248,16 +248,17 @@ public static class PreprocessedRequestParser
                 case var _ when MultimodalInputParser.TryReadExtra(key, ref reader, request):
                     break;
                 case var _ when key.SequenceEqual("skip_reading_prefix_cache"u8):
-                    request.SamplingOptions.SkipReadingPrefixCache ??= RequestValues.Boolean(
-                        ref reader,
-                        "extra_args.skip_reading_prefix_cache"
-                    );
+                    // Read in any case: what is left of a value would be taken for the next key.
+                    var skips = RequestValues.Boolean(ref reader, "extra_args.skip_reading_prefix_cache");
+                    request.SamplingOptions.SkipReadingPrefixCache ??= skips;
                     break;
                 case var _ when key.SequenceEqual("reasoning_ended"u8):
-                    request.ReasoningEnded ??= RequestValues.Boolean(ref reader, "extra_args.reasoning_ended");
+                    var ended = RequestValues.Boolean(ref reader, "extra_args.reasoning_ended");
+                    request.ReasoningEnded ??= ended;
                     break;
                 case var _ when key.SequenceEqual("reasoning_parser_kwargs"u8):
-                    request.ReasoningParserKwargsJson ??= RequestValues.JsonMap(ref reader, "extra_args.reasoning_parser_kwargs");
+                    var kwargs = RequestValues.JsonMap(ref reader, "extra_args.reasoning_parser_kwargs");
+                    request.ReasoningParserKwargsJson ??= kwargs;
                     break;
                 default:
                     reader.Skip();

@@ -21,6 +21,20 @@ public sealed class RequestParsingTests
         Assert.Equal(problem, Refusal(Encoding.UTF8.GetBytes(body), PayloadCodec.Json));
 
     [Fact]
+    public void A_field_that_stands_in_two_places_is_read_in_both_and_the_first_counts()
+    {
+        const string body = """
+            {"token_ids":[1],"reasoning_ended":true,"reasoning_parser_kwargs":{"a":1},"sampling_options":{"skip_reading_prefix_cache":true},
+            "mm_processor_kwargs":{"a":1},"extra_args":{"reasoning_ended":false,"reasoning_parser_kwargs":{"b":2},
+            "skip_reading_prefix_cache":false,"mm_processor_kwargs":{"b":2},"nvext":{"cache_salt":"s"}}}
+            """;
+        var request = PreprocessedRequestParser.Parse(Encoding.UTF8.GetBytes(body), PayloadCodec.Json);
+        Assert.Equal((true, true, "s"), (request.ReasoningEnded, request.SamplingOptions.SkipReadingPrefixCache, request.CacheSalt));
+        Assert.Equal("""{"a":1}""", Encoding.UTF8.GetString(request.ReasoningParserKwargsJson!.Value.Span));
+        Assert.Equal("""{"a":1}""", Encoding.UTF8.GetString(request.Multimodal!.ProcessorOptionsJson!.Value.Span));
+    }
+
+    [Fact]
     public void Bytes_in_json_that_are_not_utf8_are_named() =>
         Assert.Equal("model holds text that is not valid Unicode", Refusal([.. "{\"model\":\"a"u8, 0xff, .. "\"}"u8], PayloadCodec.Json));
 
