@@ -83,7 +83,10 @@ class Direct:
         self._highest = short.highest
 
     def teach(self, question: int, template: "Template") -> None:
-        """Shows the host how requests with these parameters are encoded."""
+        """Shows the host how requests with these parameters are encoded, if their outputs are tokens and nothing else."""
+        params = template.request.sampling_params
+        if not template.is_plain or params.logprob_token_ids or getattr(params, "prompt_logprob_token_ids", None):
+            return
         request = copy(template.request)
         request.prompt_token_ids = []
         request.sampling_params = copy(request.sampling_params)

@@ -96,7 +96,7 @@ class ShortEntry:
             template = self._learn(key, rest, fields, tokens, max_tokens)
         if template is None or max_tokens is None or max_tokens < template.least_tokens:
             return None
-        if question is not None and self.direct is not None and template.is_plain:
+        if question is not None and self.direct is not None:
             self.direct.teach(question, template)
         if has_transfer:
             return None  # the host writes it into what it was taught; here it is one of the rare parameters

@@ -154,6 +154,9 @@ public abstract class NamedPairFixture : IAsyncLifetime
     /// <summary>Beside the variables that all peers get.</summary>
     protected virtual IReadOnlyDictionary<string, string> Environment { get; } = new Dictionary<string, string>();
 
+    /// <summary>Flags of one worker alone, behind those of both.</summary>
+    protected virtual IEnumerable<string> FlagsOf(string name) => [];
+
     /// <summary>Variables of one worker alone, over those of both.</summary>
     protected virtual IReadOnlyDictionary<string, string> VariablesOf(string name) => new Dictionary<string, string>();
 
@@ -194,5 +197,6 @@ public abstract class NamedPairFixture : IAsyncLifetime
         static JsonObject Card(JsonObject record) => record["card_json"]!.AsObject();
     }
 
-    private IEnumerable<string> Arguments(string name) => [.. Peers.EngineArguments, "--served-model-name", name, .. _flags];
+    private IEnumerable<string> Arguments(string name) =>
+        [.. Peers.EngineArguments, "--served-model-name", name, .. _flags, .. FlagsOf(name)];
 }

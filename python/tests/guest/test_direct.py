@@ -88,8 +88,9 @@ class TeachingTest(unittest.TestCase):
         self.assertNotIn(b"do_remote_decode", records[1])
 
         # More than tokens is not taught.
-        short.request({"request_id": "r", "sampling": {**parameters, "logprobs": 1}, "teach": 5}, prompt)
-        self.assertEqual(2, len(records))
+        for more in ({"logprobs": 1}, {"logprob_token_ids": [5, 6]}):
+            short.request({"request_id": "r", "sampling": {**parameters, **more}, "teach": 5}, prompt)
+            self.assertEqual(2, len(records), more)
 
 
 class RecordingTest(unittest.TestCase):

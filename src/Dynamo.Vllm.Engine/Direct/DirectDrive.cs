@@ -59,7 +59,7 @@ internal sealed partial class DirectDrive : IStreamCommands, IAsyncDisposable
         _onEngineDeath = onEngineDeath;
         _time = time;
         _logger = logger;
-        _outputs = new EngineOutputLoop(_running, streams, report, load, steps);
+        _outputs = new EngineOutputLoop(_running, streams, report, load, steps, logger);
     }
 
     /// <summary>Those that went this way.</summary>
@@ -131,7 +131,12 @@ internal sealed partial class DirectDrive : IStreamCommands, IAsyncDisposable
     {
         stream = null;
         question = null;
-        if (_sender is not { } sender || !_templates.TryGet(key, out var template, out question) || !template.Fits(request))
+        if (
+            _sender is not { } sender
+            || !MayBeLikeOthers(request)
+            || !_templates.TryGet(key, out var template, out question)
+            || !template.Fits(request)
+        )
         {
             return false;
         }
@@ -217,6 +222,12 @@ internal sealed partial class DirectDrive : IStreamCommands, IAsyncDisposable
         _report.Dispose();
         _stopping.Dispose();
     }
+
+    /// <summary>What else would only fill the table of templates: it differs from request to request, or is never taught.</summary>
+    private static bool MayBeLikeOthers(EngineRequest request) =>
+        request.Media is null
+        && request.Options is { NativeGenerate: null, PromptEmbeds: null or "" } options
+        && options.SamplingOptions is { Seed: null, GuidedDecoding: null, LogitBias: null, BadWordsTokenIds: null };
 
     private void Forget(ulong id)
     {

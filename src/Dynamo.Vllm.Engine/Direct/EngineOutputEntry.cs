@@ -31,6 +31,9 @@ internal ref struct EngineOutputEntry
     /// <summary>MessagePack of what its prompt took; empty but in the first output.</summary>
     public ReadOnlySpan<byte> Prefill;
 
+    /// <summary>Position of something that no request of this way asks for; 0 for nothing.</summary>
+    public int Surplus;
+
     public static EngineOutputEntry Read(ReadOnlySpan<byte> body, scoped ref MessagePackReader reader, scoped ref int[] tokens)
     {
         var count = reader.ReadArrayHeader();
@@ -92,8 +95,11 @@ internal ref struct EngineOutputEntry
             case 11:
                 Prefill = value;
                 break;
+            case 10 or 13 or 16: // trace context, of which nothing is made; a count of NaNs; statistics of speculation
+                break;
             default:
-                break; // asked for by none of the requests that go this way
+                Surplus = position;
+                break;
         }
     }
 

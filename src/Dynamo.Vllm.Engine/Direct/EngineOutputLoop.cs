@@ -6,16 +6,18 @@ using Dynamo.Vllm.Engine.Guest;
 using Dynamo.Vllm.Engine.Requests;
 using Dynamo.Vllm.Protocol.MessagePack;
 using Dynamo.Vllm.Protocol.Zmtp;
+using Microsoft.Extensions.Logging;
 
 namespace Dynamo.Vllm.Engine.Direct;
 
 /// <summary>Reads what the engine's steps bring and gives each request its share. One loop.</summary>
-internal sealed class EngineOutputLoop(
+internal sealed partial class EngineOutputLoop(
     ConcurrentDictionary<ulong, DirectRequest> running,
     EngineStreams streams,
     StatisticsReport report,
     LoadListeners load,
-    StepCounter steps
+    StepCounter steps,
+    ILogger logger
 )
 {
     /// <summary>A step of ten thousand requests has some 400 KiB: what is larger is no step.</summary>
@@ -24,6 +26,7 @@ internal sealed class EngineOutputLoop(
     private readonly List<StepShare> _shares = [];
     private readonly List<EngineStream> _woken = [];
     private int[] _tokens = new int[16];
+    private bool _hasWarned;
 
     /// <summary>The engine's last words, when it ends by a fault of its own.</summary>
     private static ReadOnlySpan<byte> EngineCoreDead => "ENGINE_CORE_DEAD"u8;
@@ -114,6 +117,12 @@ internal sealed class EngineOutputLoop(
             (record.PromptTokens, record.CachedTokens) = (request.PromptTokens, request.CachedTokens);
         }
 
+        if (entry.Surplus != 0 && !_hasWarned)
+        {
+            _hasWarned = true; // once: it would come back with every step
+            LogSurplus(logger, entry.Surplus);
+        }
+
         if (entry.Finish != FinishReason.None)
         {
             record.Flags |= TokensFlags.Finished;
@@ -169,4 +178,11 @@ internal sealed class EngineOutputLoop(
 
         _woken.Clear();
     }
+
+    [LoggerMessage(
+        EventId = 4009,
+        Level = LogLevel.Error,
+        Message = "The engine's outputs bring something at position {Position} that is lost; this is a bug of this worker, --engine-drive raw avoids it"
+    )]
+    private static partial void LogSurplus(ILogger logger, int position);
 }

@@ -33,6 +33,7 @@ public sealed class EngineOutputsReaderTests
         var reader = new EngineOutputsReader(EngineFrames.SecondStep);
         Assert.True(reader.TryRead(ref _tokens, out var entry));
         Assert.Equal([727], entry.Tokens.ToArray());
+        Assert.Equal(0, entry.Surplus);
         Assert.True(entry.Prefill.IsEmpty && entry.Events.IsEmpty && entry.StopReason.IsEmpty && entry.KvTransferParams.IsEmpty);
     }
 
@@ -59,6 +60,7 @@ public sealed class EngineOutputsReaderTests
         var reader = new EngineOutputsReader(EngineFrames.StepOfLogprobs);
         Assert.True(reader.TryRead(ref _tokens, out var entry));
         Assert.Equal([1610], entry.Tokens.ToArray());
+        Assert.Equal(3, entry.Surplus); // prompt logprobs, after the logprobs
         reader.ReadRest(out _);
     }
 
