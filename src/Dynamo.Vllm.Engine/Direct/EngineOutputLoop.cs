@@ -182,7 +182,7 @@ internal sealed partial class EngineOutputLoop(
     [LoggerMessage(
         EventId = 4009,
         Level = LogLevel.Error,
-        Message = "The engine's outputs bring something at position {Position} that is lost; this is a bug of this worker, --engine-drive raw avoids it"
+        Message = "The engine's outputs bring something at position {Position}, which is lost: a bug of this worker, without --engine-drive raw"
     )]
     private static partial void LogSurplus(ILogger logger, int position);
 }
