@@ -60,7 +60,7 @@ class TeachingTest(unittest.TestCase):
         short = entry.open_for(llm, ("generate",), lambda fields: sampling.build({}, fields), delivery)
         assert not isinstance(short, str), short
         short.direct = direct.Direct(llm, outbox, statistics.Origin(), short)
-        parameters = {"temperature": 0.5, "top_p": 0.9, "stop_token_ids": [7, 8], "min_tokens": 2, "max_tokens": 16}
+        parameters: dict[str, Any] = {"temperature": 0.5, "top_p": 0.9, "stop_token_ids": [7, 8], "min_tokens": 2, "max_tokens": 16}
         prompt = struct.pack("<3I", 5, 6, 7)
 
         found = short.request({"request_id": "r", "sampling": dict(parameters), "teach": 3}, prompt)
@@ -88,7 +88,8 @@ class TeachingTest(unittest.TestCase):
         self.assertNotIn(b"do_remote_decode", records[1])
 
         # More than tokens is not taught.
-        for more in ({"logprobs": 1}, {"logprob_token_ids": [5, 6]}):
+        surplus: list[dict[str, Any]] = [{"logprobs": 1}, {"logprob_token_ids": [5, 6]}]
+        for more in surplus:
             short.request({"request_id": "r", "sampling": {**parameters, **more}, "teach": 5}, prompt)
             self.assertEqual(2, len(records), more)
 

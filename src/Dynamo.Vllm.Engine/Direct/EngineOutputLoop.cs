@@ -182,7 +182,7 @@ internal sealed partial class EngineOutputLoop(
     [LoggerMessage(
         EventId = 4009,
         Level = LogLevel.Error,
-        Message = "The engine's outputs bring something at position {Position}, which is lost: a bug of this worker, without --engine-drive raw"
+        Message = "The engine's outputs bring something at position {Position}, which is lost; --engine-drive raw reads it"
     )]
     private static partial void LogSurplus(ILogger logger, int position);
 }
