@@ -15,7 +15,7 @@ public sealed class ServiceManagerTests : SimulatedWorkerTests
             ["--simulated-step-time-ms", "20", "--simulated-load-time-ms", "3000"],
             Variables(socket, grace: "1")
         );
-        await socket.MessageAsync(message => message == "STATUS=Starting: engine (stage 5 of 10)", Limit);
+        await socket.MessageAsync(message => message.StartsWith("STATUS=Starting: engine (stage 5 of ", StringComparison.Ordinal), Limit);
         var extended = await socket.MessageAsync(message => message == "EXTEND_TIMEOUT_USEC=120000000", Limit);
         var loads = await socket.MessageAsync(IsSign, Limit); // watched only from READY on, but true all the time
         var ready = await socket.MessageAsync(message => message == "READY=1", Limit);

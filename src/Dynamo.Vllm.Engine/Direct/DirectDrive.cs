@@ -120,7 +120,7 @@ internal sealed partial class DirectDrive : IStreamCommands, IAsyncDisposable
     /// <param name="id">Of its stream.</param>
     /// <param name="stream">Its outputs.</param>
     /// <param name="question">Otherwise: what the guest should teach with it, if anything.</param>
-    /// <exception cref="RequestFailedException">Too much waits for the engine.</exception>
+    /// <exception cref="RequestFailedException">Too much waits for the engine, or it has ended meanwhile.</exception>
     public bool TrySubmit(
         EngineRequest request,
         ReadOnlySpan<byte> key,
@@ -152,7 +152,11 @@ internal sealed partial class DirectDrive : IStreamCommands, IAsyncDisposable
         if (!sender.TrySend(message, isUrgent: false))
         {
             Forget(id);
-            throw new RequestFailedException(DynamoError.WorkerOverloaded("too many requests wait for the engine to read them"));
+            throw new RequestFailedException(
+                sender.IsComplete
+                    ? DynamoError.EngineShutdown("the engine has ended")
+                    : DynamoError.WorkerOverloaded("too many requests wait for the engine to read them")
+            );
         }
 
         Interlocked.Increment(ref _requests);

@@ -1,7 +1,6 @@
 using System.Text.Json;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Engine.Requests;
-using Dynamo.Vllm.Protocol.MessagePack;
 
 namespace Dynamo.Vllm.Engine.Direct;
 
@@ -29,44 +28,23 @@ internal sealed class DirectRequest(EngineStream stream, string internalId, Engi
 
     public int GeneratedTokens { get; set; }
 
-    public int Preemptions { get; set; }
+    public int Preemptions { get; private set; }
 
     /// <summary>On the engine's monotonic clock, in seconds, as those below; 0 until it happens.</summary>
-    public double QueuedAt { get; set; }
+    public double QueuedAt { get; private set; }
 
-    public double ScheduledAt { get; set; }
+    public double ScheduledAt { get; private set; }
 
     public double FirstTokenAt { get; set; }
 
     public double LastTokenAt { get; set; }
 
-    /// <summary>Events of the request since its last output: <c>[{"type", "timestamp"}]</c>.</summary>
-    /// <returns>How often it was preempted.</returns>
-    public int NoteEvents(ReadOnlySpan<byte> events)
+    /// <summary>What befell it since its last output.</summary>
+    public void Note(EngineEvents events)
     {
-        var preemptions = 0;
-        var reader = new MessagePackReader(events);
-        for (var left = reader.ReadArrayHeader(); left > 0; left--)
-        {
-            var (type, timestamp) = ReadEvent(ref reader);
-            switch (type)
-            {
-                case 1:
-                    QueuedAt = timestamp;
-                    break;
-                case 2 when ScheduledAt == 0: // the first time: it may have been preempted since
-                    ScheduledAt = timestamp;
-                    break;
-                case 3:
-                    preemptions++;
-                    break;
-                default:
-                    break;
-            }
-        }
-
-        Preemptions += preemptions;
-        return preemptions;
+        QueuedAt = events.QueuedAt == 0 ? QueuedAt : events.QueuedAt;
+        ScheduledAt = ScheduledAt == 0 ? events.ScheduledAt : ScheduledAt;
+        Preemptions += events.Preemptions;
     }
 
     /// <summary>Where its prompt came from. What a prefill worker found in its cache counts, where there was one.</summary>
@@ -87,27 +65,5 @@ internal sealed class DirectRequest(EngineStream stream, string internalId, Engi
             && cached.TryGetInt32(out var count)
             ? count
             : null;
-    }
-
-    private static (long Type, double Timestamp) ReadEvent(ref MessagePackReader reader)
-    {
-        var (type, timestamp) = (0L, 0.0);
-        for (var left = reader.ReadMapHeader(); left > 0; left--)
-        {
-            switch (reader.ReadStringBytes())
-            {
-                case var name when name.SequenceEqual("type"u8):
-                    type = reader.ReadInt64();
-                    break;
-                case var name when name.SequenceEqual("timestamp"u8):
-                    timestamp = reader.ReadDouble();
-                    break;
-                default:
-                    reader.Skip();
-                    break;
-            }
-        }
-
-        return (type, timestamp);
     }
 }

@@ -101,7 +101,8 @@ internal sealed partial class EngineOutputLoop(
 
     private StepShare Deliver(DirectRequest request, scoped in EngineOutputEntry entry)
     {
-        var preemptions = entry.Events.IsEmpty ? 0 : request.NoteEvents(entry.Events);
+        var events = EngineEvents.Read(entry.Events);
+        request.Note(events);
         var prefill = entry.Prefill.IsEmpty ? default : PrefillCounts.Read(entry.Prefill);
         var record = new TokensRecord
         {
@@ -134,7 +135,7 @@ internal sealed partial class EngineOutputLoop(
             running.TryRemove(entry.Stream, out _);
         }
 
-        return new StepShare(request, entry.Tokens.Length, preemptions, prefill, entry.Finish);
+        return new StepShare(request, entry.Tokens.Length, events.Preemptions, prefill, entry.Finish);
     }
 
     /// <summary>What a record of the guest has as JSON (<c>delivery.py</c>).</summary>

@@ -24,6 +24,10 @@ internal sealed class EngineSender(ZmtpConnection connection)
 
     private long _bytes;
     private int _messages;
+    private volatile bool _isComplete;
+
+    /// <summary>Nothing is taken any more.</summary>
+    public bool IsComplete => _isComplete;
 
     /// <returns>False if too much waits, or the engine is gone: the message is disposed of.</returns>
     public bool TrySend(EngineMessage message, bool isUrgent)
@@ -69,7 +73,11 @@ internal sealed class EngineSender(ZmtpConnection connection)
         }
     }
 
-    public void Complete() => _queue.Writer.TryComplete();
+    public void Complete()
+    {
+        _isComplete = true;
+        _queue.Writer.TryComplete();
+    }
 
     private async ValueTask WriteAsync(EngineMessage message, CancellationToken cancellationToken)
     {

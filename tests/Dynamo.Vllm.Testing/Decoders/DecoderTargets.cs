@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Dynamo.Vllm.Engine.Direct;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Framing;
 using Dynamo.Vllm.Protocol.KvEvents;
@@ -88,6 +89,7 @@ public static class DecoderTargets
         new("kv-query-json", Queries, bytes => KvQuery.Parse(bytes, PayloadCodec.Json)),
         new("kv-query-msgpack", Packed(Queries), bytes => KvQuery.Parse(bytes, PayloadCodec.MessagePack)),
         new("engine-events", Batches(), DecodeEvents),
+        new("engine-outputs", Steps(), DecodeStep),
         new("msgpack-to-json", Frames, bytes => MessagePackJson.Transcode(bytes, new ArrayBufferWriter<byte>())),
         new("msgpack-skip", Frames, Skip),
         new("json-to-msgpack", [.. Frames.Select(ToJson)], bytes => MessagePackJson.WriteMessagePack(bytes, new ArrayBufferWriter<byte>())),
@@ -107,6 +109,38 @@ public static class DecoderTargets
                 .Order(StringComparer.Ordinal)
                 .Select(File.ReadAllBytes),
         ];
+
+    /// <summary>What the engine sent in steps, the idle message among them.</summary>
+    private static byte[][] Steps() =>
+        [
+            .. Golden
+                .Text("vllm/engine-core-frames.jsonl")
+                .Split('\n', StringSplitOptions.RemoveEmptyEntries)
+                .Select(line => JsonNode.Parse(line)!)
+                .Where(line => line["what"]!.GetValue<string>().Contains("output", StringComparison.Ordinal))
+                .Select(line => Convert.FromHexString(line["frames_hex"]![0]!.GetValue<string>()))
+                .Where(frame => frame.Length > 100), // the others are the types of messages to the engine
+        ];
+
+    private static void DecodeStep(byte[] bytes)
+    {
+        var tokens = new int[16];
+        var reader = new EngineOutputsReader(bytes);
+        while (reader.TryRead(ref tokens, out var entry))
+        {
+            EngineEvents.Read(entry.Events);
+            if (!entry.Prefill.IsEmpty)
+            {
+                PrefillCounts.Read(entry.Prefill);
+            }
+        }
+
+        var statistics = reader.ReadRest(out _);
+        if (!statistics.IsEmpty)
+        {
+            SchedulerSample.Read(statistics);
+        }
+    }
 
     private static void DecodeRequestFrame(byte[] bytes)
     {

@@ -5,6 +5,7 @@ using Dynamo.Vllm.Engine.Direct;
 using Dynamo.Vllm.Engine.Guest;
 using Dynamo.Vllm.Engine.Requests;
 using Dynamo.Vllm.Protocol;
+using Dynamo.Vllm.Protocol.Errors;
 using Dynamo.Vllm.Protocol.Requests;
 using Dynamo.Vllm.Testing;
 
@@ -119,6 +120,18 @@ public sealed class DirectDriveTests : IAsyncDisposable
         await engine.DisposeAsync();
         await _drive.DisposeAsync();
         Assert.False(_death.Task.IsCompleted);
+    }
+
+    [Fact]
+    public async Task A_request_that_meets_the_engine_s_end_may_go_elsewhere()
+    {
+        var engine = await OpenAsync();
+        Submit();
+        await engine.DisposeAsync();
+        await _death.Task.WaitAsync(Limit);
+        var failure = Assert.Throws<RequestFailedException>(() => TrySubmit(out _, out _));
+        Assert.Equal("the engine has ended", failure.Error.Message);
+        Assert.Equal(1, _border.Streams.Count); // the one before: whoever hears of the death fails it
     }
 
     [Fact]

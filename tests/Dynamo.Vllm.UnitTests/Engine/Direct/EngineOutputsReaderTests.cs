@@ -1,6 +1,5 @@
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Engine.Direct;
-using Dynamo.Vllm.Protocol;
 
 namespace Dynamo.Vllm.UnitTests.Engine.Direct;
 
@@ -62,47 +61,5 @@ public sealed class EngineOutputsReaderTests
         Assert.Equal([1610], entry.Tokens.ToArray());
         Assert.Equal(3, entry.Surplus); // prompt logprobs, after the logprobs
         reader.ReadRest(out _);
-    }
-
-    [Fact]
-    public void Damaged_bytes_are_refused_or_read_and_nothing_else_happens()
-    {
-        var random = new Random(7);
-        byte[][] samples = [EngineFrames.FirstStep, EngineFrames.LastStep, EngineFrames.StepOfLogprobs, EngineFrames.IdleStatistics];
-        for (var i = 0; i < 40_000; i++)
-        {
-            byte[] damaged = [.. samples[i % samples.Length]];
-            for (var change = random.Next(1, 4); change > 0; change--)
-            {
-                damaged[random.Next(damaged.Length)] = (byte)random.Next(256);
-            }
-
-            ReadAll(i % 5 == 0 ? damaged[..random.Next(damaged.Length)] : damaged);
-        }
-    }
-
-    private void ReadAll(byte[] body)
-    {
-        try
-        {
-            var reader = new EngineOutputsReader(body);
-            while (reader.TryRead(ref _tokens, out var entry))
-            {
-                if (!entry.Prefill.IsEmpty)
-                {
-                    PrefillCounts.Read(entry.Prefill);
-                }
-            }
-
-            var statistics = reader.ReadRest(out _);
-            if (!statistics.IsEmpty)
-            {
-                SchedulerSample.Read(statistics);
-            }
-        }
-        catch (ProtocolException)
-        {
-            // As it should be.
-        }
     }
 }

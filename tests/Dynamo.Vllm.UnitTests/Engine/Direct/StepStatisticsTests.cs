@@ -60,10 +60,16 @@ public sealed class StepStatisticsTests : IDisposable
     public void A_request_that_was_preempted_says_so()
     {
         var request = Request(arrival: 1);
-        var preemptions = request.NoteEvents(
-            Pack("""[{"type":1,"timestamp":2.5},{"type":2,"timestamp":3.0},{"type":3,"timestamp":3.5},{"type":2,"timestamp":4.0}]""")
+        var events = EngineEvents.Read(
+            Pack(
+                """
+                [{"type":1,"timestamp":2.5},{"type":2,"timestamp":3.0},{"type":3,"timestamp":3.5},{"type":2,"timestamp":4.0}]
+                """
+            )
         );
-        Assert.Equal((1, 2.5, 3.0), (preemptions, request.QueuedAt, request.ScheduledAt));
+        request.Note(events);
+        request.Note(new EngineEvents(0, 9.0, 1));
+        Assert.Equal((2, 2.5, 3.0), (request.Preemptions, request.QueuedAt, request.ScheduledAt));
     }
 
     public void Dispose() => _border.Dispose();
