@@ -268,6 +268,7 @@ internal sealed partial class DirectDrive : IStreamCommands, IAsyncDisposable
             problem = "its outputs cannot be read";
         }
 
+        sender.Complete();
         if (!_isEndExpected && !_stopping.IsCancellationRequested)
         {
             _onEngineDeath("EngineCore has died: " + problem);
