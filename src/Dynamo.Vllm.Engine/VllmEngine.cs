@@ -142,11 +142,19 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
             ["environment"] = environment,
             ["direct"] = _direct?.Offer(),
         };
-        var facts = await _calls.AskAsync(GuestOperation.Build, body, cancellationToken).ConfigureAwait(false);
-        _description = EngineFacts.Read(facts);
-        if (_direct is not null)
+        try
         {
-            await _direct.OpenAsync(facts.GetProperty("direct").GetBoolean(), cancellationToken).ConfigureAwait(false);
+            var facts = await _calls.AskAsync(GuestOperation.Build, body, cancellationToken).ConfigureAwait(false);
+            _description = EngineFacts.Read(facts);
+            if (_direct is not null)
+            {
+                await _direct.OpenAsync(facts.GetProperty("direct").GetBoolean(), cancellationToken).ConfigureAwait(false);
+            }
+        }
+        catch when (_direct is not null) // cleanup (style E3): the process may end now, and leave files behind
+        {
+            await _direct.WithdrawAsync().ConfigureAwait(false);
+            throw;
         }
     }
 

@@ -123,6 +123,30 @@ public sealed class OddEnvironmentTests : SimulatedWorkerTests, IDisposable
         Assert.Empty(Directory.GetFileSystemEntries(_folder.Path));
     }
 
+    /// <param name="flags">Beside those of every worker.</param>
+    /// <param name="isStopped">While it loads; otherwise the load fails by itself.</param>
+    /// <param name="exitCode">Expected.</param>
+    [Theory]
+    [InlineData(new[] { "--simulated-load-time-ms", "60000" }, true, 0)]
+    [InlineData(new[] { "--num-gpu-blocks-override", "2" }, false, 1)]
+    public async Task Nothing_is_left_in_the_temporary_folder_by_a_load_that_did_not_end_well(string[] flags, bool isStopped, int exitCode)
+    {
+        var environment = new Dictionary<string, string> { ["TMPDIR"] = _folder.Path };
+        await using var worker = WorkerProcess.StartSimulated(Store, flags, environment);
+        if (isStopped)
+        {
+            await Polling.UntilAsync(
+                "there are no sockets for the engine",
+                Limit,
+                () => Task.FromResult(Directory.GetDirectories(_folder.Path, "dynamo-vllm-*").Length > 0)
+            );
+            worker.Process.Signal("TERM");
+        }
+
+        Assert.Equal(exitCode, await worker.Process.ExitCodeAsync(Limit));
+        Assert.Empty(Directory.GetFileSystemEntries(_folder.Path));
+    }
+
     private async Task ServesAsync(WorkerProcess worker)
     {
         await worker.ReadyAsync(Limit);

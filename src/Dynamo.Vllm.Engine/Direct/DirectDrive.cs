@@ -90,28 +90,37 @@ internal sealed partial class DirectDrive : IStreamCommands, IAsyncDisposable
             return;
         }
 
+        if (!isTaken)
+        {
+            await WithdrawAsync().ConfigureAwait(false); // the guest has said why
+            return;
+        }
+
         try
         {
-            if (!isTaken)
-            {
-                await _stopping.CancelAsync().ConfigureAwait(false); // the guest has said why
-            }
-
             var (input, output) = await _accepting.WaitAsync(ConnectTimeLimit, _time, cancellationToken).ConfigureAwait(false);
             var sender = new EngineSender(input);
             _loops = Task.Run(() => RunAsync(input, output, sender), CancellationToken.None);
             _sender = sender;
             LogOpen(_logger);
         }
-        catch (OperationCanceledException) when (!isTaken)
-        {
-            // As it was told.
-        }
         catch (Exception exception) when (EndsConnection(exception) || exception is TimeoutException)
         {
-            await _stopping.CancelAsync().ConfigureAwait(false);
+            await WithdrawAsync().ConfigureAwait(false);
             LogUnavailable(_logger, $"the engine has not connected: {exception.Message}");
         }
+    }
+
+    /// <summary>Nothing is left of the offer; an engine that has connected already stays so, and is not heard.</summary>
+    public async Task WithdrawAsync()
+    {
+        if (_accepting is null)
+        {
+            return;
+        }
+
+        await _stopping.CancelAsync().ConfigureAwait(false);
+        await ((Task)_accepting).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // that it ends is what was wanted
     }
 
     /// <summary>Sends a request that is like an earlier one but for what every request has of its own.</summary>

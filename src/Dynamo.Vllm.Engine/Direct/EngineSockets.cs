@@ -1,4 +1,5 @@
 using System.Net.Sockets;
+using System.Text;
 using Dynamo.Vllm.Protocol.Zmtp;
 
 namespace Dynamo.Vllm.Engine.Direct;
@@ -36,18 +37,24 @@ internal sealed class EngineSockets : IDisposable
     /// <exception cref="IOException">There is no room for them; the message says where.</exception>
     public static EngineSockets Listen()
     {
-        var folder = Directory.CreateTempSubdirectory("dynamo-vllm-"); // for this user alone
+        DirectoryInfo? folder = null;
         try
         {
+            folder = Directory.CreateTempSubdirectory("dynamo-vllm-"); // for this user alone
             var longest = Path.Combine(folder.FullName, "out");
-            return longest.Length <= PathBytesMax
+            var bytes = Encoding.UTF8.GetByteCount(longest);
+            return bytes <= PathBytesMax
                 ? new EngineSockets(folder)
-                : throw new IOException($"the path {longest} has {longest.Length} bytes, a socket's has {PathBytesMax} at most");
+                : throw new IOException($"the path {longest} has {bytes} bytes, a socket's has {PathBytesMax} at most");
         }
-        catch (Exception exception) when (exception is IOException or SocketException)
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or SocketException)
         {
-            Remove(folder);
-            throw new IOException($"no sockets in {folder.FullName}: {exception.Message}", exception);
+            if (folder is not null)
+            {
+                Remove(folder);
+            }
+
+            throw new IOException($"no sockets in {folder?.FullName ?? Path.GetTempPath()}: {exception.Message}", exception);
         }
     }
 
@@ -96,7 +103,7 @@ internal sealed class EngineSockets : IDisposable
             .OpenAsync(
                 new NetworkStream(socket, ownsSocket: true),
                 ours,
-                type => System.Text.Encoding.ASCII.GetString(type) == theirs,
+                type => Encoding.ASCII.GetString(type) == theirs,
                 time,
                 cancellationToken
             )

@@ -145,6 +145,16 @@ public sealed class DirectDriveTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task An_engine_that_has_connected_to_what_is_not_used_is_not_heard_and_nothing_else_is_said()
+    {
+        await using var engine = await StandInEngineCore.ConnectAsync(_drive.Offer()!);
+        await _drive.OpenAsync(isTaken: false, default);
+        Assert.False(TrySubmit(out _, out var question));
+        Assert.Null(question);
+        Assert.Empty(_border.Log.Lines);
+    }
+
+    [Fact]
     public async Task The_sockets_are_gone_once_the_engine_has_connected()
     {
         var offer = _drive.Offer()!;
