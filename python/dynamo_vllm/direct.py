@@ -64,7 +64,7 @@ def obstacle(llm: Any, observations: list["GroupedObservations"]) -> str | None:
     auxiliary = getattr(llm.vllm_config, "aux_output_config", llm.model_config)
     if getattr(auxiliary, "enable_return_routed_experts", False) or getattr(llm.model_config, "return_sampling_mask", False):
         return "every answer brings routed experts or a sampling mask, which vLLM's front end puts together"
-    if not observations and not _is_simulated():
+    if not observations and not names.is_simulated():  # its histograms count by themselves
         return "vLLM's loggers or its metrics are not as expected"
     foreign = [type(logger).__name__ for logger in _loggers(llm) if type(logger).__module__.partition(".")[0] not in ("vllm", "dynamo_vllm")]
     if foreign:
@@ -165,20 +165,13 @@ class Direct:
 def _decode(statistics: bytes) -> Any:
     from vllm.v1.metrics.stats import SchedulerStats
 
-    if _is_simulated():
+    if names.is_simulated():
         from vllm.simulation.msgpack import unpackb
 
         return SchedulerStats(**unpackb(statistics))
     import msgspec  # vLLM's own
 
     return msgspec.msgpack.decode(statistics, type=SchedulerStats)
-
-
-def _is_simulated() -> bool:
-    """Its histograms count by themselves."""
-    import vllm
-
-    return bool(getattr(vllm, "SIMULATED", False))
 
 
 def _loggers(llm: Any) -> list[Any]:

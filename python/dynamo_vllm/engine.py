@@ -49,7 +49,6 @@ class Engine:
     def build(self, engine_args: Any, overrides: dict[str, Any], settings: dict[str, Any]) -> None:
         """Blocks until vLLM is ready: the loop stands still meanwhile, which is why the host answers probes itself."""
         names.check(self._drive)
-        import vllm
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine import async_llm
         from vllm.v1.metrics.prometheus import setup_multiprocess_prometheus
@@ -100,7 +99,7 @@ class Engine:
             problem = raw.install(self._llm, self._outbox)
             if problem is None:
                 self._observations = statistics.group_observations(self._llm)
-                if not self._observations and not getattr(vllm, "SIMULATED", False):
+                if not self._observations and not names.is_simulated():
                     _LOGGER.warning("values of vLLM's histograms are added one by one: its loggers or its metrics are not as expected")
             else:
                 _LOGGER.warning("the collector drive is used instead of the raw one: %s", problem)
@@ -444,11 +443,9 @@ class Engine:
 
     async def call_metrics(self) -> str:
         """Prometheus text of vLLM's families; the host adds labels."""
-        import vllm
-
         for observations in self._observations:
             observations.flush()
-        if getattr(vllm, "SIMULATED", False):
+        if names.is_simulated():
             from vllm.v1.metrics.prometheus import render_simulated_metrics
 
             return str(render_simulated_metrics())

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any, NamedTuple
 
-from . import grids
+from . import grids, names
 
 _LOGGER = logging.getLogger("dynamo_vllm.media")
 
@@ -181,9 +181,7 @@ def family(model: Any) -> str | None:
 
 def decode_image(data: bytes, name: str) -> Any:
     """As RGB. The header is looked at before a pixel is decoded."""
-    import vllm
-
-    if getattr(vllm, "SIMULATED", False):
+    if names.is_simulated():
         return _read_simulated(data, name)
     from PIL import Image, UnidentifiedImageError
 

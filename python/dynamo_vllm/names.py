@@ -172,6 +172,13 @@ def is_tested(version: str) -> bool:
     return version == RELEASE or version.startswith(RELEASE + ".")
 
 
+def is_simulated() -> bool:
+    """Whether the package named vllm is the simulated engine's, which lacks libraries that vLLM brings along."""
+    import vllm
+
+    return bool(getattr(vllm, "SIMULATED", False))
+
+
 def missing(names: Names) -> list[str]:
     """Those that are not there, each with its module."""
     found = []

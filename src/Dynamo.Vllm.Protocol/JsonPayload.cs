@@ -40,6 +40,20 @@ public static class JsonPayload
         return Parse(json.WrittenSpan);
     }
 
+    /// <summary>The body of a request to an endpoint; null for none.</summary>
+    /// <exception cref="ProtocolException">It is neither JSON nor MessagePack.</exception>
+    public static JsonNode? ParseBody(ReadOnlySpan<byte> body, PayloadCodec codec)
+    {
+        try
+        {
+            return body.IsEmpty ? null : Parse(body, codec);
+        }
+        catch (JsonException exception)
+        {
+            throw new ProtocolException($"body is not JSON: {exception.Message}", exception);
+        }
+    }
+
     private static JsonElement ParseElement(ReadOnlySpan<byte> json)
     {
         try

@@ -14,25 +14,8 @@ public sealed class AdapterEndpointHandler : IEndpointHandler
 
     public async Task HandleAsync(RequestContext context, IResponseWriter responses)
     {
-        var reply = await _call(Body(context), context.Cancelled);
+        var reply = await _call(JsonPayload.ParseBody(context.Body.Span, context.Codec), context.Cancelled);
         var json = JsonSerializer.SerializeToUtf8Bytes(reply.ToJson(withHotSwap: true), JsonNodeContext.Default.JsonObject);
         await responses.WriteAsync(json);
-    }
-
-    private static JsonNode? Body(RequestContext context)
-    {
-        if (context.Body.IsEmpty)
-        {
-            return null;
-        }
-
-        try
-        {
-            return JsonPayload.Parse(context.Body.Span, context.Codec);
-        }
-        catch (JsonException exception)
-        {
-            throw new ProtocolException($"body is not JSON: {exception.Message}", exception);
-        }
     }
 }

@@ -21,13 +21,11 @@ internal readonly record struct PrefillCounts(long Prompt, long Computed, long C
         for (var left = reader.ReadMapHeader(); left > 0; left--)
         {
             var name = reader.ReadStringBytes();
-            if (reader.PeekType() != MessagePackType.Integer)
+            if (NamedNumbers.ReadOrSkip(ref reader) is not { } value)
             {
-                reader.Skip();
                 continue;
             }
 
-            var value = reader.ReadInt64();
             counts = name switch
             {
                 _ when name.SequenceEqual("num_prompt_tokens"u8) => counts with { Prompt = value },

@@ -41,13 +41,11 @@ internal readonly record struct PrefixCacheCounts(
                 continue;
             }
 
-            if (reader.PeekType() != MessagePackType.Integer)
+            if (NamedNumbers.ReadOrSkip(ref reader) is not { } value)
             {
-                reader.Skip();
                 continue;
             }
 
-            var value = reader.ReadInt64();
             counts = name switch
             {
                 _ when name.SequenceEqual("requests"u8) => counts with { Requests = value },

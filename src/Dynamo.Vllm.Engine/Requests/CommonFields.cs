@@ -98,6 +98,16 @@ internal static class CommonFields
         }
     }
 
+    /// <summary>A value that is JSON already.</summary>
+    public static void WriteRaw(Utf8JsonWriter json, ReadOnlySpan<byte> name, ReadOnlyMemory<byte>? value)
+    {
+        if (value is { } text)
+        {
+            json.WritePropertyName(name);
+            json.WriteRawValue(text.Span, skipInputValidation: true);
+        }
+    }
+
     public static void WriteIds(Utf8JsonWriter json, ReadOnlySpan<byte> name, IReadOnlyList<int>? ids)
     {
         if (ids is null)

@@ -33,9 +33,9 @@ internal static class MediaFields
 
         json.WriteEndArray();
         WriteUuids(json, media);
-        WriteRaw(json, "processor_options"u8, media.ProcessorOptionsJson);
-        WriteRaw(json, "video_options"u8, media.VideoOptionsJson);
-        WriteRaw(json, "embedding_params"u8, media.EmbeddingParamsJson);
+        CommonFields.WriteRaw(json, "processor_options"u8, media.ProcessorOptionsJson);
+        CommonFields.WriteRaw(json, "video_options"u8, media.VideoOptionsJson);
+        CommonFields.WriteRaw(json, "embedding_params"u8, media.EmbeddingParamsJson);
         CommonFields.WriteFlag(json, "handed_over"u8, media.IsHandedOver);
         json.WriteEndObject();
     }
@@ -84,14 +84,5 @@ internal static class MediaFields
         }
 
         json.WriteEndObject();
-    }
-
-    private static void WriteRaw(Utf8JsonWriter json, ReadOnlySpan<byte> name, ReadOnlyMemory<byte>? value)
-    {
-        if (value is { } text)
-        {
-            json.WritePropertyName(name);
-            json.WriteRawValue(text.Span, skipInputValidation: true);
-        }
     }
 }

@@ -78,39 +78,22 @@ internal static class RequestEncoder
             json.WriteBoolean("reasoning_ended"u8, ended);
         }
 
-        if (options.ReasoningParserKwargsJson is { } kwargs)
-        {
-            json.WritePropertyName("reasoning_parser_kwargs"u8);
-            json.WriteRawValue(kwargs.Span, skipInputValidation: true);
-        }
-
-        if (request.KvHintsJson is { } hints)
-        {
-            json.WritePropertyName("kv_hints"u8);
-            json.WriteRawValue(hints.Span, skipInputValidation: true);
-        }
-
+        CommonFields.WriteRaw(json, "reasoning_parser_kwargs"u8, options.ReasoningParserKwargsJson);
+        CommonFields.WriteRaw(json, "kv_hints"u8, request.KvHintsJson);
         MediaFields.Write(json, request.Media);
     }
 
     /// <summary>vLLM reads it itself: of the worker's own is only what a prefill worker left.</summary>
     private static void WriteNative(Utf8JsonWriter json, NativeGenerate native, ReadOnlyMemory<byte>? kvTransferParams)
     {
-        json.WritePropertyName("native"u8);
-        json.WriteRawValue(native.Json.Span, skipInputValidation: true);
+        CommonFields.WriteRaw(json, "native"u8, native.Json);
         json.WriteStartObject("sampling"u8);
         WriteTransfer(json, kvTransferParams);
         json.WriteEndObject();
     }
 
-    private static void WriteTransfer(Utf8JsonWriter json, ReadOnlyMemory<byte>? kvTransferParams)
-    {
-        if (kvTransferParams is { } transfer)
-        {
-            json.WritePropertyName("kv_transfer_params"u8);
-            json.WriteRawValue(transfer.Span, skipInputValidation: true);
-        }
-    }
+    private static void WriteTransfer(Utf8JsonWriter json, ReadOnlyMemory<byte>? kvTransferParams) =>
+        CommonFields.WriteRaw(json, "kv_transfer_params"u8, kvTransferParams);
 
     private static void WriteSampling(Utf8JsonWriter json, EngineRequest request)
     {
@@ -196,12 +179,7 @@ internal static class RequestEncoder
     private static void WriteGuided(Utf8JsonWriter json, GuidedDecoding guided)
     {
         json.WriteStartObject("structured_outputs"u8);
-        if (guided.JsonSchema is { } schema)
-        {
-            json.WritePropertyName("json"u8);
-            json.WriteRawValue(schema.Span, skipInputValidation: true);
-        }
-
+        CommonFields.WriteRaw(json, "json"u8, guided.JsonSchema);
         CommonFields.WriteText(json, "regex"u8, guided.Regex);
         CommonFields.WriteText(json, "grammar"u8, guided.Grammar);
         CommonFields.WriteText(json, "whitespace_pattern"u8, guided.WhitespacePattern);

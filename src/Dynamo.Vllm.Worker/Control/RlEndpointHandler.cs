@@ -43,19 +43,12 @@ internal sealed class RlEndpointHandler : IEndpointHandler
     }
 
     public async Task HandleAsync(RequestContext context, IResponseWriter responses) =>
-        await responses.WriteAsync(JsonSerializer.SerializeToUtf8Bytes(Answer(Body(context)), JsonNodeContext.Default.JsonObject));
-
-    private static JsonNode? Body(RequestContext context)
-    {
-        try
-        {
-            return context.Body.IsEmpty ? null : JsonPayload.Parse(context.Body.Span, context.Codec);
-        }
-        catch (JsonException exception)
-        {
-            throw new ProtocolException($"body is not JSON: {exception.Message}", exception);
-        }
-    }
+        await responses.WriteAsync(
+            JsonSerializer.SerializeToUtf8Bytes(
+                Answer(JsonPayload.ParseBody(context.Body.Span, context.Codec)),
+                JsonNodeContext.Default.JsonObject
+            )
+        );
 
     private JsonObject Answer(JsonNode? body)
     {

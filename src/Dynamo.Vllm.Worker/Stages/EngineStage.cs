@@ -5,6 +5,7 @@ using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Engine.Processes;
 using Dynamo.Vllm.Worker.Configuration;
+using Dynamo.Vllm.Worker.Configuration.Options;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.StatusPort;
 
@@ -15,9 +16,6 @@ internal sealed partial class EngineStage : IStage
 {
     /// <summary>Python's own helpers end once the engine is down; they only have shared memory to remove.</summary>
     private static readonly TimeSpan HelperLimit = TimeSpan.FromSeconds(1);
-
-    /// <summary>Default of <c>--benchmark-output-path</c>.</summary>
-    private const string DefaultBenchmarkPath = "/tmp/benchmark_results.json";
 
     /// <summary>In vLLM's words: one vector for a prompt.</summary>
     private const string EmbedTask = "embed";
@@ -163,7 +161,7 @@ internal sealed partial class EngineStage : IStage
         settings["benchmark"] = benchmark.DeepClone();
         overrides["additional_config"] = settings;
         BenchmarkPath = benchmark["output_path"]!.GetValue<string>();
-        if (BenchmarkPath == DefaultBenchmarkPath)
+        if (BenchmarkPath == (string?)VllmOptions.BenchmarkOutputPath.Default)
         {
             var id = environment["DYN_FPM_WORKER_ID"]!.GetValue<string>();
             BenchmarkPath = $"/tmp/benchmark_results_{id[Math.Max(0, id.Length - 8)..]}.json";
