@@ -24,7 +24,7 @@ internal sealed partial class EngineOutputLoop(
     private const int MessageBytesMax = 64 * 1024 * 1024;
 
     private readonly List<StepShare> _shares = [];
-    private readonly List<EngineStream> _woken = [];
+    private readonly StreamWakes _wakes = new();
     private int[] _tokens = new int[16];
     private bool _hasWarned;
 
@@ -34,7 +34,7 @@ internal sealed partial class EngineOutputLoop(
     /// <summary>Until the engine closes the connection.</summary>
     /// <exception cref="Protocol.ProtocolException">It sends what is no output of a step.</exception>
     public Task RunAsync(ZmtpConnection output, CancellationToken cancellationToken) =>
-        ReadAsync(output, MessageBytesMax, Read, Wake, cancellationToken);
+        ReadAsync(output, MessageBytesMax, Read, _wakes.Run, cancellationToken);
 
     /// <summary>The engine says once what it is, which vLLM's front end has heard as well; nothing else comes on this connection.</summary>
     public static Task ReadReadyAsync(ZmtpConnection input, CancellationToken cancellationToken) =>
@@ -130,7 +130,7 @@ internal sealed partial class EngineOutputLoop(
             AddExtras(ref record, entry);
         }
 
-        if (streams.Deliver(request.Stream, record, _woken))
+        if (streams.Deliver(request.Stream, record, _wakes))
         {
             running.TryRemove(entry.Stream, out _);
         }
@@ -167,17 +167,6 @@ internal sealed partial class EngineOutputLoop(
     {
         var reader = new MessagePackReader(messagePack);
         return Encoding.UTF8.GetString(MessagePackJson.ReadAsJson(ref reader, "output of the engine"));
-    }
-
-    /// <summary>After all that was read at once: the tokens of several steps leave in one item each instead of one by one.</summary>
-    private void Wake()
-    {
-        foreach (var stream in _woken)
-        {
-            stream.Wake();
-        }
-
-        _woken.Clear();
     }
 
     [LoggerMessage(

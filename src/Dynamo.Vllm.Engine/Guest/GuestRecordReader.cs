@@ -33,7 +33,7 @@ internal ref struct GuestRecordReader
         var count = BinaryPrimitives.ReadInt32LittleEndian(head[24..]);
         // Both ends are the same little-endian machine.
         record.Tokens = MemoryMarshal.Cast<byte, int>(Take(count * sizeof(int)));
-        if (record.Flags.HasFlag(TokensFlags.Logprobs))
+        if (record.Has(TokensFlags.Logprobs))
         {
             var start = _position;
             for (var i = 0; i < count; i++)
@@ -45,12 +45,12 @@ internal ref struct GuestRecordReader
             record.Candidates = _batch[start.._position];
         }
 
-        if (record.Flags.HasFlag(TokensFlags.Extras))
+        if (record.Has(TokensFlags.Extras))
         {
             record.Extras = Take(BinaryPrimitives.ReadInt32LittleEndian(Take(4)));
         }
 
-        if (record.Flags.HasFlag(TokensFlags.Text))
+        if (record.Has(TokensFlags.Text))
         {
             record.Text = Take(BinaryPrimitives.ReadInt32LittleEndian(Take(4)));
         }

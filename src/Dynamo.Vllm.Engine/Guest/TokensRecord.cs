@@ -25,9 +25,12 @@ internal ref struct TokensRecord
     /// <summary>UTF-8, of a stream that wants text.</summary>
     public ReadOnlySpan<byte> Text;
 
-    public readonly bool IsLast => Flags.HasFlag(TokensFlags.Finished);
+    public readonly bool IsLast => Has(TokensFlags.Finished);
 
     public readonly bool IsPlain => (Flags & (TokensFlags.Extras | TokensFlags.Logprobs)) == 0;
+
+    /// <summary>Unlike <c>HasFlag</c> it allocates nothing before the compiler has optimised its caller.</summary>
+    public readonly bool Has(TokensFlags flag) => (Flags & flag) != 0;
 }
 
 [Flags]

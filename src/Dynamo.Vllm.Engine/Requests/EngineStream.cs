@@ -33,7 +33,7 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
     private bool _isWaiting;
     private bool _isAborted;
     private bool _isReleased;
-    private ManualResetValueTaskSourceCore<bool> _signal = new() { RunContinuationsAsynchronously = true };
+    private ManualResetValueTaskSourceCore<bool> _signal;
 
     public EngineStream(IStreamCommands commands, ulong id)
     {
@@ -53,6 +53,7 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
             }
 
             _signal.Reset();
+            _signal.RunContinuationsAsynchronously = true; // unless whoever wakes it says otherwise
             _isWaiting = true;
             return new ValueTask(this, _signal.Version);
         }
@@ -193,8 +194,15 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
         return _pending.Count > PendingMax && !record.IsLast;
     }
 
-    /// <summary>Wakes the reader, after <see cref="Deliver"/> asked for it.</summary>
+    /// <summary>Wakes the reader, after <see cref="Deliver"/> asked for it; it goes on in a turn of the pool.</summary>
     public void Wake() => _signal.SetResult(true);
+
+    /// <summary>The same, but the reader goes on here, up to where it waits next.</summary>
+    public void WakeHere()
+    {
+        _signal.RunContinuationsAsynchronously = false;
+        _signal.SetResult(true);
+    }
 
     /// <summary>Ends the stream with an error; outputs that wait are still read first.</summary>
     public void Fail(DynamoError error)

@@ -13,7 +13,7 @@ internal sealed class EngineStreams(IStreamCommands commands)
     private readonly TokenTexts _texts = new();
 
     // Guest's delivery loop only.
-    private readonly List<EngineStream> _woken = [];
+    private readonly StreamWakes _wakes = new();
 
     public int Count => _running.Count;
 
@@ -38,25 +38,25 @@ internal sealed class EngineStreams(IStreamCommands commands)
     {
         if (_running.TryGetValue(record.Stream, out var stream))
         {
-            Deliver(stream, record, _woken);
+            Deliver(stream, record, _wakes);
         }
     }
 
     /// <param name="stream">Gets the record.</param>
     /// <param name="record">What it gets.</param>
-    /// <param name="woken">Gets the stream if its reader waits: the caller wakes it once it has delivered all that it has.</param>
+    /// <param name="wakes">Gets the stream if its reader waits: the caller runs it once it has delivered all that it has.</param>
     /// <returns>True if the stream has ended.</returns>
-    public bool Deliver(EngineStream stream, in TokensRecord record, List<EngineStream> woken)
+    public bool Deliver(EngineStream stream, in TokensRecord record, StreamWakes wakes)
     {
-        var hasEnded = stream.Deliver(record, _texts, out var wakes);
+        var hasEnded = stream.Deliver(record, _texts, out var isWaiting);
         if (hasEnded)
         {
             _running.TryRemove(stream.Id, out _);
         }
 
-        if (wakes)
+        if (isWaiting)
         {
-            woken.Add(stream);
+            wakes.Add(stream, hasEnded);
         }
 
         return hasEnded;
@@ -81,19 +81,8 @@ internal sealed class EngineStreams(IStreamCommands commands)
         }
     }
 
-    /// <summary>Wakes the readers of what was delivered.</summary>
-    /// <remarks>
-    /// After the whole batch: a busy engine puts several steps into one, and their tokens leave in one item each instead of one by one.
-    /// </remarks>
-    public void Wake()
-    {
-        foreach (var stream in _woken)
-        {
-            stream.Wake();
-        }
-
-        _woken.Clear();
-    }
+    /// <summary>Wakes the readers of what was delivered without a list.</summary>
+    public void Wake() => _wakes.Run();
 
     /// <summary>For the callers they end now; they stay known until the engine has let go of them.</summary>
     public void ReleaseAll(DynamoError error)
