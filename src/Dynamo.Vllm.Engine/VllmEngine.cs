@@ -27,6 +27,7 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
     private readonly GuestMailbox _mailbox;
     private readonly GuestCalls _calls;
     private readonly EngineStreams _streams;
+    private readonly ItemPace? _pace;
     private readonly PendingEncodes _encodes;
     private readonly LoadListeners _load;
     private readonly GuestDelivery _delivery;
@@ -52,7 +53,8 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
         _mailbox = new GuestMailbox(_host);
         _calls = new GuestCalls(_mailbox);
         var commands = new StreamCommands(_mailbox, _logger);
-        _streams = new EngineStreams(commands);
+        _pace = options.ItemInterval > TimeSpan.Zero ? new ItemPace(options.ItemInterval, options.Time) : null;
+        _streams = new EngineStreams(commands, _pace);
         _encodes = new PendingEncodes(_mailbox);
         _load = new LoadListeners(_logger);
         if (options.Drive == "direct")

@@ -9,6 +9,9 @@ public sealed record VllmEngineOptions
     /// <summary><c>stock</c>, <c>collector</c>, <c>raw</c> or <c>direct</c> (docs/design.md, 5).</summary>
     public string Drive { get; init; } = "raw";
 
+    /// <summary>How far apart the items of a stream are at least; zero: a token leaves as soon as it is there.</summary>
+    public TimeSpan ItemInterval { get; init; }
+
     public TimeProvider Time { get; init; } = TimeProvider.System;
 
     /// <summary>Where Python and the engine's processes write their errors instead of to descriptor 2, or null for that.</summary>

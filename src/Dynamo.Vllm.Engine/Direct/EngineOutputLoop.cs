@@ -24,7 +24,7 @@ internal sealed partial class EngineOutputLoop(
     private const int MessageBytesMax = 64 * 1024 * 1024;
 
     private readonly List<StepShare> _shares = [];
-    private readonly StreamWakes _wakes = new();
+    private readonly StreamWakes _wakes = new(streams.Pace);
     private int[] _tokens = new int[16];
     private bool _hasWarned;
 

@@ -31,6 +31,7 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
     private int _cachedTokens = -1;
     private bool _hasEnded;
     private bool _isWaiting;
+    private bool _isAnnounced; // whoever delivered to it while it waits has been told to wake it
     private bool _isAborted;
     private bool _isReleased;
     private ManualResetValueTaskSourceCore<bool> _signal;
@@ -42,6 +43,9 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
     }
 
     public ulong Id { get; }
+
+    /// <summary>Its reader has taken an output: the first one is never held back.</summary>
+    public bool HasBeenRead { get; private set; }
 
     public ValueTask WaitAsync()
     {
@@ -55,6 +59,7 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
             _signal.Reset();
             _signal.RunContinuationsAsynchronously = true; // unless whoever wakes it says otherwise
             _isWaiting = true;
+            _isAnnounced = false;
             return new ValueTask(this, _signal.Version);
         }
     }
@@ -72,6 +77,7 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
             if (_pending.TryDequeue(out output))
             {
                 _taken = output;
+                HasBeenRead = true;
                 if (ReferenceEquals(_newest, output))
                 {
                     _newest = null; // the reader owns it now: nothing may be merged into it
@@ -104,7 +110,6 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
     /// <summary>The reader gets the error now; the stream itself lives until the engine has ended it.</summary>
     public void Release(DynamoError error)
     {
-        bool wake;
         lock (_lock)
         {
             if (_hasEnded || _isReleased)
@@ -114,14 +119,9 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
 
             _isReleased = true;
             _failure = error;
-            wake = _isWaiting;
-            _isWaiting = false;
         }
 
-        if (wake)
-        {
-            _signal.SetResult(true);
-        }
+        Wake();
     }
 
     /// <summary>Adds a record, without waking the reader yet.</summary>
@@ -153,8 +153,8 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
             }
 
             _hasEnded = record.IsLast;
-            wakes = _isWaiting;
-            _isWaiting = false;
+            wakes = _isWaiting && (!_isAnnounced || record.IsLast); // its end is told also of one that is held back
+            _isAnnounced = true;
         }
 
         if (abortsReleased)
@@ -195,19 +195,27 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
     }
 
     /// <summary>Wakes the reader, after <see cref="Deliver"/> asked for it; it goes on in a turn of the pool.</summary>
-    public void Wake() => _signal.SetResult(true);
+    public void Wake()
+    {
+        if (TryEndWait())
+        {
+            _signal.SetResult(true);
+        }
+    }
 
     /// <summary>The same, but the reader goes on here, up to where it waits next.</summary>
     public void WakeHere()
     {
-        _signal.RunContinuationsAsynchronously = false;
-        _signal.SetResult(true);
+        if (TryEndWait())
+        {
+            _signal.RunContinuationsAsynchronously = false;
+            _signal.SetResult(true);
+        }
     }
 
     /// <summary>Ends the stream with an error; outputs that wait are still read first.</summary>
     public void Fail(DynamoError error)
     {
-        bool wake;
         lock (_lock)
         {
             if (_hasEnded)
@@ -217,14 +225,9 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
 
             _hasEnded = true;
             _failure = error;
-            wake = _isWaiting;
-            _isWaiting = false;
         }
 
-        if (wake)
-        {
-            _signal.SetResult(true);
-        }
+        Wake();
     }
 
     void IValueTaskSource.GetResult(short token) => _signal.GetResult(token);
@@ -233,6 +236,17 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
 
     void IValueTaskSource.OnCompleted(Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
         _signal.OnCompleted(continuation, state, token, flags);
+
+    /// <returns>False if the reader went on meanwhile.</returns>
+    private bool TryEndWait()
+    {
+        lock (_lock)
+        {
+            var wasWaiting = _isWaiting;
+            _isWaiting = false;
+            return wasWaiting;
+        }
+    }
 
     private void Enqueue(in TokensRecord record, TokenTexts texts)
     {

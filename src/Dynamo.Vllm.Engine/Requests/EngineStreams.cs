@@ -7,15 +7,18 @@ using Dynamo.Vllm.Protocol.Errors;
 namespace Dynamo.Vllm.Engine.Requests;
 
 /// <summary>The streams that run. Thread-safe; the guest's delivery loop owns <c>Deliver</c> without a list, and <c>Wake</c>.</summary>
-internal sealed class EngineStreams(IStreamCommands commands)
+internal sealed class EngineStreams(IStreamCommands commands, ItemPace? pace = null)
 {
     private readonly ConcurrentDictionary<ulong, EngineStream> _running = new();
     private readonly TokenTexts _texts = new();
 
     // Guest's delivery loop only.
-    private readonly StreamWakes _wakes = new();
+    private readonly StreamWakes _wakes = new(pace);
 
     public int Count => _running.Count;
+
+    /// <summary>How often readers may be woken; null: as often as something comes.</summary>
+    public ItemPace? Pace { get; } = pace;
 
     /// <summary>A stream of a request that the guest gets.</summary>
     public EngineStream Add(ulong id) => Add(id, commands);

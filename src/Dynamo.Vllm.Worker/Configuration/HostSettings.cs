@@ -12,7 +12,11 @@ public sealed record HostSettings
 
     public bool SimulatedEngine { get; init; }
 
-    public EngineDrive EngineDrive { get; init; } = EngineDrive.Direct;
+    /// <summary>How requests and outputs pass vLLM, by its name (docs/design.md, 5).</summary>
+    public string EngineDrive { get; init; } = "direct";
+
+    /// <summary>How far apart the items of a stream are at least.</summary>
+    public TimeSpan ItemInterval { get; init; }
 
     /// <summary>How long requests already accepted may keep generating once intake is closed.</summary>
     public TimeSpan DrainTimeout { get; init; } = TimeSpan.FromSeconds(30);
@@ -34,17 +38,8 @@ public sealed record HostSettings
         {
             Python = options.Get(OwnOptions.Python),
             SimulatedEngine = options.Get(OwnOptions.SimulatedEngine),
-            EngineDrive = options.Get(OwnOptions.EngineDrive) switch
-            {
-                "direct" => EngineDrive.Direct,
-                "raw" => EngineDrive.Raw,
-                "collector" => EngineDrive.Collector,
-                "stock" => EngineDrive.Stock,
-                // Only the variable can get here: words of the command line were checked by the parser.
-                var other => throw new ConfigurationException(
-                    $"DYN_VLLM_ENGINE_DRIVE={PythonText.Quote(other)}: expected 'stock', 'collector' or 'raw'"
-                ),
-            },
+            EngineDrive = ReadDrive(options.Get(OwnOptions.EngineDrive)),
+            ItemInterval = TimeSpan.FromMilliseconds(options.Get(OwnOptions.ItemInterval)),
             DrainTimeout = TimeSpan.FromSeconds(options.Get(OwnOptions.DrainTimeout)),
             TerminationGracePeriod = options.Get(OwnOptions.TerminationGracePeriod) is { } granted ? TimeSpan.FromSeconds(granted) : null,
             LiveIsReady = options.Get(OwnOptions.LiveIsReady),
@@ -55,6 +50,18 @@ public sealed record HostSettings
                 TimeSpan.FromSeconds(options.Get(OwnOptions.EngineStallTimeout))
             ),
         };
+
+    /// <summary>The parser has checked what the command line says, and not what the variable says.</summary>
+    private static string ReadDrive(string drive)
+    {
+        var drives = OwnOptions.EngineDrive.Choices!;
+        return drives.Contains(drive)
+            ? drive
+            : throw new ConfigurationException(
+                $"{OwnOptions.EngineDrive.Environment}={PythonText.Quote(drive)}: expected one of "
+                    + string.Join(", ", drives.Select(PythonText.Quote))
+            );
+    }
 
     private static StallLimits ReadStallLimits(TimeSpan frozen, TimeSpan busy, TimeSpan stall)
     {

@@ -67,13 +67,8 @@ internal sealed partial class EngineArgumentsStage : IStage
             python,
             new VllmEngineOptions
             {
-                Drive = host.EngineDrive switch
-                {
-                    EngineDrive.Direct => "direct",
-                    EngineDrive.Stock => "stock",
-                    EngineDrive.Collector => "collector",
-                    _ => "raw",
-                },
+                Drive = host.EngineDrive,
+                ItemInterval = host.ItemInterval,
                 ErrorDescriptor = _outputs.ErrorDescriptor,
                 SimulatedPath = SimulatedPath,
             },

@@ -19,7 +19,7 @@ public sealed class StreamWakesTests : IDisposable
     private static readonly int[] Token = [7];
 
     private readonly GuestBorder _border = new();
-    private readonly StreamWakes _wakes = new();
+    private readonly StreamWakes _wakes = new(pace: null);
     private ulong _lastId;
 
     [Fact]

@@ -34,6 +34,20 @@ public static class OwnOptions
                 + "'collector' bypasses nothing; 'stock' iterates vLLM's own generator per request, as the Python worker does."
         );
 
+    public static Option<double> ItemInterval { get; } =
+        Option.Float(
+            "--item-interval",
+            "DYN_VLLM_ITEM_INTERVAL_MS",
+            0.0,
+            help: "Milliseconds between two items of one response, at least: tokens that come meanwhile leave in one item, which costs "
+                + "this worker and the frontend less. The first token and the end of a response never wait. 0 = a token leaves as soon "
+                + "as it is there."
+        ) with
+        {
+            Minimum = 0,
+            Maximum = 1000,
+        };
+
     public static Option<double> DrainTimeout { get; } =
         Option.Float(
             "--drain-timeout",
@@ -123,6 +137,7 @@ public static class OwnOptions
         Python,
         SimulatedEngine,
         EngineDrive,
+        ItemInterval,
         DrainTimeout,
         TerminationGracePeriod,
         LiveIsReady,

@@ -164,6 +164,8 @@ public sealed class CommandLineParserTests
                 "--simulated-engine",
                 "--engine-drive",
                 "stock",
+                "--item-interval",
+                "20",
                 "--drain-timeout",
                 "2.5",
                 "--termination-grace-period",
@@ -181,13 +183,23 @@ public sealed class CommandLineParserTests
         Assert.Equal(new HostSettings(), defaults);
         Assert.Equal("/venv", given.Python);
         Assert.True(given.SimulatedEngine);
-        Assert.Equal(EngineDrive.Stock, given.EngineDrive);
+        Assert.Equal("stock", given.EngineDrive);
+        Assert.Equal(TimeSpan.FromMilliseconds(20), given.ItemInterval);
         Assert.Equal(TimeSpan.FromSeconds(2.5), given.DrainTimeout);
         Assert.Equal(TimeSpan.FromSeconds(90), given.TerminationGracePeriod);
         Assert.True(given.LiveIsReady);
         Assert.True(given.Stalls.IsOff);
         Assert.Equal((5.0, 10.0), (given.Stalls.FrozenSuspect.TotalSeconds, given.Stalls.FrozenRelease.TotalSeconds));
         Assert.Equal((18.0, 56.0), (given.Stalls.BusySuspect.TotalSeconds, given.Stalls.BusyRelease.TotalSeconds));
+    }
+
+    [Fact]
+    public void A_drive_that_there_is_none_of_is_refused_also_from_the_variable()
+    {
+        var error = Assert.Throws<ConfigurationException>(() =>
+            CommandLineSample.Parse(CommandLineSample.Environment("DYN_VLLM_ENGINE_DRIVE", "fast"))
+        );
+        Assert.Equal("DYN_VLLM_ENGINE_DRIVE='fast': expected one of 'stock', 'collector', 'raw', 'direct'", error.Message);
     }
 
     [Theory]
