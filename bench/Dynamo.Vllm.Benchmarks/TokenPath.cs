@@ -28,7 +28,7 @@ namespace Dynamo.Vllm.Benchmarks;
 internal static class TokenPath
 {
     public const string PeerVerb = "token-path-peer";
-    private static readonly int Rounds = int.Parse(Environment.GetEnvironmentVariable("ROUNDS") ?? "2");
+    private const int Rounds = 2;
 
     /// <summary>An item of one token as the worker writes it.</summary>
     private static readonly byte[] Frame = new byte[24 + 60];

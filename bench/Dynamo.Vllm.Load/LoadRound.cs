@@ -24,6 +24,9 @@ internal sealed class LoadRound
 
     public TimeSpan Cpu { get; private set; }
 
+    /// <summary>Of the frontend, which works for whoever made the tokens.</summary>
+    public TimeSpan FrontendCpu { get; private set; }
+
     public TimeSpan Wall { get; private set; }
 
     public double CpuMicrosecondsPerToken => Cpu.TotalMicroseconds / Math.Max(1, Tokens);
@@ -32,6 +35,7 @@ internal sealed class LoadRound
     {
         var round = new LoadRound(model);
         var cpu = CpuOf(processId);
+        var frontendCpu = CpuOf(frontend.Process.Id);
         var started = Stopwatch.GetTimestamp();
         await Parallel.ForEachAsync(
             Enumerable.Range(0, options.Requests ?? 4 * streams),
@@ -40,12 +44,13 @@ internal sealed class LoadRound
         );
         round.Wall = Stopwatch.GetElapsedTime(started);
         round.Cpu = CpuOf(processId) - cpu;
+        round.FrontendCpu = CpuOf(frontend.Process.Id) - frontendCpu;
         return round;
     }
 
     public override string ToString() =>
         $"{Name, -9} {Tokens, 7} tokens in {Items, 7} items  {Tokens / Wall.TotalSeconds, 8:F0} tok/s  "
-        + $"{CpuMicrosecondsPerToken, 7:F1} us CPU/token  "
+        + $"{CpuMicrosecondsPerToken, 7:F1} us CPU/token  frontend {FrontendCpu.TotalMicroseconds / Math.Max(1, Tokens), 6:F1}  "
         + $"TTFT p50 {Percentile(_firstTokens, 0.5), 7:F1} p99 {Percentile(_firstTokens, 0.99), 7:F1} ms  ITL p50 "
         + $"{Percentile(_gaps, 0.5), 6:F2} p99 {Percentile(_gaps, 0.99), 6:F2} ms  failed {Failed}";
 
