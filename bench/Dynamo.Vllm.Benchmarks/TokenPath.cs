@@ -22,8 +22,8 @@ namespace Dynamo.Vllm.Benchmarks;
 
 /// <summary>What a token costs between EngineCore's socket and the caller's, beside a bare loop that writes the same bytes.</summary>
 /// <remarks>
-/// Another process is EngineCore, which sends steps at a fixed pace, and every caller, which reads and forgets. What is told is the CPU time
-/// of this process per token. The bare loop reads the same steps, looks at none, and sends a prepared frame to each socket: the floor.
+/// Another process is EngineCore, which sends steps at a fixed pace, and every caller, which reads and forgets. What is told is the CPU
+/// time of this process per token. The bare loop reads the same steps, looks at none, and sends a prepared frame to each socket: the floor.
 /// </remarks>
 internal static class TokenPath
 {
@@ -45,7 +45,8 @@ internal static class TokenPath
                     string.Create(
                         CultureInfo.InvariantCulture,
                         $"{count, 5} streams  bare {bare.Micros, 6:0.00} us  ours {ours.Micros, 6:0.00} us in "
-                            + $"{ours.Items} items of {ours.Tokens} tokens, {ours.Bytes, 5:0} bytes allocated  ratio {ours.Micros / bare.Micros:0.00}"
+                            + $"{ours.Items} items of {ours.Tokens} tokens, {ours.Bytes, 5:0} bytes allocated  "
+                            + $"ratio {ours.Micros / bare.Micros:0.00}"
                     )
                 );
             }

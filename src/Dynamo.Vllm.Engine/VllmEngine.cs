@@ -6,6 +6,7 @@ using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Engine.Control;
 using Dynamo.Vllm.Engine.Direct;
 using Dynamo.Vllm.Engine.Guest;
+using Dynamo.Vllm.Engine.Processes;
 using Dynamo.Vllm.Engine.Requests;
 using Dynamo.Vllm.Protocol.Errors;
 using Dynamo.Vllm.Protocol.Requests;
@@ -32,6 +33,7 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
     private readonly LoadListeners _load;
     private readonly GuestDelivery _delivery;
     private readonly StepCounter _steps = new();
+    private readonly MemoryGroup? _memory = MemoryGroup.OfThisProcess();
     private readonly DirectDrive? _direct;
 
     // The delivery loop goes on.
@@ -153,9 +155,10 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
                 await _direct.OpenAsync(facts.GetProperty("direct").GetBoolean(), cancellationToken).ConfigureAwait(false);
             }
         }
-        catch when (_direct is not null) // cleanup (style E3): the process may end now, and leave files behind
+        catch // cleanup (style E3): the process may end now, and leave files behind
         {
-            await _direct.WithdrawAsync().ConfigureAwait(false);
+            TellKills();
+            await (_direct?.WithdrawAsync() ?? Task.CompletedTask).ConfigureAwait(false);
             throw;
         }
     }
@@ -232,6 +235,7 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
     {
         if (_died.TrySetResult(reason))
         {
+            TellKills();
             _direct?.Close();
             FailRequests(reason);
             _calls.EndEngine(reason);
@@ -282,6 +286,15 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
         }
     }
 
+    /// <summary>An engine that is killed for want of memory cannot say so itself.</summary>
+    private void TellKills()
+    {
+        if (_memory?.DescribeKills() is { } kills)
+        {
+            LogKills(_logger, kills);
+        }
+    }
+
     private void Learn(GuestTemplate taught) => _direct?.Learn(taught);
 
     private void FailRequests(string reason)
@@ -302,6 +315,9 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
         GiveUp(reason);
         _calls.EndGuest(reason, failure);
     }
+
+    [LoggerMessage(EventId = 4010, Level = LogLevel.Error, Message = "What the engine's end may come from: {Kills}")]
+    private static partial void LogKills(ILogger logger, string kills);
 
     [LoggerMessage(EventId = 4002, Level = LogLevel.Critical, Message = "The embedded interpreter failed: {Traceback}")]
     private static partial void LogGuestFailed(ILogger logger, string traceback);

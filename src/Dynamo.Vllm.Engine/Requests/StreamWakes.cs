@@ -4,9 +4,9 @@ namespace Dynamo.Vllm.Engine.Requests;
 
 /// <summary>Readers that wait for what a batch brings: they are woken once all of it has been delivered. Owned by one loop.</summary>
 /// <remarks>
-/// Waking a thread of the pool costs as much as what a reader then does, an item and a write that does not wait. So a turn of the pool serves
-/// a group of readers, and where there is but one group they go on in the loop itself, up to where each waits next. A reader whose stream
-/// has ended has more to do and always gets a turn of its own. docs/benchmarks.md, "The token path".
+/// Waking a thread of the pool costs as much as what a reader then does, an item and a write that does not wait. So a turn of the pool
+/// serves a group of readers, and where there is but one group they go on in the loop itself, up to where each waits next. A reader whose
+/// stream has ended has more to do and always gets a turn of its own. docs/benchmarks.md, "The token path".
 /// </remarks>
 /// <param name="pace">Holds back who has had an item already; null: nobody is held back.</param>
 internal sealed class StreamWakes(ItemPace? pace)
