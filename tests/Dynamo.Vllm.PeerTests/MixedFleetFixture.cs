@@ -35,6 +35,12 @@ public sealed class MixedFleetFixture : IAsyncLifetime
 
     public string Store => _store!.Path;
 
+    /// <summary>Where the engine of the second of ours tells of its forward passes.</summary>
+    public int PassPort { get; } = FreePorts.Next();
+
+    /// <summary>Where the second of ours traces them.</summary>
+    public string Traces => Path.Combine(Store, "traces");
+
     public async Task InitializeAsync()
     {
         if (Peers.Folder is null && Environment.GetEnvironmentVariable("CI") != "true")
@@ -63,8 +69,10 @@ public sealed class MixedFleetFixture : IAsyncLifetime
         );
         OfficialHttp = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
         await WaitForRecordsAsync("v1/mdc", 2);
-        variables["DYN_FORWARDPASS_METRIC_PORT"] = FreePorts.Next().ToString(CultureInfo.InvariantCulture);
-        Second = StartOurs(variables);
+        variables["DYN_FORWARDPASS_METRIC_PORT"] = PassPort.ToString(CultureInfo.InvariantCulture);
+        variables["DYN_FPM_MODE"] = "full";
+        variables["DYN_FPM_OUTPUT_PATH"] = Path.Combine(Traces, "ours");
+        Second = StartOurs(variables, "--fpm-trace");
         await Second.ReadyAsync(StartLimit);
         await RoundRobin.ServesAsync("tiny", StartLimit);
         await KvRouted.ServesAsync("tiny", StartLimit);

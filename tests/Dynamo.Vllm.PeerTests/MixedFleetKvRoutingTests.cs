@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Transports.Client;
@@ -107,6 +108,42 @@ public sealed class MixedFleetKvRoutingTests
                     _fleet.InstanceOf(_fleet.Second).ToString(CultureInfo.InvariantCulture),
                     Find(pass, "worker_id")!.GetValue<string>()
                 )
+        );
+    }
+
+    [PeerFact]
+    public async Task Forward_passes_are_traced_as_by_the_official_package()
+    {
+        using var folder = new TemporaryFolder();
+        var variables = Peers.Variables(_fleet.Store);
+        variables["DYN_FPM_TRACE"] = "1";
+        variables["DYN_FPM_MODE"] = "full";
+        variables["DYN_FPM_OUTPUT_PATH"] = Path.Combine(folder.Path, "official");
+        var script = Path.Combine(SimulatedPaths.Root, "tests", "peers", "trace_passes.py");
+        var engine = string.Create(CultureInfo.InvariantCulture, $"tcp://127.0.0.1:{_fleet.PassPort}");
+        await using var official = new ChildProcess("official trace", Peers.Python, [script, engine], variables);
+        await Polling.UntilAsync(
+            "no pass with a prefill is in both traces",
+            Limit,
+            async () =>
+            {
+                await AskAsync(Prompt("traced", 0), _fleet.InstanceOf(_fleet.Second)); // the first may come before the subscription
+                var seen = PassTraceFile.Read(folder.Path).Where(line => HasPrefill(line)).Select(PassTraceFile.Counter);
+                return seen.Intersect(PassTraceFile.Read(_fleet.Traces).Select(PassTraceFile.Counter)).Any();
+            },
+            () => official.Tail
+        );
+        var ours = PassTraceFile.Read(_fleet.Traces).ToDictionary(PassTraceFile.Counter);
+        var theirs = PassTraceFile.Read(folder.Path).Where(line => ours.ContainsKey(PassTraceFile.Counter(line))).ToList();
+        Assert.NotEmpty(theirs);
+        Assert.All(
+            theirs,
+            line => Assert.Equal(PassTraceFile.Comparable(line), PassTraceFile.Comparable(ours[PassTraceFile.Counter(line)]))
+        );
+        var name = new Regex(@"^\w+\.\d{1,20}\.000000\.jsonl\.gz$");
+        Assert.All(
+            Directory.GetFiles(_fleet.Traces).Concat(Directory.GetFiles(folder.Path)),
+            path => Assert.Matches(name, Path.GetFileName(path))
         );
     }
 

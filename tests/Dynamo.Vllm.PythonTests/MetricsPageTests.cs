@@ -19,6 +19,8 @@ public sealed partial class MetricsPageTests : SimulatedWorkerTests
             ["OTEL_METRICS_EXPORTER"] = "otlp",
             ["OTEL_EXPORT_ENABLED"] = "1",
             ["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:1",
+            ["DYN_FPM_TRACE"] = "1",
+            ["DYN_FPM_OUTPUT_PATH"] = "/dev/null/pass",
         };
         await using (var worker = await StartAsync(environment: nowhere))
         {

@@ -11,15 +11,24 @@ internal sealed partial class ForwardPassRelay : IEngineEventSink
 {
     private readonly int _rank;
     private readonly EventStream _stream;
+    private readonly IForwardPassListener? _listener;
     private readonly ILogger _logger;
     private readonly LogThrottle _connections;
     private readonly LogThrottle _faults;
 
-    public ForwardPassRelay(int rank, string endpoint, EventStream stream, TimeProvider time, ILogger logger)
+    public ForwardPassRelay(
+        int rank,
+        string endpoint,
+        EventStream stream,
+        IForwardPassListener? listener,
+        TimeProvider time,
+        ILogger logger
+    )
     {
         _rank = rank;
         Endpoint = endpoint;
         _stream = stream;
+        _listener = listener;
         _logger = logger;
         _connections = new LogThrottle(time);
         _faults = new LogThrottle(time);
@@ -41,6 +50,7 @@ internal sealed partial class ForwardPassRelay : IEngineEventSink
     {
         if (message.Frames == EngineMessage.FramesNeeded)
         {
+            _listener?.Observe(_rank, message.Payload.Span);
             return _stream.PublishAsync(message.Payload, CancellationToken.None);
         }
 

@@ -16,6 +16,9 @@ public sealed record KvRelayOptions
     /// <summary>Port of rank 0's forward-pass metrics, rank r uses the r-th after it; null where the engine sends none.</summary>
     public int? ForwardPassPort { get; init; }
 
+    /// <summary>Hears them, too.</summary>
+    public IForwardPassListener? ForwardPassListener { get; init; }
+
     /// <summary>Placeholder token of images, if the model has one that routers know.</summary>
     public uint? ImageToken { get; init; }
 

@@ -217,6 +217,7 @@ public sealed partial class KvRelayService : IAsyncDisposable
             rank,
             string.Create(CultureInfo.InvariantCulture, $"tcp://127.0.0.1:{port + rank}"),
             stream,
+            _options.ForwardPassListener,
             _time,
             _logger
         );

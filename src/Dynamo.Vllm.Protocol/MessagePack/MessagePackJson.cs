@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Unicode;
 
@@ -35,13 +36,16 @@ public static class MessagePackJson
     }
 
     /// <summary>One whole MessagePack value as JSON into <paramref name="output"/>.</summary>
-    public static void Transcode(ReadOnlySpan<byte> messagePack, IBufferWriter<byte> output)
+    /// <param name="messagePack">The value.</param>
+    /// <param name="output">Where to.</param>
+    /// <param name="marksFloats">A float that is a whole number gets a fraction, as serde_json writes it.</param>
+    public static void Transcode(ReadOnlySpan<byte> messagePack, IBufferWriter<byte> output, bool marksFloats = false)
     {
         var reader = new MessagePackReader(messagePack);
         using var json = new Utf8JsonWriter(output, new JsonWriterOptions { MaxDepth = Limits.NestingDepthMax + 1, SkipValidation = true });
         try
         {
-            WriteJson(ref reader, json, depth: 0);
+            WriteJson(ref reader, json, depth: 0, marksFloats);
         }
         catch (UnfitValueException exception)
         {
@@ -120,7 +124,7 @@ public static class MessagePackJson
         }
     }
 
-    private static void WriteJson(ref MessagePackReader reader, Utf8JsonWriter json, int depth)
+    private static void WriteJson(ref MessagePackReader reader, Utf8JsonWriter json, int depth, bool marksFloats = false)
     {
         if (depth > Limits.NestingDepthMax)
         {
@@ -130,13 +134,13 @@ public static class MessagePackJson
         switch (reader.PeekType())
         {
             case MessagePackType.Map:
-                WriteJsonObject(ref reader, json, depth);
+                WriteJsonObject(ref reader, json, depth, marksFloats);
                 break;
             case MessagePackType.Array:
                 json.WriteStartArray();
                 for (var left = reader.ReadArrayHeader(); left > 0; left--)
                 {
-                    WriteJson(ref reader, json, depth + 1);
+                    WriteJson(ref reader, json, depth + 1, marksFloats);
                 }
 
                 json.WriteEndArray();
@@ -148,7 +152,7 @@ public static class MessagePackJson
                 WriteJsonInteger(ref reader, json);
                 break;
             case MessagePackType.Float:
-                WriteJsonFloat(reader.ReadDouble(), json);
+                WriteJsonFloat(reader.ReadDouble(), json, marksFloats);
                 break;
             case MessagePackType.Boolean:
                 json.WriteBooleanValue(reader.ReadBoolean());
@@ -171,7 +175,7 @@ public static class MessagePackJson
         }
     }
 
-    private static void WriteJsonObject(ref MessagePackReader reader, Utf8JsonWriter json, int depth)
+    private static void WriteJsonObject(ref MessagePackReader reader, Utf8JsonWriter json, int depth, bool marksFloats)
     {
         json.WriteStartObject();
         for (var left = reader.ReadMapHeader(); left > 0; left--)
@@ -179,14 +183,14 @@ public static class MessagePackJson
             // Maps with integer keys occur inside opaque values only; JSON wants text there.
             if (reader.PeekType() == MessagePackType.Integer)
             {
-                json.WritePropertyName(reader.ReadInt64().ToString(System.Globalization.CultureInfo.InvariantCulture));
+                json.WritePropertyName(reader.ReadInt64().ToString(CultureInfo.InvariantCulture));
             }
             else
             {
                 json.WritePropertyName(ReadText(ref reader));
             }
 
-            WriteJson(ref reader, json, depth + 1);
+            WriteJson(ref reader, json, depth + 1, marksFloats);
         }
 
         json.WriteEndObject();
@@ -214,9 +218,13 @@ public static class MessagePackJson
         }
     }
 
-    private static void WriteJsonFloat(double value, Utf8JsonWriter json)
+    private static void WriteJsonFloat(double value, Utf8JsonWriter json, bool marksFloats)
     {
-        if (double.IsFinite(value))
+        if (marksFloats && double.IsInteger(value) && Math.Abs(value) < 1e15)
+        {
+            json.WriteRawValue(value.ToString("F1", CultureInfo.InvariantCulture));
+        }
+        else if (double.IsFinite(value))
         {
             json.WriteNumberValue(value);
         }

@@ -113,11 +113,6 @@ internal sealed partial class EngineArgumentsStage : IStage
             LogWarning(_logger, warning);
         }
 
-        if (_settings.Options.Get(RuntimeOptions.FpmTrace) && configuration.ForwardPassMetrics)
-        {
-            LogNoTraceFiles(_logger);
-        }
-
         if (configuration.UnsupportedFeatures.Count > 0)
         {
             throw new WorkerExitException(ExitCodes.Failure, string.Join('\n', configuration.UnsupportedFeatures));
@@ -147,12 +142,4 @@ internal sealed partial class EngineArgumentsStage : IStage
         Message = "Cannot write the configuration to {Path}: {Problem}. CONFIG_DUMP: {Dump}"
     )]
     private static partial void LogDumpFailed(ILogger logger, string path, string problem, string dump);
-
-    [LoggerMessage(
-        EventId = 5020,
-        Level = LogLevel.Warning,
-        Message = "--fpm-trace/DYN_FPM_TRACE: forward-pass metrics are relayed to the event plane, "
-            + "but trace files are not written by this worker"
-    )]
-    private static partial void LogNoTraceFiles(ILogger logger);
 }

@@ -1,0 +1,37 @@
+using System.IO.Compression;
+using System.Text.Json.Nodes;
+
+namespace Dynamo.Vllm.PeerTests;
+
+/// <summary>Trace files of forward passes.</summary>
+internal static class PassTraceFile
+{
+    /// <summary>Every line of every file in the folder.</summary>
+    public static IReadOnlyList<JsonObject> Read(string folder) =>
+        Directory.Exists(folder) ? [.. Directory.GetFiles(folder, "*.jsonl.gz").Order(StringComparer.Ordinal).SelectMany(ReadFile)] : [];
+
+    public static long Counter(JsonObject line) => line["event"]!["fpm"]!["counter_id"]!.GetValue<long>();
+
+    /// <summary>Without what differs by time and by who wrote it, members in one order.</summary>
+    public static string Comparable(JsonObject line)
+    {
+        var copy = line.DeepClone();
+        Assert.True(copy["timestamp"]!.GetValue<long>() >= 0);
+        Assert.True(copy["event"]!["observed_at_unix_ms"]!.GetValue<long>() > 1_700_000_000_000);
+        Assert.True(ulong.TryParse(copy["event"]!["source"]!["producer_id"]!.GetValue<string>(), out _));
+        copy["timestamp"] = 0;
+        copy["event"]!["observed_at_unix_ms"] = 0;
+        copy["event"]!["source"]!["producer_id"] = "";
+        return CanonicalJson.Write(copy);
+    }
+
+    private static IEnumerable<JsonObject> ReadFile(string path)
+    {
+        using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
+        using var reader = new StreamReader(new GZipStream(file, CompressionMode.Decompress));
+        while (reader.ReadLine() is { } line)
+        {
+            yield return JsonNode.Parse(line)!.AsObject();
+        }
+    }
+}
