@@ -151,6 +151,9 @@ public abstract class NamedPairFixture : IAsyncLifetime
     /// </summary>
     protected virtual bool StartsTogether => false;
 
+    /// <summary>As which ours is in discovery.</summary>
+    protected internal virtual int OurInstances => 1;
+
     /// <summary>Beside the variables that all peers get.</summary>
     protected virtual IReadOnlyDictionary<string, string> Environment { get; } = new Dictionary<string, string>();
 
@@ -181,18 +184,20 @@ public abstract class NamedPairFixture : IAsyncLifetime
         // A fixture may have further workers, under other names.
         var cards = files["mdc"]
             .Select(Read)
-            .Where(record => Card(record)["display_name"]!.GetValue<string>() is OurName or OfficialName)
+            .Where(record => NameOf(Card(record)) is OurName or OfficialName)
             .ToDictionary(record => record["instance_id"]!.GetValue<ulong>(), Card);
-        Cards = cards.Values.ToDictionary(card => card["display_name"]!.GetValue<string>());
+        Cards = cards.Values.DistinctBy(NameOf).ToDictionary(NameOf);
+        Assert.Equal(OurInstances, cards.Values.Count(card => NameOf(card) == OurName));
+        Assert.Equal(2, cards.Values.Select(CanonicalJson.Write).Distinct().Count()); // of several instances all are equal
         Addresses = files["instances"]
             .Select(Read)
             .Where(record => record["endpoint"]!.GetValue<string>() == "generate")
             .Where(record => cards.ContainsKey(record["instance_id"]!.GetValue<ulong>()))
-            .ToDictionary(
-                record => cards[record["instance_id"]!.GetValue<ulong>()]["display_name"]!.GetValue<string>(),
-                record => record["transport"]!["tcp"]!.GetValue<string>()
-            );
+            .Select(record => (Name: NameOf(cards[record["instance_id"]!.GetValue<ulong>()]), Address: record["transport"]!["tcp"]!))
+            .DistinctBy(instance => instance.Name)
+            .ToDictionary(instance => instance.Name, instance => instance.Address.GetValue<string>());
 
+        static string NameOf(JsonObject card) => card["display_name"]!.GetValue<string>();
         static JsonObject Read(string path) => JsonNode.Parse(File.ReadAllText(path))!.AsObject();
         static JsonObject Card(JsonObject record) => record["card_json"]!.AsObject();
     }

@@ -50,6 +50,38 @@ public sealed class EmbeddingWorkerTests : SimulatedWorkerTests
         Assert.Equal(200, await worker.StatusAsync("/health"));
     }
 
+    [Fact]
+    public async Task Several_processes_are_as_many_instances_and_status_ports_of_one()
+    {
+        await using var worker = await StartAsync([.. Flags, "--embedding-worker-processes", "3"]);
+        var port = worker.Http.BaseAddress!.Port;
+        var addresses = FileDirectoryReader.FindTcp(Store, "generate");
+        Assert.Equal(3, addresses.Distinct().Count());
+        Assert.Equal(3, Records().Count(path => path.Contains("mdc", StringComparison.Ordinal)));
+        var answers = new List<string>();
+        foreach (var address in addresses)
+        {
+            await using var client = await WorkerClient.ConnectAsync(address, PayloadCodec.MessagePack, default);
+            answers.Add((await AskAsync(client, """{"input":"hello"}"""))["data"]!["data"]!.ToJsonString());
+        }
+
+        Assert.Single(answers.Distinct());
+        using var http = new HttpClient();
+        for (var i = 0; i < 3; i++)
+        {
+            using var live = await http.GetAsync($"http://127.0.0.1:{port + i}/live");
+            using var health = await http.GetAsync($"http://127.0.0.1:{port + i}/health");
+            Assert.Equal((System.Net.HttpStatusCode.OK, System.Net.HttpStatusCode.OK), (live.StatusCode, health.StatusCode));
+            var metrics = await http.GetStringAsync($"http://127.0.0.1:{port + i}/metrics");
+            Assert.Equal(i == 0, metrics.Contains("dynamo_component_requests_total", StringComparison.Ordinal));
+        }
+
+        Assert.Equal(3, await worker.MetricAsync("dynamo_component_requests_total"));
+        worker.Process.Signal("TERM");
+        Assert.Equal(0, await worker.Process.ExitCodeAsync(Limit));
+        Assert.Empty(Records());
+    }
+
     [Theory]
     [InlineData(PayloadCodec.Json)]
     [InlineData(PayloadCodec.MessagePack)]

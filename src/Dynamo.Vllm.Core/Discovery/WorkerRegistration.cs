@@ -21,6 +21,7 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     private readonly OneWayDoor _door = new();
     private readonly RegisteredRecords _records;
     private readonly IdentityMove _move;
+    private readonly List<WorkerRegistration> _companions = [];
     private bool _hasLeft;
 
     /// <param name="discovery">Owned from here on.</param>
@@ -53,26 +54,38 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
     /// <summary>The worker is on its way out.</summary>
     public bool IsLeaving => _door.IsLeaving;
 
+    /// <summary>One more identity of this process: whatever is put, served, hidden or withdrawn here is under that one, too.</summary>
+    /// <param name="companion">Owned from here on. Before anything is put.</param>
+    public void Add(WorkerRegistration companion) => _companions.Add(companion);
+
     public async Task JoinAsync(CancellationToken cancellationToken) => _records.Instance = await _discovery.JoinAsync(cancellationToken);
 
     /// <summary>Puts or replaces a record of any kind under a name of the caller's.</summary>
     /// <exception cref="WorkerLeavingException">The worker leaves.</exception>
-    public Task PutAsync(string name, Func<InstanceId, DiscoveryRecord> record, CancellationToken cancellationToken) =>
-        PutAsync(name, new KeptRecord(record, null), cancellationToken);
+    public async Task PutAsync(string name, Func<InstanceId, DiscoveryRecord> record, CancellationToken cancellationToken)
+    {
+        await PutAsync(name, new KeptRecord(record, null), cancellationToken);
+        await EachAsync(companion => companion.PutAsync(name, record, cancellationToken));
+    }
 
     /// <summary>Puts or replaces a record that is to be seen together with the endpoint only.</summary>
     /// <remarks>It goes before the endpoint is hidden or withdrawn, and comes back after it.</remarks>
     /// <exception cref="WorkerLeavingException">The worker leaves.</exception>
-    public Task PutWithAsync(
+    public async Task PutWithAsync(
         ServedEndpoint endpoint,
         string name,
         Func<InstanceId, DiscoveryRecord> record,
         CancellationToken cancellationToken
-    ) => PutAsync(name, new KeptRecord(record, endpoint), cancellationToken);
+    )
+    {
+        await PutAsync(name, new KeptRecord(record, endpoint), cancellationToken);
+        await EachAsync(companion => companion.PutWithAsync(endpoint, name, record, cancellationToken));
+    }
 
     /// <summary>Removes a record that was put under the name. One that the store did not let go of is known on, for another try.</summary>
-    public Task RemoveAsync(string name, CancellationToken cancellationToken) =>
-        _door.InTurnAsync(async () =>
+    public async Task RemoveAsync(string name, CancellationToken cancellationToken)
+    {
+        await _door.InTurnAsync(async () =>
         {
             if (_records.Records.TryGetValue(name, out var record))
             {
@@ -81,6 +94,8 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
                 _records.Forget(name);
             }
         });
+        await EachAsync(companion => companion.RemoveAsync(name, cancellationToken));
+    }
 
     /// <summary>Values of the records that any process has in the bucket under the prefix, at this moment.</summary>
     public async Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken)
@@ -113,8 +128,9 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
 
     /// <summary>Makes the endpoint invisible until the reason is taken back; requests
     /// that still arrive are served. No effect once the worker leaves.</summary>
-    public Task HideAsync(ServedEndpoint endpoint, HiddenReasons reason, CancellationToken cancellationToken) =>
-        _door.InTurnAsync(async () =>
+    public async Task HideAsync(ServedEndpoint endpoint, HiddenReasons reason, CancellationToken cancellationToken)
+    {
+        await _door.InTurnAsync(async () =>
         {
             if (_records.Find(endpoint) is { } entry)
             {
@@ -127,11 +143,14 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
                 await _records.UnpublishAsync(entry, cancellationToken);
             }
         });
+        await EachAsync(companion => companion.HideAsync(endpoint, reason, cancellationToken));
+    }
 
     /// <summary>Takes a reason back, and makes the endpoint visible if none is left.</summary>
     /// <exception cref="WorkerLeavingException">The worker leaves.</exception>
-    public Task ShowAsync(ServedEndpoint endpoint, HiddenReasons reason, CancellationToken cancellationToken) =>
-        _door.AppearAsync(
+    public async Task ShowAsync(ServedEndpoint endpoint, HiddenReasons reason, CancellationToken cancellationToken)
+    {
+        await _door.AppearAsync(
             async token =>
             {
                 var entry = _records.FindOrAdd(endpoint);
@@ -148,20 +167,64 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
             },
             cancellationToken
         );
+        await EachAsync(companion => companion.ShowAsync(endpoint, reason, cancellationToken));
+    }
 
     /// <summary>Takes one endpoint out of the store for good.</summary>
-    public Task WithdrawAsync(ServedEndpoint endpoint, CancellationToken cancellationToken) =>
-        _door.InTurnAsync(async () =>
+    public async Task WithdrawAsync(ServedEndpoint endpoint, CancellationToken cancellationToken)
+    {
+        await _door.InTurnAsync(async () =>
         {
             if (_records.Find(endpoint) is { } entry)
             {
                 await _records.UnpublishAsync(entry, cancellationToken);
             }
         });
+        await EachAsync(companion => companion.WithdrawAsync(endpoint, cancellationToken));
+    }
 
     /// <summary>The worker leaves: makes every endpoint invisible, and before that what is seen with one.</summary>
     /// <remarks>Goes on after a failure: the rest must still be withdrawn.</remarks>
     public async Task WithdrawAllAsync(CancellationToken cancellationToken)
+    {
+        await Task.WhenAll(WithdrawOwnAsync(cancellationToken), EachAsync(companion => companion.WithdrawAllAsync(cancellationToken)));
+    }
+
+    /// <summary>Refuses later requests for every endpoint.</summary>
+    public async Task CloseIntakeAsync()
+    {
+        await _door.InTurnAsync(async () =>
+        {
+            foreach (var entry in _records.Endpoints)
+            {
+                await _requests.UnbindAsync(entry.Endpoint, Instance);
+            }
+        });
+        await EachAsync(companion => companion.CloseIntakeAsync());
+    }
+
+    /// <summary>The worker leaves: removes everything that is left in the
+    /// store. Tried once: a store that was away then lets it expire.</summary>
+    public async Task LeaveAsync(CancellationToken cancellationToken)
+    {
+        if (_hasLeft)
+        {
+            return;
+        }
+
+        _hasLeft = true;
+        await Task.WhenAll(LeaveOwnAsync(cancellationToken), EachAsync(companion => companion.LeaveAsync(cancellationToken)));
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        _discovery.IdentityChanged -= OnIdentityChanged;
+        await _discovery.DisposeAsync();
+        _door.Dispose();
+        await EachAsync(companion => companion.DisposeAsync().AsTask());
+    }
+
+    private async Task WithdrawOwnAsync(CancellationToken cancellationToken)
     {
         await _door.LeaveAsync();
         await _door.InTurnAsync(async () =>
@@ -178,36 +241,13 @@ public sealed partial class WorkerRegistration : IAsyncDisposable
         });
     }
 
-    /// <summary>Refuses later requests for every endpoint.</summary>
-    public Task CloseIntakeAsync() =>
-        _door.InTurnAsync(async () =>
-        {
-            foreach (var entry in _records.Endpoints)
-            {
-                await _requests.UnbindAsync(entry.Endpoint, Instance);
-            }
-        });
-
-    /// <summary>The worker leaves: removes everything that is left in the
-    /// store. Tried once: a store that was away then lets it expire.</summary>
-    public async Task LeaveAsync(CancellationToken cancellationToken)
+    private async Task LeaveOwnAsync(CancellationToken cancellationToken)
     {
-        if (_hasLeft)
-        {
-            return;
-        }
-
-        _hasLeft = true;
         await _door.LeaveAsync();
         await _door.InTurnAsync(() => _discovery.LeaveAsync(cancellationToken));
     }
 
-    public async ValueTask DisposeAsync()
-    {
-        _discovery.IdentityChanged -= OnIdentityChanged;
-        await _discovery.DisposeAsync();
-        _door.Dispose();
-    }
+    private Task EachAsync(Func<WorkerRegistration, Task> step) => Task.WhenAll(_companions.Select(step));
 
     private async Task WithdrawAsync(string name, Func<Task> withdraw)
     {

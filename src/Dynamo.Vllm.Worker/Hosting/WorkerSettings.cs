@@ -1,3 +1,4 @@
+using System.Net;
 using Dynamo.Vllm.Worker.Configuration;
 using Dynamo.Vllm.Worker.Configuration.Options;
 using Dynamo.Vllm.Worker.Configuration.Parsing;
@@ -18,7 +19,30 @@ internal sealed record WorkerSettings(
     RuntimePlanes Planes
 )
 {
+    /// <summary>More cost a lease each and serve nobody better: one process answers for all of them.</summary>
+    public const int InstancesMax = 256;
+
     public OptionValues Options => Arguments.Options;
+
+    /// <summary>
+    /// As many instances of the endpoint are in discovery as the reference has processes, so that a fleet of both shares its load evenly.
+    /// Where the identity is the pod's there is one.
+    /// </summary>
+    public int Instances =>
+        Options.Get(VllmOptions.EmbeddingWorker) && Planes.Discovery != DiscoveryBackend.Kubernetes
+            ? (int)Math.Clamp(Options.Get(VllmOptions.EmbeddingWorkerProcesses), 1, InstancesMax)
+            : 1;
+
+    /// <summary>Where the reference's other processes have their status ports: probes that are sent there find one, too.</summary>
+    public IReadOnlyList<int> FurtherStatusPorts =>
+        Runtime.SystemServer.Port is > 0 and var port && Options.Get(VllmOptions.EmbeddingWorker)
+            ?
+            [
+                .. Enumerable
+                    .Range(port + 1, (int)Math.Clamp(Options.Get(VllmOptions.EmbeddingWorkerProcesses), 1, InstancesMax) - 1)
+                    .Where(further => further <= IPEndPoint.MaxPort),
+            ]
+            : [];
 
     /// <summary>From the command line and the process's own environment.</summary>
     /// <exception cref="ConfigurationException">A variable has an impossible value.</exception>

@@ -5,6 +5,7 @@ using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Core.Metrics;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Core.Tracing;
+using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Transports.Tcp;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.StatusPort;
@@ -86,16 +87,12 @@ internal sealed partial class PlanesStage : IStage
         _requests = _factory.CreateRequestPlane(dispatcher, security);
         await _requests.StartAsync(cancellationToken).ConfigureAwait(false);
         _health.AddHindrance(() => _requests.Hindrance);
-        _registration = new WorkerRegistration(
-            _discovery,
-            _requests,
-            runtime.DeviceType,
-            runtime.RequestPlaneCodec,
-            _time,
-            _loggers.CreateLogger<WorkerRegistration>(),
-            instance
-        );
+        _registration = Register(_discovery, _requests, instance);
         LogJoined(_logger, _discovery.Name, instance.Hex);
+        for (var i = 1; i < _settings.Instances; i++)
+        {
+            await AddInstanceAsync(_factory, _requests, cancellationToken).ConfigureAwait(false);
+        }
     }
 
     public async Task DownAsync(StopCause cause)
@@ -120,6 +117,28 @@ internal sealed partial class PlanesStage : IStage
             await _steps.TryAsync("connections", () => _factory.DisposeAsync().AsTask()).ConfigureAwait(false);
         }
     }
+
+    /// <summary>One more identity, with a lease of its own, under which the same endpoints take requests.</summary>
+    private async Task AddInstanceAsync(PlaneFactory factory, IRequestPlane requests, CancellationToken cancellationToken)
+    {
+        var discovery = factory.CreateDiscovery();
+        var companion = Register(discovery, requests);
+        _registration!.Add(companion);
+        await companion.JoinAsync(cancellationToken).ConfigureAwait(false);
+        _health.AddHindrance(() => discovery.Hindrance);
+        LogJoined(_logger, discovery.Name, companion.Instance.Hex);
+    }
+
+    private WorkerRegistration Register(IDiscovery discovery, IRequestPlane requests, InstanceId joined = default) =>
+        new(
+            discovery,
+            requests,
+            _settings.Runtime.DeviceType,
+            _settings.Runtime.RequestPlaneCodec,
+            _time,
+            _loggers.CreateLogger<WorkerRegistration>(),
+            joined
+        );
 
     [LoggerMessage(EventId = 5003, Level = LogLevel.Information, Message = "Joined {Discovery} discovery as instance {Instance}")]
     private static partial void LogJoined(ILogger logger, string discovery, string instance);

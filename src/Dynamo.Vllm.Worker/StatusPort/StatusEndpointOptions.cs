@@ -18,6 +18,9 @@ internal sealed record StatusEndpointOptions
     /// <summary>Where gRPC is served, and nothing else; null: nowhere.</summary>
     public int? GrpcPort { get; init; }
 
+    /// <summary>Ports that are the status port's twins, but for the metrics.</summary>
+    public IReadOnlyList<int> FurtherPorts { get; init; } = [];
+
     public static StatusEndpointOptions From(WorkerSettings settings) =>
         new()
         {
@@ -26,5 +29,6 @@ internal sealed record StatusEndpointOptions
             LiveIsReady = settings.Arguments.Host.LiveIsReady,
             HasAdapters = settings.Runtime.Lora.Enabled,
             GrpcPort = settings.Arguments.Host.GrpcPort,
+            FurtherPorts = settings.FurtherStatusPorts,
         };
 }

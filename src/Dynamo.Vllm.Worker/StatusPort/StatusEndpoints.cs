@@ -16,7 +16,7 @@ internal static class StatusEndpoints
         application.Use((context, next) => KeepPortsApart(context, next, options.GrpcPort));
         application.Use(AnswerAsTheReferenceAsync);
         application.MapProbes(options);
-        application.MapMetrics();
+        application.MapMetrics(options.FurtherPorts);
         application.MapMetadata();
         application.MapControl();
         if (options.HasAdapters)

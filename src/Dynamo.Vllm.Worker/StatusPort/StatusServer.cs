@@ -28,6 +28,7 @@ internal sealed partial class StatusServer : IServer
     private readonly IServer _kestrel;
     private readonly KestrelServerOptions _kestrelOptions;
     private readonly SystemServerEnvironment _options;
+    private readonly IReadOnlyList<int> _furtherPorts;
     private readonly int? _grpcPort;
     private readonly ConnectionCap _connections;
     private readonly ILogger<StatusServer> _logger;
@@ -48,6 +49,7 @@ internal sealed partial class StatusServer : IServer
         _kestrel = kestrel;
         _kestrelOptions = kestrelOptions.Value;
         _options = settings.Runtime.SystemServer;
+        _furtherPorts = settings.FurtherStatusPorts;
         _grpcPort = settings.Arguments.Host.GrpcPort;
         _connections = connections.Status;
         _logger = logger;
@@ -126,6 +128,18 @@ internal sealed partial class StatusServer : IServer
             }
 
             Listen(address, grpc, HttpProtocols.Http2);
+        }
+
+        foreach (var port in _furtherPorts)
+        {
+            // One that cannot be had must not cost the others.
+            if (HostAddress.WhyNotBound(new IPEndPoint(address, port)) is { } problem)
+            {
+                LogCannotListen(_logger, _options.Host, port, problem);
+                continue;
+            }
+
+            Listen(address, port, HttpProtocols.Http1);
         }
 
         if (_options.IsEnabled)

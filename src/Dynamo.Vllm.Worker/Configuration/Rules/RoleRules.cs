@@ -1,6 +1,7 @@
 using System.Globalization;
 using Dynamo.Vllm.Worker.Configuration.Options;
 using Dynamo.Vllm.Worker.Configuration.Parsing;
+using Dynamo.Vllm.Worker.Hosting;
 
 namespace Dynamo.Vllm.Worker.Configuration.Rules;
 
@@ -106,7 +107,16 @@ internal sealed class RoleRules(HostFacts facts) : ConfigurationRules(facts)
             "DYN_TCP_RPC_PORT cannot be fixed when --embedding-worker-processes is greater than 1 because every endpoint process "
                 + "needs a unique TCP RPC listener. Unset DYN_TCP_RPC_PORT to use OS-assigned ports."
         );
-        CheckPortReservations(options.Get(VllmOptions.EmbeddingWorkerProcesses));
+        var processes = options.Get(VllmOptions.EmbeddingWorkerProcesses);
+        CheckPortReservations(processes);
+        Refuse(
+            processes > WorkerSettings.InstancesMax,
+            $"--embedding-worker-processes is {processes}, the limit is {WorkerSettings.InstancesMax}."
+        );
+        draft.Notes.Add(
+            $"--embedding-worker-processes {processes}: one process serves all {processes} instances of the endpoint; the status ports "
+                + "beside DYN_SYSTEM_PORT answer probes, and no series of metrics"
+        );
     }
 
     private void CheckPortReservations(long processes)

@@ -13,7 +13,6 @@ internal sealed class SupportRules(HostFacts facts) : ConfigurationRules(facts)
             (draft.Mode == DisaggregationMode.Encode, "--disaggregation-mode encode", "encode workers are not supported yet"),
             (options.Get(VllmOptions.RouteToEncoder), "--route-to-encoder", "needs encode workers, which are not supported yet"),
             (options.Get(VllmOptions.Realtime), "--realtime", "realtime workers are not supported yet"),
-            (options.Get(VllmOptions.EmbeddingWorkerProcesses) > 1, "--embedding-worker-processes", "only one process is supported"),
             (options.Get(VllmOptions.GmsShadowMode), "--gms-shadow-mode", "the GPU memory service is not supported yet"),
             (engine.LoadFormat == "gms", "--load-format gms", "the GPU memory service is not supported yet"),
             (Variable("DYN_GMS_USE_V1") == "true", "DYN_GMS_USE_V1", "the GPU memory service is not supported yet"),

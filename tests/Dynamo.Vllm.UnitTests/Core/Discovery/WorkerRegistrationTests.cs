@@ -43,6 +43,37 @@ public sealed class WorkerRegistrationTests
     }
 
     [Fact]
+    public async Task What_is_put_and_hidden_is_so_under_every_identity_of_the_process()
+    {
+        var other = new RecordingDiscovery();
+        _registration.Add(
+            new WorkerRegistration(
+                other,
+                new RequestPlaneFake(),
+                "cpu",
+                PayloadCodec.MessagePack,
+                TimeProvider.System,
+                NullLogger<WorkerRegistration>.Instance,
+                new InstanceId(9)
+            )
+        );
+        await _registration.PutAsync("model", instance => DiscoveryRecord.Model(_generate.Id, instance, new JsonObject()), default);
+        await _registration.ServeAsync(_generate, default);
+        Assert.Equal(2, other.Records.Count);
+        Assert.Contains(other.Records.Keys, key => key.EndsWith("/9", StringComparison.Ordinal));
+        Assert.DoesNotContain(_store.Records.Keys, key => key.EndsWith("/9", StringComparison.Ordinal));
+        await _registration.HideAsync(_generate, HiddenReasons.EngineSuspect, default);
+        Assert.Single(other.Records);
+        await _registration.ShowAsync(_generate, HiddenReasons.EngineSuspect, default);
+        other.Lose(new InstanceId(10)); // a lease that one loses is no matter of the others
+        Assert.Contains("v1/instances/n/c/generate/a", other.Records.Keys);
+        await _registration.WithdrawAllAsync(default);
+        Assert.DoesNotContain("v1/instances/n/c/generate/a", other.Records.Keys);
+        await _registration.LeaveAsync(default);
+        await _registration.DisposeAsync();
+    }
+
+    [Fact]
     public async Task Leaving_is_a_one_way_door()
     {
         await _registration.ServeAsync(_generate, default);

@@ -185,7 +185,15 @@ public sealed class ConfigurationResolverTests
         Assert.Contains("DYN_FORWARDPASS_METRIC_PORT has no effect: pooling workers relay no forward-pass metrics", resolved.Warnings);
 
         var several = ResolverSample.Resolve("--embedding-worker", "--embedding-worker-processes", "2");
-        Assert.Equal("--embedding-worker-processes: only one process is supported", Assert.Single(several.UnsupportedFeatures).ToString());
+        Assert.Empty(several.UnsupportedFeatures);
+        Assert.Single(
+            several.Notes,
+            note => note.StartsWith("--embedding-worker-processes 2: one process serves", StringComparison.Ordinal)
+        );
+        var many = Assert.Throws<ConfigurationException>(() =>
+            ResolverSample.Resolve("--embedding-worker", "--embedding-worker-processes", "257")
+        );
+        Assert.Equal("--embedding-worker-processes is 257, the limit is 256.", many.Message);
         var given = ResolverSample.Resolve("--embedding-worker", "--enable-prefix-caching");
         Assert.True(given.EnablePrefixCaching);
     }
