@@ -31,6 +31,10 @@ public sealed class OptionValues
     internal OptionValues With<T>(Option<T> option, T value) =>
         new(new Dictionary<string, object?>(_byDestination) { [option.Destination] = value }, _explicit);
 
+    /// <summary>The same values but one, of the option's own type.</summary>
+    internal OptionValues WithRaw(OptionDefinition option, object? value) =>
+        new(new Dictionary<string, object?>(_byDestination) { [option.Destination] = value }, _explicit);
+
     /// <summary>The values of two parsers that share no option.</summary>
     internal OptionValues With(OptionValues other) =>
         new(_byDestination.Concat(other._byDestination).ToDictionary(), _explicit.Concat(other._explicit).ToHashSet());

@@ -34,11 +34,6 @@ internal sealed class SupportRules(HostFacts facts) : ConfigurationRules(facts)
                 "dynamo_state_agent in --kv-transfer-config",
                 "the KV state agent is not supported yet"
             ),
-            (
-                options.Get(RouterOptions.RouterMode) == "kv" && options.Get(RouterOptions.RouterPolicyConfig) is not null,
-                "--router-policy-config",
-                "its YAML settings cannot be put into the model card yet"
-            ),
         }
             .Where(feature => feature.Asked)
             .Select(feature => new UnsupportedFeature(feature.Flag, feature.Reason));

@@ -10,7 +10,7 @@ internal static class KvRouterSettings
     public static OptionValues Defaults { get; } = OptionValues.DefaultsOf(RouterOptions.All);
 
     /// <exception cref="ConfigurationException">A value that the reference refuses when it builds this object.</exception>
-    public static OptionValues Resolve(OptionValues options)
+    public static (OptionValues Settings, bool ServesIndexer) Resolve(OptionValues options)
     {
         var settings = options.With(RouterOptions.ConditionalDisaggregation, ResolveConditional(options));
         if (options.Get(RouterOptions.OverlapScoreWeight) is { } weight)
@@ -20,8 +20,14 @@ internal static class KvRouterSettings
         }
 
         settings = options.Get(RouterOptions.LoadAware) ? LoadAware(settings) : settings;
+        var servesIndexer = false;
+        if (options.Get(RouterOptions.RouterPolicyConfig) is { } path)
+        {
+            (settings, servesIndexer) = RouterPolicyFile.Apply(settings, path);
+        }
+
         RouterLimits.Check(settings);
-        return settings;
+        return (settings, servesIndexer);
     }
 
     /// <summary>The preset for routing by load alone: nothing that asks for cached prefixes.</summary>

@@ -50,12 +50,12 @@ public static class RouterConfigJson
             throw new ConfigurationException($"unknown router mode {PythonText.Quote(word)}; expected one of {expected}");
         }
 
-        var settings = mode == "k_v" ? KvRouterSettings.Resolve(options) : KvRouterSettings.Defaults;
+        var (settings, servesIndexer) = mode == "k_v" ? KvRouterSettings.Resolve(options) : (KvRouterSettings.Defaults, false);
         RouterLimits.CheckCommon(options);
         var json = new JsonObject
         {
             ["router_mode"] = mode,
-            ["kv_router_config"] = KvRouterConfig(settings),
+            ["kv_router_config"] = KvRouterConfig(settings, servesIndexer),
             ["load_threshold_config"] = Fields(CardSection.LoadThresholds, options),
             ["enforce_disagg"] = false,
         };
@@ -63,9 +63,10 @@ public static class RouterConfigJson
         return json;
     }
 
-    private static JsonObject KvRouterConfig(OptionValues settings)
+    private static JsonObject KvRouterConfig(OptionValues settings, bool servesIndexer)
     {
         var json = Fields(CardSection.KvRouter, settings);
+        json[Constants[RouterOptions.UseRemoteIndexer]] = servesIndexer;
         if (settings.Get(RouterOptions.ConditionalDisaggregationEnabled))
         {
             json.Add("conditional_disagg_enabled", true);

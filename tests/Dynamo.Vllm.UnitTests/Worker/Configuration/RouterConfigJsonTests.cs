@@ -1,3 +1,5 @@
+using System.Text.Json.Nodes;
+using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Worker.Configuration;
 using Dynamo.Vllm.Worker.Models.Cards;
 using Xunit;
@@ -120,6 +122,39 @@ public sealed class RouterConfigJsonTests
         Assert.Contains(expected, error.Message, StringComparison.Ordinal);
     }
 
+    /// <summary>Each line of the file is what the official package made of a policy file: the card's object, or its refusal.</summary>
+    [Fact]
+    public void Policy_files_make_the_official_card_or_the_official_refusal()
+    {
+        using var folder = new TemporaryFolder();
+        var cases = Golden.Text("worker/router-policies.jsonl").Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.True(cases.Length > 25);
+        foreach (var line in cases)
+        {
+            var captured = JsonNode.Parse(line)!;
+            var path = folder.Write("policy.yaml", captured["policy"]!.GetValue<string>());
+            string[] flags = [.. captured["flags"]!.AsArray().Select(flag => flag!.GetValue<string>()), "--router-policy-config", path];
+            Assert.Equal(
+                captured["router_config"]?.ToJsonString() ?? captured["error"]!.GetValue<string>(),
+                CardOrRefusal(flags).Replace(path, "policy.yaml", StringComparison.Ordinal)
+            );
+        }
+    }
+
+    [Theory]
+    [InlineData("router: {a", "is not YAML: ")]
+    [InlineData("router: {router_ttl_secs: [1]}", "Expected `float`, got `object`")]
+    public void A_policy_file_that_cannot_be_read_is_named(string text, string expected)
+    {
+        using var folder = new TemporaryFolder();
+        var path = folder.Write("policy.yaml", text);
+        Assert.Contains(expected, CardOrRefusal(["--router-mode", "kv", "--router-policy-config", path]), StringComparison.Ordinal);
+        var deep = folder.Write("deep.yaml", "models: " + new string('[', 10_000));
+        Assert.Contains("is not YAML", CardOrRefusal(["--router-mode", "kv", "--router-policy-config", deep]), StringComparison.Ordinal);
+        var missing = Path.Combine(folder.Path, "missing.yaml");
+        Assert.Contains("cannot read", CardOrRefusal(["--router-mode", "kv", "--router-policy-config", missing]), StringComparison.Ordinal);
+    }
+
     [Fact]
     public void A_mode_from_the_environment_is_checked_here()
     {
@@ -135,6 +170,18 @@ public sealed class RouterConfigJsonTests
 
     private static void AssertKv(string settings, string flags) =>
         Assert.Equal("""{"router_mode":"k_v","kv_router_config":""" + settings + Tail, Build("--router-mode kv " + flags));
+
+    private static string CardOrRefusal(string[] flags)
+    {
+        try
+        {
+            return RouterConfigJson.Build(CommandLineSample.Parse(flags).Options)!.ToJsonString();
+        }
+        catch (ConfigurationException exception)
+        {
+            return exception.Message;
+        }
+    }
 
     private static string? Build(string flags) =>
         RouterConfigJson.Build(CommandLineSample.Parse(flags.Split(' ', StringSplitOptions.RemoveEmptyEntries)).Options)?.ToJsonString();
