@@ -29,6 +29,9 @@ public sealed record ModelRuntimeConfig
 
     public bool? KvEventPublishingEnabled { get; init; }
 
+    /// <summary>Who publishes in the worker's place; null: nobody.</summary>
+    public string? KvEventSourceMode { get; init; }
+
     public JsonNode? KvStateEndpoint { get; init; }
 
     /// <summary>Free keys in the order in which they are written.</summary>
@@ -71,6 +74,7 @@ public sealed record ModelRuntimeConfig
         json["data_parallel_size"] = DataParallelSize;
         json["enable_local_indexer"] = true;
         Set(json, "kv_event_publishing_enabled", KvEventPublishingEnabled);
+        Set(json, "kv_event_source_mode", KvEventSourceMode);
         Set(json, "kv_state_endpoint", KvStateEndpoint?.DeepClone());
         if (RuntimeData.Count > 0)
         {

@@ -54,6 +54,9 @@ public sealed record WorkerConfiguration
     public IReadOnlySet<string> BaseModelNames =>
         new HashSet<string>([ServedModelName, .. ServedModelAliases, Model], StringComparer.Ordinal);
 
+    /// <summary>An agent follows the cache and publishes in this worker's place; null: the worker does itself.</summary>
+    public StateAgentSettings? StateAgent { get; init; }
+
     /// <summary>This worker publishes KV events: <c>kv_event_publishing_enabled</c> of the card.</summary>
     public required bool UseKvEvents { get; init; }
 

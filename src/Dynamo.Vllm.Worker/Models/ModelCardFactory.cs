@@ -115,6 +115,7 @@ internal static class ModelCardFactory
             DataParallelStartRank = (uint)engine.DataParallelStart,
             DataParallelSize = (uint)engine.DataParallelSize,
             KvEventPublishingEnabled = configuration.UseKvEvents,
+            KvEventSourceMode = configuration.StateAgent is null ? null : "state_agent_v2",
             KvStateEndpoint = KvStateEndpoint(configuration),
             RuntimeData = RuntimeData(configuration, engine, endpointTypes),
             Taints = [.. operatorTaints, .. topology.Taints],
@@ -173,7 +174,7 @@ internal static class ModelCardFactory
         || configuration.IsClassifyWorker
         || (configuration.IsEmbeddingWorker && !configuration.Options.Get(VllmOptions.EmbeddingFrontendTokenization));
 
-    private static string WorkerType(DisaggregationMode mode) =>
+    public static string WorkerType(DisaggregationMode mode) =>
         mode switch
         {
             DisaggregationMode.Prefill => "prefill",
@@ -219,10 +220,11 @@ internal static class ModelCardFactory
             engine.KvConnectorExtraConfig,
             WorkerType(configuration.Mode),
             engine.DataParallelStart,
-            engine.DataParallelSize
+            engine.DataParallelSize,
+            publishesSources: configuration.StateAgent is null
         );
 
-    private static JsonObject? KvStateEndpoint(WorkerConfiguration configuration)
+    public static JsonObject? KvStateEndpoint(WorkerConfiguration configuration)
     {
         if (configuration.KvStateEndpoint is not { Length: > 0 } text)
         {

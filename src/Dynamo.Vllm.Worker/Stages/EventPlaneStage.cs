@@ -3,12 +3,16 @@ using System.Globalization;
 using System.Security.Cryptography;
 using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Core.Lifecycle;
+using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Transports.Zmq;
 using Dynamo.Vllm.Worker.Configuration;
 using Dynamo.Vllm.Worker.Configuration.Options;
 using Dynamo.Vllm.Worker.ForwardPasses;
 using Dynamo.Vllm.Worker.Hosting;
+using Dynamo.Vllm.Worker.Models;
+using Dynamo.Vllm.Worker.Models.Cards;
+using Dynamo.Vllm.Worker.StateAgents;
 using Dynamo.Vllm.Worker.StatusPort;
 
 namespace Dynamo.Vllm.Worker.Stages;
@@ -82,7 +86,7 @@ internal sealed partial class EventPlaneStage : IStage
         _relay = new KvRelayService(
             new KvRelayOptions
             {
-                RelaysKvEvents = configuration.UseKvEvents,
+                RelaysKvEvents = configuration.UseKvEvents && configuration.StateAgent is null,
                 PublishesFirstTokens = configuration.Mode != DisaggregationMode.Prefill,
                 ImageToken = _arguments.Engine.Description.Multimodal.ImageToken,
                 VideoToken = _arguments.Engine.Description.Multimodal.VideoToken,
@@ -117,6 +121,44 @@ internal sealed partial class EventPlaneStage : IStage
         await _steps.TryAsync("leave discovery", () => _patience.RunAsync(_planes.Registration.LeaveAsync)).ConfigureAwait(false);
     }
 
+    /// <summary>With a state agent: begins to look for it. Once the endpoint is served, whose address the agent is told.</summary>
+    public void Attach(ServedEndpoint generate)
+    {
+        var configuration = _arguments.Configuration;
+        if (configuration.StateAgent is not { } settings)
+        {
+            return;
+        }
+
+        try
+        {
+            var engine = _arguments.Engine.Description;
+            var role = ModelCardFactory.WorkerType(configuration.Mode);
+            var hints = KvHintCapability.Sources(engine.KvConnectorExtraConfig, role, engine.DataParallelStart, engine.DataParallelSize);
+            var attachment = new StateAgentAttachment(
+                _planes.Registration,
+                generate,
+                StateAttachments.Create(settings, engine, StateEndpoint(configuration, generate.Id), hints, role),
+                NextRandom,
+                _time,
+                _loggers.CreateLogger<StateAgentAttachment>()
+            );
+            _loops.Start("state agent", LoopRule.Restart, attachment.RunAsync);
+        }
+        catch (ConfigurationException exception)
+        {
+            // As in the reference: routers see nothing of the cache, requests are served.
+            LogNotAttached(_logger, exception.Message);
+        }
+    }
+
+    private static EndpointId StateEndpoint(WorkerConfiguration configuration, EndpointId generate) =>
+        ModelCardFactory.KvStateEndpoint(configuration) is { } named
+            ? new EndpointId((string)named["namespace"]!, (string)named["component"]!, (string)named["name"]!)
+            : generate;
+
+    private static ulong NextRandom() => BinaryPrimitives.ReadUInt64LittleEndian(RandomNumberGenerator.GetBytes(sizeof(ulong)));
+
     /// <summary>Null where no passes are relayed, or no trace of them is asked for or possible.</summary>
     private PassTrace? StartTrace(WorkerConfiguration configuration, EndpointId endpoint)
     {
@@ -127,7 +169,7 @@ internal sealed partial class EventPlaneStage : IStage
 
         try
         {
-            var producer = BinaryPrimitives.ReadUInt64LittleEndian(RandomNumberGenerator.GetBytes(sizeof(ulong)));
+            var producer = NextRandom();
             var trace = new PassTrace(
                 PassTraceOptions.Read(_settings.Environment),
                 endpoint,
@@ -145,6 +187,13 @@ internal sealed partial class EventPlaneStage : IStage
             return null;
         }
     }
+
+    [LoggerMessage(
+        EventId = 5156,
+        Level = LogLevel.Error,
+        Message = "KV state-agent attachment setup failed; KV routing remains disabled: {Problem}"
+    )]
+    private static partial void LogNotAttached(ILogger logger, string problem);
 
     [LoggerMessage(EventId = 5155, Level = LogLevel.Warning, Message = "invalid FPM trace configuration; tracing disabled: {Problem}")]
     private static partial void LogNoTrace(ILogger logger, string problem);

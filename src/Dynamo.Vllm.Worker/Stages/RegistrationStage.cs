@@ -108,6 +108,7 @@ internal sealed partial class RegistrationStage : IStage
             _health.AddEndpoint(endpoint.Id.Name, hasPayload: endpoint == _roles.Generate);
         }
 
+        _events.Attach(_roles.Generate);
         Place = await DescribePlaceAsync().ConfigureAwait(false);
         _health.Hold(false);
     }

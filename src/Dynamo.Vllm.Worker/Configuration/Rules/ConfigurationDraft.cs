@@ -29,6 +29,8 @@ internal sealed class ConfigurationDraft(WorkerArguments arguments, EngineArgume
 
     public bool UseKvEvents { get; set; }
 
+    public StateAgentSettings? StateAgent { get; set; }
+
     public bool ForwardPassMetrics { get; set; }
 
     public int ForwardPassMetricsPort { get; set; } = 20380;

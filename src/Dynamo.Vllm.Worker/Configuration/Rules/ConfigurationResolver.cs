@@ -19,6 +19,7 @@ public sealed class ConfigurationResolver
     private readonly RoleRules _roles;
     private readonly RuntimeRules _runtime;
     private readonly SupportRules _support;
+    private readonly StateAgentRules _stateAgent;
 
     public ConfigurationResolver(IReadOnlyDictionary<string, string> environment, INixlHostProbe hostProbe, Func<string, bool> fileExists)
     {
@@ -29,6 +30,7 @@ public sealed class ConfigurationResolver
         _roles = new RoleRules(facts);
         _runtime = new RuntimeRules(facts);
         _support = new SupportRules(facts);
+        _stateAgent = new StateAgentRules(facts);
     }
 
     /// <exception cref="ConfigurationException">The first rule that is broken.</exception>
@@ -63,6 +65,7 @@ public sealed class ConfigurationResolver
         _connectors.ResolveSideChannel(draft);
         _engine.ResolveEngineOverrides(draft);
         _engine.ResolveReinforcementLearning(draft);
+        draft.StateAgent = _stateAgent.Resolve(draft);
         _engine.CheckSnapshot(options);
 
         return Build(draft, template);
@@ -82,6 +85,7 @@ public sealed class ConfigurationResolver
             ServedModelNameGiven = draft.ServedModelNames.Count > 0,
             ServedModelAliases = [.. draft.ServedModelNames.Skip(1)],
             UseKvEvents = draft.UseKvEvents,
+            StateAgent = draft.StateAgent,
             EnablePrefixCaching = draft.EnablePrefixCaching,
             StructuralTag = draft.StructuralTag,
             CustomJinjaTemplate = template,

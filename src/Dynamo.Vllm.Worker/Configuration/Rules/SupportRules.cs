@@ -29,11 +29,6 @@ internal sealed class SupportRules(HostFacts facts) : ConfigurationRules(facts)
                 "custom encoders are not supported yet"
             ),
             (!string.IsNullOrEmpty(Variable(SnapshotVariable)), SnapshotVariable, "checkpoints are not supported yet"),
-            (
-                engine.KvTransferConfig?["kv_connector_extra_config"]?["dynamo_state_agent"] is not null,
-                "dynamo_state_agent in --kv-transfer-config",
-                "the KV state agent is not supported yet"
-            ),
         }
             .Where(feature => feature.Asked)
             .Select(feature => new UnsupportedFeature(feature.Flag, feature.Reason));

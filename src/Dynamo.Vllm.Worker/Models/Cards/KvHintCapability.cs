@@ -19,13 +19,32 @@ internal static class KvHintCapability
     /// <param name="role">Worker type of the card.</param>
     /// <param name="firstRank">Of this worker, of all data-parallel ranks.</param>
     /// <param name="ranks">How many this worker has.</param>
+    /// <param name="publishesSources">False where a state agent is told of them instead.</param>
     /// <exception cref="ConfigurationException">A tier that says so and cannot be reached.</exception>
-    public static void AddTo(JsonObject data, JsonObject? connector, string role, int firstRank, int ranks)
+    public static void AddTo(JsonObject data, JsonObject? connector, string role, int firstRank, int ranks, bool publishesSources)
+    {
+        if (Sources(connector, role, firstRank, ranks) is not { } sources)
+        {
+            return;
+        }
+
+        if (publishesSources)
+        {
+            data["router_hint_source_control_endpoints"] = sources;
+        }
+
+        data["router_hint_worker_type"] = role;
+        data[Name] = true;
+    }
+
+    /// <summary>Where hints for each rank go, by its number; null where the engine takes none.</summary>
+    /// <exception cref="ConfigurationException">A tier that says so and cannot be reached.</exception>
+    public static JsonObject? Sources(JsonObject? connector, string role, int firstRank, int ranks)
     {
         var tiers = connector?["secondary_tiers"] is JsonArray all ? all.OfType<JsonObject>().Where(HasCapability).ToList() : [];
         if (tiers.Count == 0 || !Roles.Contains(role))
         {
-            return;
+            return null;
         }
 
         if (tiers.Count > 1)
@@ -35,9 +54,7 @@ internal static class KvHintCapability
             );
         }
 
-        data["router_hint_source_control_endpoints"] = Endpoints(tiers[0], firstRank, ranks);
-        data["router_hint_worker_type"] = role;
-        data[Name] = true;
+        return Endpoints(tiers[0], firstRank, ranks);
     }
 
     private static bool HasCapability(JsonObject tier) =>

@@ -61,10 +61,16 @@ public sealed class KvHintCapabilityTests
 
     private static string Tier(string members) => $"{{\"secondary_tiers\":[{{\"router_capabilities\":[\"router_hint\"],{members}}}]}}";
 
-    private static JsonObject Card(string connector, string role = "aggregated", int firstRank = 0, int ranks = 1)
+    private static JsonObject Card(
+        string connector,
+        string role = "aggregated",
+        int firstRank = 0,
+        int ranks = 1,
+        bool publishesSources = true
+    )
     {
         var data = new JsonObject();
-        KvHintCapability.AddTo(data, JsonNode.Parse(connector)?.AsObject(), role, firstRank, ranks);
+        KvHintCapability.AddTo(data, JsonNode.Parse(connector)?.AsObject(), role, firstRank, ranks, publishesSources);
         return data;
     }
 }
