@@ -11,7 +11,9 @@ import os
 from array import array
 from typing import TYPE_CHECKING, Any, Awaitable, Callable, Coroutine
 
-from . import children, delivery, direct, elastic, encode, entry, failures, hints, media, names, native, prompts, raw, sampling, statistics
+from . import (
+    children, delivery, direct, elastic, encode, entry, failures, hints, media, names, native, profiling, prompts, raw, sampling, statistics,
+)
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -71,9 +73,7 @@ class Engine:
             engine_args.kv_events_config = KVEventsConfig(**overrides["kv_events_config"])
         context = UsageContext.OPENAI_API_SERVER
         config = engine_args.create_engine_config(usage_context=context)
-        transfer = getattr(config, "kv_transfer_config", None)
-        if getattr(transfer, "kv_connector", None) == "PdConnector" and not _children_support_hybrid_cache(transfer):
-            config.scheduler_config.disable_hybrid_kv_cache_manager = True  # before vLLM builds its cache groups
+        switch_hybrid_cache(config)
         if "benchmark" in config.additional_config and config.parallel_config.data_parallel_size > 1 and not config.model_config.is_moe:
             raise ValueError(
                 f"--benchmark-mode cannot be combined with --data-parallel-size {config.parallel_config.data_parallel_size} on a dense "
@@ -92,6 +92,7 @@ class Engine:
                 enable_log_requests=False,
                 disable_log_stats=False,
             )
+        profiling.keep_on_one_thread(self._llm)
         self._encoder = encode.Encoder(self._llm, self._outbox)
         self._media = media.Media(config)
         self._delivery.decode = self._decode_token
@@ -512,6 +513,13 @@ def _mooncake_bootstrap(config: Any, transfer: Any) -> str | None:
         return None
     host, port = get_mooncake_bootstrap_addr(config)
     return f"http://{host}:{port}"
+
+
+def switch_hybrid_cache(config: Any) -> None:
+    """Off, before vLLM builds its cache groups, where a connector inside a PdConnector knows one group only."""
+    transfer = getattr(config, "kv_transfer_config", None)
+    if getattr(transfer, "kv_connector", None) == "PdConnector" and not _children_support_hybrid_cache(transfer):
+        config.scheduler_config.disable_hybrid_kv_cache_manager = True
 
 
 def _children_support_hybrid_cache(transfer: Any) -> bool:
