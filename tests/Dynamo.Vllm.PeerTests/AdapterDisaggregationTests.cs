@@ -9,6 +9,8 @@ namespace Dynamo.Vllm.PeerTests;
 [Trait("Category", "Peers")]
 public sealed class AdapterDisaggregationTests : IClassFixture<AdapterFleet>
 {
+    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(1);
+
     private readonly AdapterFleet _fleet;
 
     public AdapterDisaggregationTests(AdapterFleet fleet) => _fleet = fleet;
@@ -56,6 +58,25 @@ public sealed class AdapterDisaggregationTests : IClassFixture<AdapterFleet>
         {
             using var response = await http.DeleteAsync("/v1/loras/ad");
             Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+        }
+    }
+
+    [PeerFact]
+    public async Task Probes_are_the_official_worker_s_own_or_what_the_variable_says_and_hand_nothing_over()
+    {
+        using var officialPrefill = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{_fleet.OfficialPrefillPort}") };
+        using var officialDecode = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{_fleet.OfficialDecodePort}") };
+        foreach (
+            var (http, prompt) in ((HttpClient, int)[])
+                [(officialPrefill, 1), (_fleet.Prefill.Http, 1), (officialDecode, 3), (_fleet.Decode.Http, 3)]
+        )
+        {
+            var probes = await ProbeCounts.OfTwoAsync(http, Limit);
+            Assert.Equal((prompt * probes.Requests, probes.Requests), (probes.Prompt, probes.Generated));
+            using var health = await http.GetAsync("/health");
+            Assert.Equal(HttpStatusCode.OK, health.StatusCode);
+            // No blocks wait for anybody.
+            Assert.Equal(0, MetricSamples.Sum(await http.GetStringAsync("/metrics"), "vllm:kv_cache_usage_perc"));
         }
     }
 

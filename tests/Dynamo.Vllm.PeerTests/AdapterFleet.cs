@@ -13,6 +13,18 @@ public sealed class AdapterFleet : DisaggregatedFleet
     protected override IReadOnlyDictionary<string, string> Environment { get; } =
         new Dictionary<string, string> { ["DYN_LORA_ENABLED"] = "true" };
 
+    /// <summary>Prefill workers are probed with what they make up themselves, decode workers with three tokens.</summary>
+    protected override IReadOnlyDictionary<string, string> VariablesOf(string mode)
+    {
+        var variables = new Dictionary<string, string> { ["DYN_HEALTH_CHECK_ENABLED"] = "true", ["DYN_CANARY_WAIT_TIME"] = "1" };
+        if (mode == "decode")
+        {
+            variables["DYN_HEALTH_CHECK_PAYLOAD"] = """{"token_ids":[1,45,7],"stop_conditions":{"max_tokens":1}}""";
+        }
+
+        return variables;
+    }
+
     /// <summary>An adapter that can be loaded, and one whose settings are missing.</summary>
     public string Good => Path.Combine(_folder.Path, "good");
 

@@ -34,6 +34,21 @@ internal sealed class DirectWorker : IAsyncDisposable
         return new DirectWorker(await WorkerClient.ConnectAsync(address, PayloadCodec.MessagePack, limit.Token));
     }
 
+    /// <summary>The items of one answer as they came.</summary>
+    public static async Task<IReadOnlyList<JsonObject>> ItemsAsync(string address, string bodyJson)
+    {
+        using var limit = new CancellationTokenSource(Limit);
+        await using var client = await WorkerClient.ConnectAsync(address, PayloadCodec.MessagePack, limit.Token);
+        await using var call = await client.CallAsync(Encoding.UTF8.GetBytes(bodyJson), limit.Token);
+        var items = new List<JsonObject>();
+        await foreach (var item in call.ReadAsync(limit.Token))
+        {
+            items.Add(item);
+        }
+
+        return items;
+    }
+
     /// <summary>
     /// How many items the tokens came in is chance, so each choice is put together
     /// again: tokens, logprobs, and the last of everything else. Null if no answer came.

@@ -1,4 +1,6 @@
 using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Testing;
 
@@ -191,11 +193,11 @@ public class DisaggregatedFleet : IAsyncLifetime
         );
 
     private WorkerProcess StartOurs(string mode) =>
-        WorkerProcess.Start(_store!.Path, ["--python", Peers.Python, .. Arguments(mode)], OwnVariables());
+        WorkerProcess.Start(_store!.Path, ["--python", Peers.Python, .. Arguments(mode)], OwnVariables(mode));
 
     private ChildProcess StartOfficial(string mode, int port)
     {
-        var variables = OwnVariables();
+        var variables = OwnVariables(mode);
         variables["DYN_SYSTEM_PORT"] = port.ToString(CultureInfo.InvariantCulture);
         return new ChildProcess($"official {mode}", Peers.Python, ["-m", "dynamo.vllm", .. Arguments(mode)], variables);
     }
@@ -208,12 +210,39 @@ public class DisaggregatedFleet : IAsyncLifetime
 
     protected virtual IReadOnlyDictionary<string, string> Environment => new Dictionary<string, string>();
 
-    private Dictionary<string, string> OwnVariables() =>
-        new(Variables(_store!.Path).Concat(Environment))
+    /// <summary>Of the workers of one role alone.</summary>
+    protected virtual IReadOnlyDictionary<string, string> VariablesOf(string mode) => new Dictionary<string, string>();
+
+    private Dictionary<string, string> OwnVariables(string mode)
+    {
+        var variables = new Dictionary<string, string>(Variables(_store!.Path).Concat(Environment).Concat(VariablesOf(mode)))
         {
             ["VLLM_NIXL_SIDE_CHANNEL_PORT"] = FreePorts.Next().ToString(CultureInfo.InvariantCulture),
-            ["VLLM_NIXL_SIDE_CHANNEL_HOST"] = "127.0.0.1",
         };
+        if (!FindsItsAddress)
+        {
+            variables["VLLM_NIXL_SIDE_CHANNEL_HOST"] = "127.0.0.1";
+        }
+
+        return variables;
+    }
+
+    /// <summary>This machine has a way out, so workers that are not told where they are reached find it themselves.</summary>
+    public static bool FindsItsAddress { get; } = HasRoute();
+
+    private static bool HasRoute()
+    {
+        try
+        {
+            using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Dgram, ProtocolType.Udp);
+            socket.Connect(IPAddress.Parse("8.8.8.8"), 80); // sends nothing
+            return socket.LocalEndPoint is IPEndPoint { Address: var address } && !IPAddress.IsLoopback(address);
+        }
+        catch (SocketException)
+        {
+            return false;
+        }
+    }
 
     private static Dictionary<string, string> Variables(string store)
     {

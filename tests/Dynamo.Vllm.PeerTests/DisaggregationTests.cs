@@ -17,6 +17,10 @@ public sealed class DisaggregationTests : IClassFixture<DisaggregatedFleet>
     /// </summary>
     private const int LeaversTokens = 800;
 
+    /// <summary>Members of a request of two blocks.</summary>
+    private static readonly string Question =
+        $"\"token_ids\":[{string.Join(',', Enumerable.Range(300, 70))}],\"stop_conditions\":{{\"max_tokens\":4}}";
+
     private readonly DisaggregatedFleet _fleet;
 
     public DisaggregationTests(DisaggregatedFleet fleet) => _fleet = fleet;
@@ -57,6 +61,60 @@ public sealed class DisaggregationTests : IClassFixture<DisaggregatedFleet>
 
         // The blocks of what was prefilled for nobody come back with the lease, before the next test counts.
         await AssertIdleAsync(_fleet.Prefill, DisaggregatedFleet.Lease + TimeSpan.FromSeconds(20));
+    }
+
+    [PeerFact]
+    public async Task Blocks_of_what_the_decode_worker_refuses_come_back_before_their_lease_ends()
+    {
+        using var official = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{_fleet.OfficialPrefillPort}") };
+        var decode = _fleet.AddressOf(_fleet.OurDecode);
+        foreach (
+            var (prefill, http) in ((ulong, HttpClient)[])[(_fleet.OurPrefill, _fleet.Prefill.Http), (_fleet.OfficialPrefill, official)]
+        )
+        {
+            var prefilled = (await DirectWorker.ItemsAsync(_fleet.AddressOf(prefill), $"{{{Question}}}")).Single();
+            var result = new JsonObject { ["disaggregated_params"] = prefilled["data"]!["disaggregated_params"]!.DeepClone() };
+            Assert.True(await UsageAsync(prefill, http) > 0);
+            var items = await DirectWorker.ItemsAsync(
+                decode,
+                $"{{{Question},\"prefill_result\":{result.ToJsonString()},\"sampling_options\":{{\"temperature\":-1.0}}}}"
+            );
+            Assert.Equal("InvalidRequest", AnswerComparison.ClassOf(items.Single()));
+            await Polling.UntilAsync(
+                "the blocks are still held",
+                DisaggregatedFleet.Lease / 2,
+                async () => await UsageAsync(prefill, http) == 0,
+                () => _fleet.Tails
+            );
+        }
+
+        // An engine tells of its blocks with each step, so it is given one.
+        async Task<double> UsageAsync(ulong prefill, HttpClient http)
+        {
+            var steps = MetricSamples.Sum(await http.GetStringAsync("/metrics"), "vllm:request_success_total");
+            await DirectWorker.ItemsAsync(_fleet.AddressOf(prefill), """{"token_ids":[1],"_HEALTH_CHECK":true}""");
+            var scrape = "";
+            await Polling.UntilAsync(
+                "the step is not counted",
+                Limit,
+                async () => MetricSamples.Sum(scrape = await http.GetStringAsync("/metrics"), "vllm:request_success_total") > steps
+            );
+            return MetricSamples.Sum(scrape, "vllm:kv_cache_usage_perc");
+        }
+    }
+
+    [PeerFact]
+    public async Task Prefill_workers_that_are_not_told_where_they_are_reached_find_what_the_official_one_finds()
+    {
+        var hosts = new List<string>();
+        foreach (var prefill in (ulong[])[_fleet.OfficialPrefill, _fleet.OurPrefill])
+        {
+            var item = (await DirectWorker.ItemsAsync(_fleet.AddressOf(prefill), $"{{{Question}}}")).Single();
+            hosts.Add(item["data"]!["disaggregated_params"]!["kv_transfer_params"]!["remote_host"]!.GetValue<string>());
+        }
+
+        Assert.Equal(hosts[0], hosts[1]);
+        Assert.Equal(DisaggregatedFleet.FindsItsAddress, hosts[0] != "127.0.0.1");
     }
 
     [PeerFact]

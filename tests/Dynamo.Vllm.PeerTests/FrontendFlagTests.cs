@@ -83,6 +83,36 @@ public sealed class FrontendFlagTests : IDisposable
         await frontend.ServesAsync("tiny", Limit); // and it is not avoided for ever
     }
 
+    [PeerFact]
+    public async Task A_drain_ends_with_the_runtime_s_limit_and_its_client_goes_on_elsewhere()
+    {
+        var variables = Peers.Variables(_store.Path);
+        await using var frontend = Frontend.Start(variables, "--router-mode", "round-robin", "--migration-limit", "3");
+        await using var leaving = WorkerProcess.StartSimulated(
+            _store.Path,
+            ["--simulated-step-time-ms", "250"],
+            new Dictionary<string, string>(variables)
+            {
+                ["DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS"] = "0",
+                ["DYN_RUNTIME_GRACEFUL_SHUTDOWN_TIMEOUT_SECS"] = "1",
+            }
+        );
+        await leaving.ReadyAsync(Limit);
+        await frontend.ServesAsync("tiny", Limit);
+        const int Tokens = 400; // a hundred seconds here, or two where it goes on
+        var answer = frontend.CompleteAsync(Completion(Tokens));
+        await Polling.UntilAsync("nothing is generated", Limit, async () => await leaving.MetricAsync("vllm:generation_tokens_total") > 3);
+        await using var staying = WorkerProcess.StartSimulated(_store.Path, environment: variables);
+        await staying.ReadyAsync(Limit);
+        leaving.Process.Signal("TERM");
+        await leaving.Process.LineAsync("Draining 1 requests, for 1 s at most", Limit);
+        Assert.Equal(0, await leaving.Process.ExitCodeAsync(TimeSpan.FromSeconds(20))); // the drain budget alone is 30 s
+        var (status, body) = await answer;
+        Assert.True((int)status == 200, $"{status} {body}");
+        Assert.Equal(Tokens, body["usage"]!["completion_tokens"]!.GetValue<int>());
+        Assert.True(await staying.MetricAsync("vllm:generation_tokens_total") > 0);
+    }
+
     public void Dispose() => _store.Dispose();
 
     private static JsonObject Completion(int tokens) =>

@@ -1,14 +1,14 @@
-using System.Globalization;
-using System.Text;
 using System.Text.Json.Nodes;
-using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Testing;
-using Dynamo.Vllm.Transports.Client;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>A model with several cache groups: routers hear of the blocks of one of them alone, as from the official worker.</summary>
+/// <summary>
+/// A model with several cache groups: routers hear of the blocks of one of them alone, as from the official worker. The same of what a card
+/// says when its worker speculates, stands somewhere and wants to be routed to in its own way; and of the end of both.
+/// </summary>
 [Trait("Category", "Peers")]
+[TestCaseOrderer(DeclarationOrder.Type, DeclarationOrder.Assembly)]
 public sealed class HybridModelTests : IClassFixture<HybridModelFixture>
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
@@ -18,11 +18,28 @@ public sealed class HybridModelTests : IClassFixture<HybridModelFixture>
     public HybridModelTests(HybridModelFixture pair) => _pair = pair;
 
     [PeerFact]
-    public void Our_card_equals_the_official_one_but_for_the_name() =>
+    public void Our_card_equals_the_official_one_but_for_the_name_also_in_routing_topology_and_speculation()
+    {
+        var official = WithOrderedTaints(_pair.CardWithoutName(NamedPairFixture.OfficialName));
         Assert.Equal(
-            CanonicalJson.Write(_pair.CardWithoutName(NamedPairFixture.OfficialName)),
-            CanonicalJson.Write(_pair.CardWithoutName(NamedPairFixture.OurName))
+            CanonicalJson.Write(official),
+            CanonicalJson.Write(WithOrderedTaints(_pair.CardWithoutName(NamedPairFixture.OurName)))
         );
+        // What the flags and variables ask for is there at all.
+        Assert.Equal(0.3, official["router_config"]!["kv_router_config"]!["router_temperature"]!.GetValue<double>());
+        Assert.Equal(3, official["runtime_config"]!["runtime_data"]!["spec_decode"]!["nextn"]!.GetValue<int>());
+        Assert.Equal("zone-a", official["runtime_config"]!["topology_domains"]!["zone"]!.GetValue<string>());
+
+        // The official worker lists them as its file system lists the domains.
+        static JsonObject WithOrderedTaints(JsonObject card)
+        {
+            var taints = card["runtime_config"]!["taints"]!.AsArray().Select(taint => taint!.GetValue<string>());
+            card["runtime_config"]!["taints"] = new JsonArray([
+                .. taints.Order(StringComparer.Ordinal).Select(taint => JsonValue.Create(taint)),
+            ]);
+            return card;
+        }
+    }
 
     [PeerFact]
     public async Task The_recovery_endpoint_knows_the_blocks_that_the_official_one_knows()
@@ -41,40 +58,59 @@ public sealed class HybridModelTests : IClassFixture<HybridModelFixture>
             Limit,
             async () =>
             {
-                one = await KnownAsync(NamedPairFixture.OurName);
-                other = await KnownAsync(NamedPairFixture.OfficialName);
+                one = await RecoveryEndpoint.BlocksAsync(_pair, NamedPairFixture.OurName);
+                other = await RecoveryEndpoint.BlocksAsync(_pair, NamedPairFixture.OfficialName);
                 return one == other && one.Contains("block_hash", StringComparison.Ordinal);
             },
             () => $"ours     {one}\nofficial {other}"
         );
     }
 
-    /// <summary>All that the recovery endpoint tells, without the worker's id.</summary>
-    private async Task<string> KnownAsync(string name)
+    [PeerFact]
+    public async Task What_is_guessed_right_costs_no_steps_and_the_tokens_stay_the_official_worker_s()
     {
-        var instance = Convert.ToUInt64(_pair.Addresses[name].Split('/')[1], 16);
-        var address = Directory
-            .GetFiles(_pair.Store, "*", SearchOption.AllDirectories)
-            .Select(File.ReadAllText)
-            .Where(text => text.Contains("recovery_target", StringComparison.Ordinal))
-            .Select(text => JsonNode.Parse(text)!)
-            .Select(record => Find(record, "recovery_target")!)
-            .Single(target => target["instance_id"]!.GetValue<ulong>() == instance)["transport"]!["tcp"]!.GetValue<string>();
-        using var limit = new CancellationTokenSource(Limit);
-        await using var client = await WorkerClient.ConnectAsync(address, PayloadCodec.MessagePack, limit.Token);
-        var query = $"{{\"worker_id\":{instance},\"dp_rank\":0,\"kind\":\"recovery\",\"supports_tree_dump_failed\":true}}";
-        await using var call = await client.CallAsync(Encoding.UTF8.GetBytes(query), limit.Token);
-        var known = new StringBuilder();
-        await foreach (var item in call.ReadAsync(limit.Token))
+        // Greedy answers of a small model repeat themselves, so most guesses from the text before are right.
+        var question =
+            """{"token_ids":[10,11,12,13],"sampling_options":{"temperature":0},"stop_conditions":{"max_tokens":200,"ignore_eos":true}}""";
+        await using var ours = await DirectWorker.ConnectAsync(_pair.Addresses[NamedPairFixture.OurName]);
+        await using var official = await DirectWorker.ConnectAsync(_pair.Addresses[NamedPairFixture.OfficialName]);
+        var comparison = new AnswerComparison(ours, official);
+        await comparison.ExpectEqualAsync([question]);
+        comparison.AssertNone();
+        foreach (var family in (string[])["vllm:spec_decode_num_draft_tokens_total", "vllm:spec_decode_num_accepted_tokens_total"])
         {
-            known.AppendLine(CanonicalJson.Write(item));
+            var theirs = MetricSamples.Sum(await _pair.OfficialHttp.GetStringAsync("/metrics"), family);
+            Assert.True(theirs > 0, $"{family} {theirs}");
+            await Polling.UntilAsync($"{family} is not {theirs}", Limit, async () => await _pair.Ours.MetricAsync(family) == theirs);
         }
-
-        return known.ToString().Replace(instance.ToString(CultureInfo.InvariantCulture), "...", StringComparison.Ordinal);
     }
 
-    private static JsonNode? Find(JsonNode? node, string key) =>
-        node is not JsonObject map ? null
-        : map[key] is { } found ? found
-        : map.Select(pair => Find(pair.Value, key)).FirstOrDefault(part => part is not null);
+    [PeerFact]
+    public async Task A_second_signal_changes_nothing_of_a_stop_and_vLLM_is_shut_down_as_by_the_official_worker()
+    {
+        var question =
+            """{"token_ids":[20,21,22,23],"sampling_options":{"temperature":1,"seed":7},"stop_conditions":{"max_tokens":40,"ignore_eos":true}}""";
+        await using var ours = await DirectWorker.ConnectAsync(_pair.Addresses[NamedPairFixture.OurName]);
+        await using var official = await DirectWorker.ConnectAsync(_pair.Addresses[NamedPairFixture.OfficialName]);
+        var answers = (Ours: ours.AskAsync(question), Official: official.AskAsync(question));
+        ChildProcess[] both = [_pair.Ours.Process, _pair.Official];
+        await Task.WhenAll(StopTwiceAsync(both[0], "shutdown was asked for"), StopTwiceAsync(both[1], "Grace period"));
+
+        var (one, other) = (await answers.Ours, await answers.Official);
+        Assert.True(other?["complete"]?.GetValue<bool>(), $"{other}");
+        Assert.Equal(CanonicalJson.Write(other), CanonicalJson.Write(one));
+        foreach (var worker in both)
+        {
+            Assert.Equal(0, await worker.ExitCodeAsync(Limit));
+            Assert.Contains(worker.Lines, line => line.Contains("[shutdown] MPClient: complete", StringComparison.Ordinal)); // vLLM's word
+        }
+
+        static async Task StopTwiceAsync(ChildProcess worker, string firstIsTaken)
+        {
+            worker.Signal("TERM");
+            await worker.LineAsync(firstIsTaken, Limit); // and the grace period of 5 s runs
+            worker.Signal("INT");
+            worker.Signal("TERM");
+        }
+    }
 }

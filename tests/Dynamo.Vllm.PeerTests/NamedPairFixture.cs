@@ -48,7 +48,7 @@ public abstract class NamedPairFixture : IAsyncLifetime
     /// <summary>Folders of the store that hold something, and how much.</summary>
     public IReadOnlyDictionary<string, int> Records { get; private set; } = null!;
 
-    private ChildProcess Official { get; set; } = null!;
+    public ChildProcess Official { get; private set; } = null!;
 
     public async Task InitializeAsync()
     {

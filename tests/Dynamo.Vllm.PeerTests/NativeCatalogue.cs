@@ -76,7 +76,7 @@ internal static class NativeCatalogue
             ),
             (
                 Envelope("""{"sampling_params":{"n":1000,"temperature":1}}"""),
-                "sampling_params.n must be at most the server's max_num_seqs (128), got 1000."
+                "sampling_params.n must be at most the server's max_num_seqs (2), got 1000."
             ),
             (Envelope("""{"sampling_params":{},"content_parts":[5]}"""), "content_parts are not supported"),
             (Envelope("""{"sampling_params":{},"features":{}}"""), "features are not served"),

@@ -117,7 +117,7 @@ public sealed partial class PairTests : IClassFixture<PairFixture>
         }
 
         await _pair.Ours.Process.LineAsync("Avg generation throughput", Limit); // vLLM's line of every ten seconds
-        await _pair.OfficialLineAsync("Avg generation throughput", Limit);
+        await _pair.Official.LineAsync("Avg generation throughput", Limit);
     }
 
     private IEnumerable<(string Name, JsonObject? Length)> Cases() =>

@@ -57,7 +57,12 @@ public sealed partial class CompatibilityTests
 
     private static bool IsProgram(string name) =>
         (name.StartsWith("bench/", StringComparison.Ordinal) && File.Exists(Path.Combine(SimulatedPaths.Root, name, "Program.cs")))
-        || (name.StartsWith("tests/operations/", StringComparison.Ordinal) && File.Exists(Path.Combine(SimulatedPaths.Root, name)));
+        || (
+            (
+                name.StartsWith("tests/operations/", StringComparison.Ordinal)
+                || name.StartsWith("python/tests/guest/", StringComparison.Ordinal)
+            ) && File.Exists(Path.Combine(SimulatedPaths.Root, name))
+        );
 
     /// <summary>Cells of the table whose heading has this word.</summary>
     private static IEnumerable<string[]> Rows(string heading) =>

@@ -50,7 +50,8 @@ public sealed record ModelRuntimeConfig
 
     public string? KvTransferEnforcement { get; init; }
 
-    public double? KvTransferPreferredWeight { get; init; }
+    /// <summary>Single precision, as the reference keeps it: its card says 0.4000000059604645 for 0.4.</summary>
+    public float? KvTransferPreferredWeight { get; init; }
 
     public uint? MaxGpuLoraCount { get; init; }
 
@@ -102,7 +103,7 @@ public sealed record ModelRuntimeConfig
 
         Set(json, "kv_transfer_domain", KvTransferDomain);
         Set(json, "kv_transfer_enforcement", KvTransferEnforcement);
-        Set(json, "kv_transfer_preferred_weight", KvTransferPreferredWeight);
+        Set(json, "kv_transfer_preferred_weight", (double?)KvTransferPreferredWeight);
     }
 
     private static void Set(JsonObject json, string key, JsonNode? value)

@@ -14,7 +14,7 @@ internal sealed record TopologyFacts
 
     public string? Enforcement { get; init; }
 
-    public double? PreferredWeight { get; init; }
+    public float? PreferredWeight { get; init; }
 
     public IEnumerable<string> Taints => Domains.Select(pair => $"dynamo.topology/{pair.Key}={pair.Value}");
 
@@ -55,7 +55,7 @@ internal sealed record TopologyFacts
         };
     }
 
-    private static double? Weight(string? text)
+    private static float? Weight(string? text)
     {
         if (string.IsNullOrEmpty(text))
         {
@@ -63,7 +63,7 @@ internal sealed record TopologyFacts
         }
 
         return double.TryParse(text, CultureInfo.InvariantCulture, out var weight) && weight is >= 0 and <= 1
-            ? weight
+            ? (float)weight
             : throw new ConfigurationException($"DYN_KV_TRANSFER_PREFERRED_WEIGHT={text}: expected a number from 0 to 1");
     }
 
