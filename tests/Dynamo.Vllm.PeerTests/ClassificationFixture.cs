@@ -32,6 +32,15 @@ public sealed class ClassificationFixture : NamedPairFixture
     public ClassificationFixture()
         : base(Classify, new JsonObject { ["input"] = "hello" }, ["--classify-worker", "--runner", "pooling"]) { }
 
+    /// <summary>Lines as JSON, few of them, and vLLM's only where something is wrong.</summary>
+    protected override IReadOnlyDictionary<string, string> Environment { get; } =
+        new Dictionary<string, string>
+        {
+            ["DYN_LOGGING_JSONL"] = "1",
+            ["DYN_LOG"] = "error,Dynamo.Vllm.Worker=info,dynamo_runtime::pipeline=info",
+            ["VLLM_LOGGING_LEVEL"] = "ERROR",
+        };
+
     protected override async Task<IReadOnlyList<string>> ModelAsync(string folder)
     {
         var target = Path.Combine(folder, "classifier");

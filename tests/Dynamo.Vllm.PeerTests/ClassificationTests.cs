@@ -94,6 +94,41 @@ public sealed class ClassificationTests(ClassificationFixture pair) : IClassFixt
     }
 
     [PeerFact]
+    public void Lines_have_the_official_worker_s_members_and_no_more_than_was_asked_for()
+    {
+        var (ours, official) = (LinesOf(pair.Ours.Process), LinesOf(pair.Official));
+        Assert.NotEmpty(official);
+        Assert.NotEmpty(ours);
+        // The official worker says beside them where in its source a line was written.
+        var expected = official[0].Select(member => member.Key).Except(["file", "line"]).Take(4);
+        Assert.Equal(["time", "level", "target", "message"], expected);
+        Assert.All(ours, line => Assert.Equal(expected, line.Select(member => member.Key).Take(4)));
+        var forms = official.Concat(ours).Select(line => Shape((string)line["time"]!)).Distinct();
+        Assert.Single(forms);
+        AssertFiltered(official, "dynamo_runtime::pipeline", "request_span"); // a request's span is said whatever the filter is
+        AssertFiltered(ours, "Dynamo.Vllm.Worker");
+        foreach (var worker in (ChildProcess[])[pair.Ours.Process, pair.Official])
+        {
+            Assert.DoesNotContain(worker.Lines, line => line.Contains("(EngineCore", StringComparison.Ordinal)); // vLLM's own
+        }
+
+        static List<JsonObject> LinesOf(ChildProcess worker) =>
+            [.. worker.Lines.Where(line => line.StartsWith('{')).Select(line => JsonNode.Parse(line)!.AsObject())];
+
+        static string Shape(string time) => new([.. time.Select(letter => char.IsDigit(letter) ? '0' : letter)]);
+
+        static void AssertFiltered(List<JsonObject> lines, params string[] targets)
+        {
+            Assert.Contains(lines, line => (string)line["level"]! == "INFO");
+            var unasked = lines.Where(line =>
+                (string)line["level"]! != "ERROR"
+                && !targets.Any(target => ((string)line["target"]!).StartsWith(target, StringComparison.Ordinal))
+            );
+            Assert.Empty(unasked);
+        }
+    }
+
+    [PeerFact]
     public async Task A_client_that_leaves_takes_its_prompts_out_of_the_engine()
     {
         using var leaving = new CancellationTokenSource();

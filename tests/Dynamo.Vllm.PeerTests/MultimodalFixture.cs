@@ -61,6 +61,8 @@ public sealed class MultimodalFixture : NamedPairFixture
     protected override IReadOnlyDictionary<string, string> Environment { get; } =
         new Dictionary<string, string> { ["DYN_MM_ALLOW_INTERNAL"] = "1" };
 
+    protected override IEnumerable<string> FlagsOf(string name) => KvEventFlags.OnFreePort();
+
     protected override bool StartsTogether => true;
 
     protected override async Task<IReadOnlyList<string>> ModelAsync(string folder)

@@ -31,6 +31,26 @@ public sealed class MultimodalTests(MultimodalFixture pair) : IClassFixture<Mult
     }
 
     [PeerFact]
+    public async Task Routers_are_told_of_blocks_with_images_as_by_the_official_worker()
+    {
+        // Whatever ran before went to both; this is as long as several blocks.
+        var (status, _) = (await AskBothAsync(Request([Image(Hosted("large.jpg")), Question.DeepClone()]))).Ours;
+        Assert.Equal(HttpStatusCode.OK, status);
+        var (one, other) = ("", "");
+        await Polling.UntilAsync(
+            "the recovery endpoints differ",
+            Limit,
+            async () =>
+            {
+                one = await RecoveryEndpoint.BlocksAsync(pair, NamedPairFixture.OurName);
+                other = await RecoveryEndpoint.BlocksAsync(pair, NamedPairFixture.OfficialName);
+                return one == other && one.Contains("mm_hash", StringComparison.Ordinal);
+            },
+            () => $"ours\n{one}\nofficial\n{other}"
+        );
+    }
+
+    [PeerFact]
     public async Task A_prefill_and_a_decode_worker_answer_images_as_the_official_worker_alone()
     {
         var decode = await pair.SplitAsync(TimeSpan.FromMinutes(5));

@@ -10,7 +10,9 @@ internal static class RecoveryEndpoint
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
 
-    /// <summary>A line for each block: what it follows, its hashes, and the media in it. In how many events a chain comes is free.</summary>
+    /// <summary>
+    /// A line for each block: what it follows, its hashes, and the media in it. In how many events a chain comes is free.
+    /// </summary>
     public static async Task<string> BlocksAsync(NamedPairFixture pair, string name)
     {
         var instance = Convert.ToUInt64(pair.Addresses[name].Split('/')[1], 16);

@@ -38,11 +38,11 @@ class RanTests(unittest.TestCase):
     def check(self, *steps: str, page: str = PAGE, first: str = "Passed", counts: str = "Passed") -> tuple[int, str]:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            (folder / "page.md").write_text(page, encoding="utf-8")
+            (folder / "page.txt").write_text(page, encoding="utf-8")
             (folder / "deeper").mkdir()
             (folder / "deeper" / "a.trx").write_text(TRX.format(first=first, counts=counts), encoding="utf-8")
             with contextlib.redirect_stdout(io.StringIO()) as said:
-                code = ran.main([str(folder / "page.md"), name, *steps])
+                code = ran.main([str(folder / "page.txt"), name, *steps])
             return code, said.getvalue()
 
     def test_all_that_is_named_ran(self) -> None:
