@@ -60,7 +60,7 @@ public sealed class HybridModelTests : IClassFixture<HybridModelFixture>
             {
                 one = await RecoveryEndpoint.BlocksAsync(_pair, NamedPairFixture.OurName);
                 other = await RecoveryEndpoint.BlocksAsync(_pair, NamedPairFixture.OfficialName);
-                return one == other && one.Contains("block_hash", StringComparison.Ordinal);
+                return one == other && one.Length > 0;
             },
             () => $"ours     {one}\nofficial {other}"
         );

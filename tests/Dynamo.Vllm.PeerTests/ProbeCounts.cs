@@ -11,15 +11,22 @@ internal sealed record ProbeCounts(double Requests, double Prompt, double Genera
     /// <summary>Of the next two probes at least.</summary>
     public static async Task<ProbeCounts> OfTwoAsync(HttpClient http, TimeSpan limit)
     {
-        var before = await ReadAsync(http);
-        var now = before;
-        await Polling.UntilAsync(
-            "there are no probes",
-            limit,
-            async () => (now = await ReadAsync(http)).Requests >= before.Requests + 2,
-            () => $"{before} {now}"
-        );
+        // What others asked for before may be counted with the next step alone.
+        var before = await AfterAsync(http, (await ReadAsync(http)).Requests + 1, limit);
+        var now = await AfterAsync(http, before.Requests + 2, limit);
         return new(now.Requests - before.Requests, now.Prompt - before.Prompt, now.Generated - before.Generated);
+    }
+
+    private static async Task<ProbeCounts> AfterAsync(HttpClient http, double requests, TimeSpan limit)
+    {
+        var now = await ReadAsync(http);
+        await Polling.UntilAsync(
+            $"there are no {requests} requests",
+            limit,
+            async () => (now = await ReadAsync(http)).Requests >= requests,
+            () => now.ToString()
+        );
+        return now;
     }
 
     private static async Task<ProbeCounts> ReadAsync(HttpClient http)

@@ -11,9 +11,21 @@ internal static class RecoveryEndpoint
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
 
     /// <summary>
-    /// A line for each block: what it follows, its hashes, and the media in it. In how many events a chain comes is free.
+    /// A line for each block: what it follows, its hash, and that of its tokens. In how many events a chain comes is free, and what media
+    /// are in a block is not in the official worker's index, which knows them by the hash of the tokens alone.
     /// </summary>
-    public static async Task<string> BlocksAsync(NamedPairFixture pair, string name)
+    public static async Task<string> BlocksAsync(NamedPairFixture pair, string name) =>
+        string.Join('\n', (await ReadAsync(pair, name)).Select(block => $"{block.Parent} {block.Hash} {block.Tokens}").Order());
+
+    /// <summary>The same by tokens alone, as a router looks for them: blocks that differ in their own hash alone are one there.</summary>
+    public static async Task<string> PathsAsync(NamedPairFixture pair, string name)
+    {
+        var blocks = await ReadAsync(pair, name);
+        var tokens = blocks.ToDictionary(block => block.Hash, block => block.Tokens);
+        return string.Join('\n', blocks.Select(block => $"{tokens.GetValueOrDefault(block.Parent)} {block.Tokens}").Distinct().Order());
+    }
+
+    private static async Task<IReadOnlySet<(string Parent, string Hash, string Tokens)>> ReadAsync(NamedPairFixture pair, string name)
     {
         var instance = Convert.ToUInt64(pair.Addresses[name].Split('/')[1], 16);
         var address = Directory
@@ -27,26 +39,27 @@ internal static class RecoveryEndpoint
         using var limit = new CancellationTokenSource(Limit);
         await using var client = await WorkerClient.ConnectAsync(address, PayloadCodec.MessagePack, limit.Token);
         await using var call = await client.CallAsync(Encoding.UTF8.GetBytes(query), limit.Token);
-        var lines = new SortedSet<string>(StringComparer.Ordinal);
+        var blocks = new HashSet<(string, string, string)>();
         await foreach (var item in call.ReadAsync(limit.Token))
         {
             foreach (var relayed in Find(item, "TreeDump")!["events"]!.AsArray())
             {
                 Assert.Equal(instance, relayed!["worker_id"]!.GetValue<ulong>());
-                AddChain(lines, relayed["event"]!["data"]!["stored"]!);
+                AddChain(blocks, relayed["event"]!["data"]!["stored"]!);
             }
         }
 
-        return string.Join('\n', lines);
+        return blocks;
     }
 
-    private static void AddChain(SortedSet<string> lines, JsonNode stored)
+    private static void AddChain(HashSet<(string, string, string)> blocks, JsonNode stored)
     {
         var parent = stored["parent_hash"]?.ToJsonString() ?? "none";
         foreach (var block in stored["blocks"]!.AsArray())
         {
-            lines.Add($"{parent} {CanonicalJson.Write(block)}");
-            parent = block!["block_hash"]!.ToJsonString();
+            var hash = block!["block_hash"]!.ToJsonString();
+            blocks.Add((parent, hash, block["tokens_hash"]!.ToJsonString()));
+            parent = hash;
         }
     }
 
