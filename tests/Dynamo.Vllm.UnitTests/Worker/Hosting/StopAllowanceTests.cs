@@ -27,12 +27,12 @@ public sealed class StopAllowanceTests
         Assert.Single(_log.Lines); // the engine's own limit is still a minute
 
         var needed = Check("--termination-grace-period", "110", "--drain-timeout", "1");
-        Assert.Equal(TimeSpan.FromSeconds(107), needed);
+        Assert.Equal(TimeSpan.FromSeconds(108), needed);
         Assert.Single(_log.Lines);
     }
 
     [Theory]
-    [InlineData("--termination-grace-period", "165")]
+    [InlineData("--termination-grace-period", "166")]
     [InlineData("--drain-timeout", "3600")] // nobody said what is granted
     public void Enough_or_unknown_is_no_warning(string flag, string value)
     {
