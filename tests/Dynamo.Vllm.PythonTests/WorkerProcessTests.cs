@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Engine.Processes;
 using Dynamo.Vllm.Protocol;
@@ -26,6 +27,15 @@ public sealed class WorkerProcessTests : SimulatedWorkerTests
         );
         Assert.Empty(Records());
         Assert.All(children, AssertGone);
+    }
+
+    [Fact]
+    public async Task When_memory_is_short_the_kernel_chooses_the_engine_before_the_worker()
+    {
+        await using var worker = await StartAsync();
+        Assert.Equal(Math.Min(1000, Score(worker.Process.Id) + 300), Score(worker.FindEngineCore()));
+
+        static int Score(int process) => int.Parse(File.ReadAllText($"/proc/{process}/oom_score_adj"), CultureInfo.InvariantCulture);
     }
 
     [Fact]
