@@ -21,7 +21,7 @@ public sealed partial class PairTests
     [PeerFact]
     public async Task An_engine_that_stands_still_is_noticed_by_the_probes_and_taken_back_as_at_the_official_worker()
     {
-        var cores = (_pair.Ours.FindEngineCore(), FindEngineCore(_pair.Official.Id));
+        var cores = (_pair.Ours.FindEngineCore(), WorkerProcess.FindEngineCore(_pair.Official.Id));
         await HealthAsync(HttpStatusCode.OK);
         try
         {
@@ -71,11 +71,6 @@ public sealed partial class PairTests
             Assert.Single(Directory.GetFiles(_pair.Traces, $"*_{frontEnd}.async_llm*"));
         }
     }
-
-    private static int FindEngineCore(int worker) =>
-        ChildProcesses
-            .Descendants(worker)
-            .First(id => File.ReadAllText($"/proc/{id}/comm").StartsWith("VLLM::EngineCor", StringComparison.Ordinal));
 
     private static async Task<string> CallAsync(HttpClient http, string call, string prefix)
     {

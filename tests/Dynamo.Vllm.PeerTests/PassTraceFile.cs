@@ -1,5 +1,5 @@
-using System.IO.Compression;
 using System.Text.Json.Nodes;
+using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PeerTests;
 
@@ -8,7 +8,16 @@ internal static class PassTraceFile
 {
     /// <summary>Every line of every file in the folder.</summary>
     public static IReadOnlyList<JsonObject> Read(string folder) =>
-        Directory.Exists(folder) ? [.. Directory.GetFiles(folder, "*.jsonl.gz").Order(StringComparer.Ordinal).SelectMany(ReadFile)] : [];
+        Directory.Exists(folder)
+            ?
+            [
+                .. Directory
+                    .GetFiles(folder, "*.jsonl.gz")
+                    .Order(StringComparer.Ordinal)
+                    .SelectMany(GzipLines.Read)
+                    .Select(line => JsonNode.Parse(line)!.AsObject()),
+            ]
+            : [];
 
     public static long Counter(JsonObject line) => line["event"]!["fpm"]!["counter_id"]!.GetValue<long>();
 
@@ -23,15 +32,5 @@ internal static class PassTraceFile
         copy["event"]!["observed_at_unix_ms"] = 0;
         copy["event"]!["source"]!["producer_id"] = "";
         return CanonicalJson.Write(copy);
-    }
-
-    private static IEnumerable<JsonObject> ReadFile(string path)
-    {
-        using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
-        using var reader = new StreamReader(new GZipStream(file, CompressionMode.Decompress));
-        while (reader.ReadLine() is { } line)
-        {
-            yield return JsonNode.Parse(line)!.AsObject();
-        }
     }
 }

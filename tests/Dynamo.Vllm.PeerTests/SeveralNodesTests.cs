@@ -1,6 +1,6 @@
 using System.Globalization;
-using System.Text.Json.Nodes;
 using Dynamo.Vllm.Testing;
+using Dynamo.Vllm.Transports.Client;
 
 namespace Dynamo.Vllm.PeerTests;
 
@@ -45,7 +45,12 @@ public sealed class SeveralNodesTests
         await Polling.UntilAsync(
             "the leader does not serve",
             StartLimit,
-            () => Task.FromResult((address = AddressIn(store.Path)).Length > 0 || leader.HasExited || node.Process.HasExited),
+            () =>
+                Task.FromResult(
+                    (address = FileDirectoryReader.FindTcp(store.Path, "generate").FirstOrDefault("")).Length > 0
+                        || leader.HasExited
+                        || node.Process.HasExited
+                ),
             () => $"{leader.Tail}\n{node.Process.Tail}"
         );
         Assert.True(address.Length > 0, $"{leader.Tail}\n{node.Process.Tail}");
@@ -59,19 +64,5 @@ public sealed class SeveralNodesTests
         Assert.Empty(Directory.GetFiles(own.Path, "*", SearchOption.AllDirectories)); // a node without a head registers nothing
         node.Process.Signal("TERM");
         Assert.Equal(0, await node.Process.ExitCodeAsync(Limit));
-    }
-
-    private static string AddressIn(string store)
-    {
-        var folder = Path.Combine(store, "v1", "instances");
-        return !Directory.Exists(folder)
-            ? ""
-            : Directory
-                .GetFiles(folder)
-                .Where(path => !Path.GetFileName(path).StartsWith('.'))
-                .Select(path => JsonNode.Parse(File.ReadAllText(path))!)
-                .Where(record => record["endpoint"]!.GetValue<string>() == "generate")
-                .Select(record => record["transport"]!["tcp"]!.GetValue<string>())
-                .FirstOrDefault("");
     }
 }

@@ -74,9 +74,12 @@ public sealed class WorkerProcess : IAsyncDisposable
         );
 
     /// <summary>Process id of the engine's core, which runs the model.</summary>
-    public int FindEngineCore() =>
+    public int FindEngineCore() => FindEngineCore(Process.Id);
+
+    /// <summary>That of any worker, the official one's, too.</summary>
+    public static int FindEngineCore(int worker) =>
         ChildProcesses
-            .Descendants(Process.Id)
+            .Descendants(worker)
             .First(id => File.ReadAllText($"/proc/{id}/comm").StartsWith("VLLM::EngineCor", StringComparison.Ordinal));
 
     public async Task ReadyAsync(TimeSpan limit)

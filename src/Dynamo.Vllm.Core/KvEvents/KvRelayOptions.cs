@@ -29,9 +29,5 @@ public sealed record KvRelayOptions
     public TimeSpan ConnectTimeout { get; init; } = TimeSpan.FromSeconds(10);
 
     /// <summary>Source of publisher ids.</summary>
-    public Func<ulong> NextRandom { get; init; } =
-        static () =>
-            System.Buffers.Binary.BinaryPrimitives.ReadUInt64LittleEndian(
-                System.Security.Cryptography.RandomNumberGenerator.GetBytes(sizeof(ulong))
-            );
+    public Func<ulong> NextRandom { get; init; } = RandomBits.Next;
 }

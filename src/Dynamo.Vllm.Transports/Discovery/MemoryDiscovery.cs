@@ -1,6 +1,5 @@
-using System.Buffers.Binary;
-using System.Security.Cryptography;
 using System.Text.Json.Nodes;
+using Dynamo.Vllm.Core;
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Protocol.Discovery;
 
@@ -53,10 +52,5 @@ public sealed class MemoryDiscovery : IDiscovery
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 
     /// <summary>64 random bits, as the file and memory stores use (runtime.md, 2).</summary>
-    internal static InstanceId RandomInstance()
-    {
-        Span<byte> bytes = stackalloc byte[8];
-        RandomNumberGenerator.Fill(bytes);
-        return new InstanceId(BinaryPrimitives.ReadUInt64LittleEndian(bytes) | 1);
-    }
+    internal static InstanceId RandomInstance() => new(RandomBits.Next() | 1);
 }

@@ -2,6 +2,7 @@ using System.Net;
 using Dynamo.Vllm.Worker.Configuration;
 using Dynamo.Vllm.Worker.Configuration.Options;
 using Dynamo.Vllm.Worker.Configuration.Parsing;
+using Dynamo.Vllm.Worker.Configuration.Rules;
 
 namespace Dynamo.Vllm.Worker.Hosting;
 
@@ -19,30 +20,25 @@ internal sealed record WorkerSettings(
     RuntimePlanes Planes
 )
 {
-    /// <summary>More cost a lease each and serve nobody better: one process answers for all of them.</summary>
-    public const int InstancesMax = 256;
-
     public OptionValues Options => Arguments.Options;
 
     /// <summary>
     /// As many instances of the endpoint are in discovery as the reference has processes, so that a fleet of both shares its load evenly.
     /// Where the identity is the pod's there is one.
     /// </summary>
-    public int Instances =>
-        Options.Get(VllmOptions.EmbeddingWorker) && Planes.Discovery != DiscoveryBackend.Kubernetes
-            ? (int)Math.Clamp(Options.Get(VllmOptions.EmbeddingWorkerProcesses), 1, InstancesMax)
-            : 1;
+    public int Instances => Planes.Discovery == DiscoveryBackend.Kubernetes ? 1 : ReferenceProcesses;
 
     /// <summary>Where the reference's other processes have their status ports: probes that are sent there find one, too.</summary>
     public IReadOnlyList<int> FurtherStatusPorts =>
-        Runtime.SystemServer.Port is > 0 and var port && Options.Get(VllmOptions.EmbeddingWorker)
-            ?
-            [
-                .. Enumerable
-                    .Range(port + 1, (int)Math.Clamp(Options.Get(VllmOptions.EmbeddingWorkerProcesses), 1, InstancesMax) - 1)
-                    .Where(further => further <= IPEndPoint.MaxPort),
-            ]
+        Runtime.SystemServer.Port is > 0 and var port
+            ? [.. Enumerable.Range(port + 1, ReferenceProcesses - 1).Where(further => further <= IPEndPoint.MaxPort)]
             : [];
+
+    /// <summary>How many the reference would start. The number is checked with the other settings, later than it is needed here.</summary>
+    private int ReferenceProcesses =>
+        Options.Get(VllmOptions.EmbeddingWorker)
+            ? (int)Math.Clamp(Options.Get(VllmOptions.EmbeddingWorkerProcesses), 1, RoleRules.EmbeddingProcessesMax)
+            : 1;
 
     /// <summary>From the command line and the process's own environment.</summary>
     /// <exception cref="ConfigurationException">A variable has an impossible value.</exception>

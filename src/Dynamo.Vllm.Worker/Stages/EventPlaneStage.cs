@@ -1,6 +1,5 @@
-using System.Buffers.Binary;
 using System.Globalization;
-using System.Security.Cryptography;
+using Dynamo.Vllm.Core;
 using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Core.Requests;
@@ -139,7 +138,7 @@ internal sealed partial class EventPlaneStage : IStage
                 _planes.Registration,
                 generate,
                 StateAttachments.Create(settings, engine, StateEndpoint(configuration, generate.Id), hints, role),
-                NextRandom,
+                RandomBits.Next,
                 _time,
                 _loggers.CreateLogger<StateAgentAttachment>()
             );
@@ -157,8 +156,6 @@ internal sealed partial class EventPlaneStage : IStage
             ? new EndpointId((string)named["namespace"]!, (string)named["component"]!, (string)named["name"]!)
             : generate;
 
-    private static ulong NextRandom() => BinaryPrimitives.ReadUInt64LittleEndian(RandomNumberGenerator.GetBytes(sizeof(ulong)));
-
     /// <summary>Null where no passes are relayed, or no trace of them is asked for or possible.</summary>
     private PassTrace? StartTrace(WorkerConfiguration configuration, EndpointId endpoint)
     {
@@ -169,11 +166,10 @@ internal sealed partial class EventPlaneStage : IStage
 
         try
         {
-            var producer = NextRandom();
             var trace = new PassTrace(
                 PassTraceOptions.Read(_settings.Environment),
                 endpoint,
-                producer.ToString(CultureInfo.InvariantCulture),
+                RandomBits.Next().ToString(CultureInfo.InvariantCulture),
                 _metrics.Worker,
                 _time,
                 _loggers.CreateLogger<PassTrace>()

@@ -62,6 +62,22 @@ internal sealed class GuestBorder : IDisposable
         await Delivery.RunAsync(batches.Reader);
     }
 
+    /// <summary>One token for one stream; whoever waits for it is left to <paramref name="wakes"/>.</summary>
+    public void Deliver(EngineStream stream, int token, FinishReason finish, StreamWakes wakes)
+    {
+        ReadOnlySpan<int> tokens = [token];
+        var record = new TokensRecord
+        {
+            Stream = stream.Id,
+            Flags = finish == FinishReason.None ? TokensFlags.None : TokensFlags.Finished,
+            Finish = finish,
+            PromptTokens = TokensRecord.AsBefore,
+            CachedTokens = TokensRecord.AsBefore,
+            Tokens = tokens,
+        };
+        Streams.Deliver(stream, record, wakes);
+    }
+
     /// <summary>What the guest was told since the last look.</summary>
     public List<(GuestOperation Operation, ulong Id)> Told()
     {

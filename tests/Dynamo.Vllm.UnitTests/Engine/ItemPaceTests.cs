@@ -1,8 +1,6 @@
 using Dynamo.Vllm.Core.Engines;
-using Dynamo.Vllm.Engine.Guest;
 using Dynamo.Vllm.Engine.Requests;
 using Dynamo.Vllm.Protocol.Errors;
-using Dynamo.Vllm.Testing;
 using Microsoft.Extensions.Time.Testing;
 
 namespace Dynamo.Vllm.UnitTests.Engine;
@@ -94,22 +92,12 @@ public sealed class ItemPaceTests : IDisposable
     private int[] Take()
     {
         Assert.True(_stream.TryTake(out var output));
-        var tokens = output.Tokens.ToArray();
-        return tokens;
+        return output.Tokens.ToArray();
     }
 
     private void Step(int token, FinishReason finish = FinishReason.None)
     {
-        var record = new TokensRecord
-        {
-            Stream = _stream.Id,
-            Flags = finish == FinishReason.None ? TokensFlags.None : TokensFlags.Finished,
-            Finish = finish,
-            PromptTokens = TokensRecord.AsBefore,
-            CachedTokens = TokensRecord.AsBefore,
-            Tokens = [token],
-        };
-        _border.Streams.Deliver(_stream, record, _wakes);
+        _border.Deliver(_stream, token, finish, _wakes);
         _wakes.Run();
     }
 }

@@ -2,12 +2,11 @@ using System.Text;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Generate;
 using Dynamo.Vllm.Core.Requests;
-using Dynamo.Vllm.Engine.Guest;
 using Dynamo.Vllm.Engine.Requests;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Requests;
-using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Transports.Tcp;
+using Dynamo.Vllm.UnitTests.Transports;
 
 namespace Dynamo.Vllm.UnitTests.Engine;
 
@@ -15,8 +14,6 @@ namespace Dynamo.Vllm.UnitTests.Engine;
 public sealed class StreamWakesTests : IDisposable
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(20);
-
-    private static readonly int[] Token = [7];
 
     private readonly GuestBorder _border = new();
     private readonly StreamWakes _wakes = new(pace: null);
@@ -65,7 +62,7 @@ public sealed class StreamWakesTests : IDisposable
     public async Task Nothing_is_allocated_for_a_token_between_the_engine_and_the_socket()
     {
         await using var home = new TcpCallHome(
-            new CallHomeConnection(new SilentCaller(), _ => Task.FromResult<Stream?>(null)),
+            new CallHomeConnection(new CallerStream(keepsWrites: false), _ => Task.FromResult<Stream?>(null)),
             new RequestEnvelope("c", PayloadCodec.MessagePack, "127.0.0.1:1", "s", IsStreamingInput: false),
             TimeProvider.System
         );
@@ -117,19 +114,7 @@ public sealed class StreamWakesTests : IDisposable
 
     private void DeliverToAll(Reader[] readers, FinishReason finish) => Array.ForEach(readers, reader => Deliver(reader.Stream, finish));
 
-    private void Deliver(EngineStream stream, FinishReason finish)
-    {
-        var record = new TokensRecord
-        {
-            Stream = stream.Id,
-            Flags = finish == FinishReason.None ? TokensFlags.None : TokensFlags.Finished,
-            Finish = finish,
-            PromptTokens = TokensRecord.AsBefore,
-            CachedTokens = TokensRecord.AsBefore,
-            Tokens = Token,
-        };
-        _border.Streams.Deliver(stream, record, _wakes);
-    }
+    private void Deliver(EngineStream stream, FinishReason finish) => _border.Deliver(stream, token: 7, finish, _wakes);
 
     private sealed class Reader
     {
@@ -166,41 +151,5 @@ public sealed class StreamWakesTests : IDisposable
                 }
             }
         }
-    }
-
-    /// <summary>Takes all that is sent and never says anything.</summary>
-    private sealed class SilentCaller : Stream
-    {
-        public override bool CanRead => true;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => true;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position
-        {
-            get => throw new NotSupportedException();
-            set => throw new NotSupportedException();
-        }
-
-        public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) => default;
-
-        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
-        {
-            await Task.Delay(Timeout.InfiniteTimeSpan, cancellationToken);
-            return 0;
-        }
-
-        public override void Flush() { }
-
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     }
 }

@@ -28,8 +28,7 @@ public sealed class OptionValues
         new(options.ToDictionary(option => option.Destination, option => option.Default), new HashSet<string>());
 
     /// <summary>The same values but one.</summary>
-    internal OptionValues With<T>(Option<T> option, T value) =>
-        new(new Dictionary<string, object?>(_byDestination) { [option.Destination] = value }, _explicit);
+    internal OptionValues With<T>(Option<T> option, T value) => WithRaw(option, value);
 
     /// <summary>The same values but one, of the option's own type.</summary>
     internal OptionValues WithRaw(OptionDefinition option, object? value) =>

@@ -1,13 +1,15 @@
 using System.Globalization;
 using Dynamo.Vllm.Worker.Configuration.Options;
 using Dynamo.Vllm.Worker.Configuration.Parsing;
-using Dynamo.Vllm.Worker.Hosting;
 
 namespace Dynamo.Vllm.Worker.Configuration.Rules;
 
 /// <summary>Step 2: which role this worker has, and what that role excludes.</summary>
 internal sealed class RoleRules(HostFacts facts) : ConfigurationRules(facts)
 {
+    /// <summary>More cost a lease each and serve nobody better: one process answers for all of them.</summary>
+    public const int EmbeddingProcessesMax = 256;
+
     private const int PortMax = 65535;
 
     private static readonly CultureInfo Invariant = CultureInfo.InvariantCulture;
@@ -109,10 +111,7 @@ internal sealed class RoleRules(HostFacts facts) : ConfigurationRules(facts)
         );
         var processes = options.Get(VllmOptions.EmbeddingWorkerProcesses);
         CheckPortReservations(processes);
-        Refuse(
-            processes > WorkerSettings.InstancesMax,
-            $"--embedding-worker-processes is {processes}, the limit is {WorkerSettings.InstancesMax}."
-        );
+        Refuse(processes > EmbeddingProcessesMax, $"--embedding-worker-processes is {processes}, the limit is {EmbeddingProcessesMax}.");
         draft.Notes.Add(
             $"--embedding-worker-processes {processes}: one process serves all {processes} instances of the endpoint; the status ports "
                 + "beside DYN_SYSTEM_PORT answer probes, and no series of metrics"

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.IO.Compression;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Testing;
@@ -177,9 +176,7 @@ public sealed class PassTraceTests : IDisposable
     private IReadOnlyList<JsonNode> Lines(int number)
     {
         var name = string.Create(CultureInfo.InvariantCulture, $"pass.{Producer}.{number:D6}.jsonl.gz");
-        using var file = File.OpenRead(Path.Combine(Path.GetDirectoryName(TracePath)!, name));
-        using var reader = new StreamReader(new GZipStream(file, CompressionMode.Decompress));
-        return [.. reader.ReadToEnd().Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => JsonNode.Parse(line)!)];
+        return [.. GzipLines.Read(Path.Combine(Path.GetDirectoryName(TracePath)!, name)).Select(line => JsonNode.Parse(line)!)];
     }
 
     private async Task<double> CountAsync(string outcome)
