@@ -1,4 +1,4 @@
-"""The direct drive: the host exchanges usual requests with EngineCore itself, as a second front end beside vLLM's own (decision 0015).
+"""The direct drive: the host exchanges usual requests with EngineCore itself, as a front end beside vLLM's own (decision 0015).
 
 Here is what it cannot know by itself: how vLLM encodes a request with some set of parameters, and vLLM's loggers, which are to count the
 steps that the host read as if the front end had read them.
@@ -21,49 +21,57 @@ if TYPE_CHECKING:
 _LENGTH = 2**31 - 1
 
 
+#: Number of vLLM's own front end among the engine's clients where the host is one, too. The host is client 0, for that one gets the
+#: statistics of every step without outputs: a thousand a second while blocks of other workers are awaited.
+_OWN_CLIENT = 1
+
+
 @contextlib.contextmanager
-def second_client(offer: dict[str, str] | None) -> Iterator[None]:
-    """While the engine's processes are started, they are told of the host's sockets, too."""
+def host_as_client(offer: dict[str, str] | None) -> Iterator[dict[str, int]]:
+    """While the engine's processes are started, they are told of the host's sockets first. Gives what vLLM's front end is made with."""
     if offer is None:
-        yield
+        yield {}
         return
     from vllm.v1.engine import core_client
 
     sockets = offer  # that it is there holds for the function below, too
-    original = core_client.get_engine_zmq_addresses
+    original = core_client.launch_core_engines
 
-    def with_host(*args: Any, **kwargs: Any) -> Any:
-        addresses = original(*args, **kwargs)
-        addresses.inputs.append(sockets["input"])
-        addresses.outputs.append(sockets["output"])
-        return addresses
+    def with_host(vllm_config: Any, executor_class: Any, log_stats: Any, addresses: Any) -> Any:
+        # vLLM's front end has bound its own by now, which it takes for the first.
+        addresses.inputs.insert(0, sockets["input"])
+        addresses.outputs.insert(0, sockets["output"])
+        return original(vllm_config, executor_class, log_stats, addresses)
 
-    core_client.get_engine_zmq_addresses = with_host
+    core_client.launch_core_engines = with_host
     try:
-        yield
+        yield {"client_index": _OWN_CLIENT}
     finally:
-        core_client.get_engine_zmq_addresses = original
+        core_client.launch_core_engines = original
 
 
 def obstacle_before_start(config: Any) -> str | None:
     """Why the engine should not even be told of the host's sockets."""
     if lacking := names.missing(names.DIRECT):
         return f"it lacks {', '.join(lacking)}"
-    if config.parallel_config.data_parallel_size > 1:
+    parallel = config.parallel_config
+    if parallel.data_parallel_size > 1:
         return "there are several data-parallel ranks, among which vLLM's front end chooses"
+    if getattr(parallel, "enable_elastic_ep", False) or getattr(parallel, "enable_fault_tolerance", False):
+        return "the engine tells vLLM's front end of its scaling or faults, which it takes for client 0"
+    if getattr(config.observability_config, "otlp_traces_endpoint", None) is not None:
+        return "vLLM's front end writes traces of requests"
+    for limit in ("max_num_queued_reqs", "max_num_queued_tokens"):
+        if getattr(config.scheduler_config, limit, None) is not None:
+            return f"vLLM's front end keeps to {limit}"
+    auxiliary = getattr(config, "aux_output_config", config.model_config)
+    if getattr(auxiliary, "enable_return_routed_experts", False) or getattr(config.model_config, "return_sampling_mask", False):
+        return "every answer brings routed experts or a sampling mask, which vLLM's front end puts together"
     return None
 
 
 def obstacle(llm: Any, observations: list["GroupedObservations"]) -> str | None:
-    """Why the running engine is served by vLLM's front end alone."""
-    if llm.output_processor.tracing_enabled:
-        return "vLLM's front end writes traces of requests"
-    for limit in ("max_num_queued_reqs", "max_num_queued_tokens"):
-        if getattr(llm.scheduler_config, limit, None) is not None:
-            return f"vLLM's front end keeps to {limit}"
-    auxiliary = getattr(llm.vllm_config, "aux_output_config", llm.model_config)
-    if getattr(auxiliary, "enable_return_routed_experts", False) or getattr(llm.model_config, "return_sampling_mask", False):
-        return "every answer brings routed experts or a sampling mask, which vLLM's front end puts together"
+    """Why the running engine, which has the host as a client, gets requests of vLLM's front end alone."""
     if not observations and not names.is_simulated():  # its histograms count by themselves
         return "vLLM's loggers or its metrics are not as expected"
     foreign = [type(logger).__name__ for logger in _loggers(llm) if type(logger).__module__.partition(".")[0] not in ("vllm", "dynamo_vllm")]
@@ -72,13 +80,12 @@ def obstacle(llm: Any, observations: list["GroupedObservations"]) -> str | None:
     return None
 
 
-class Direct:
-    """What the host's own way to the engine needs of vLLM. Used on the event loop's thread."""
+class Teacher:
+    """Shows the host how vLLM encodes requests. Used on the event loop's thread."""
 
-    def __init__(self, llm: Any, outbox: "Outbox", origin: "Origin", short: "entry.ShortEntry") -> None:
+    def __init__(self, llm: Any, outbox: "Outbox", short: "entry.ShortEntry") -> None:
         self._llm = llm
         self._outbox = outbox
-        self._origin = origin
         self._longest = short.longest
         self._highest = short.highest
 
@@ -102,6 +109,14 @@ class Direct:
         }
         self._outbox.add(wire.pack_template(question, wire.to_json(facts), bytes(encoded[0])))
 
+
+class StepRecorder:
+    """Tells vLLM's loggers of the steps that the host has read: those of its requests, and all without outputs. On the loop's thread."""
+
+    def __init__(self, llm: Any, origin: "Origin") -> None:
+        self._llm = llm
+        self._origin = origin
+
     def record(self, steps: dict[str, Any], rare: bytes) -> None:
         """Tells vLLM's loggers of steps. `rare` are the scheduler's statistics of the last one, where they are more than numbers."""
         scheduler = self._scheduler_stats(steps, rare)
@@ -124,7 +139,7 @@ class Direct:
         stats = _decode(rare) if rare else SchedulerStats(**steps["scheduler"])
         stats.prefix_cache_stats = PrefixCacheStats(**steps["prefix_cache"])  # of all steps, not of the last one alone
         if self._origin.latest_at > steps["sampled_at"]:
-            # vLLM's front end has heard of a later step meanwhile, most of all of the one after which nothing runs.
+            # vLLM's front end has heard of a later step meanwhile.
             for name in steps["scheduler"]:
                 setattr(stats, name, getattr(self._origin.latest, name))
         return stats

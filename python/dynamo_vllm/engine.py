@@ -35,7 +35,8 @@ class Engine:
         self._delivery = delivery.Delivery(outbox, self._forget)
         self._llm: Any = None
         self._entry: entry.ShortEntry | None = None
-        self._direct: direct.Direct | None = None
+        self._recorder: direct.StepRecorder | None = None
+        self._is_taught = False
         self._encoder: encode.Encoder | None = None
         self._media: media.Media | None = None
         self._defaults: dict[str, Any] = {}
@@ -44,7 +45,6 @@ class Engine:
         self._gpus = elastic.GpuCapacity()
         self._observations: list[statistics.GroupedObservations] = []
         self._origin = statistics.Origin()
-        self._is_offered = False
 
     # -- construction ---------------------------------------------------------------------------------------------
 
@@ -84,20 +84,24 @@ class Engine:
         config.additional_config["consolidator_endpoints"] = None
         if self._drive != "stock":
             async_llm.RequestOutputCollector = delivery.collector_class(async_llm.RequestOutputCollector, self._delivery)
-        with direct.second_client(self._offered(settings.get("direct"), config)):
+        offer = self._offered(settings.get("direct"), config)
+        with direct.host_as_client(offer) as client:
             self._llm = async_llm.AsyncLLM.from_vllm_config(
                 vllm_config=config,
                 usage_context=context,
                 stat_loggers=[statistics.logger_factory(self._outbox, self._origin)],
                 enable_log_requests=False,
                 disable_log_stats=False,
+                **client,
             )
+        if offer is not None:
+            self._recorder = direct.StepRecorder(self._llm, self._origin)
         profiling.keep_on_one_thread(self._llm)
         self._encoder = encode.Encoder(self._llm, self._outbox)
         self._media = media.Media(config)
         self._delivery.decode = self._decode_token
         if self._drive in ("raw", "direct"):
-            problem = raw.install(self._llm, self._outbox)
+            problem = raw.install(self._llm, self._outbox, self._origin)
             if problem is None:
                 self._observations = statistics.group_observations(self._llm)
                 if not self._observations and not names.is_simulated():
@@ -121,7 +125,7 @@ class Engine:
             _LOGGER.warning("every request goes vLLM's own way into the engine: %s", found)
         else:
             self._entry = found
-            if self._drive == "direct" and self._is_offered:
+            if self._drive == "direct" and self._recorder is not None:
                 self._open_direct(found)
 
     def _offered(self, offer: dict[str, str] | None, config: Any) -> dict[str, str] | None:
@@ -131,20 +135,20 @@ class Engine:
         if problem := direct.obstacle_before_start(config):
             _LOGGER.warning("the raw drive is used instead of the direct one: %s", problem)
             return None
-        self._is_offered = True
         return offer
 
     def _open_direct(self, short: entry.ShortEntry) -> None:
         if problem := direct.obstacle(self._llm, self._observations):
             _LOGGER.warning("the raw drive is used instead of the direct one: %s", problem)
             return
-        self._direct = short.direct = direct.Direct(self._llm, self._outbox, self._origin, short)
+        short.teacher = direct.Teacher(self._llm, self._outbox, short)
+        self._is_taught = True
 
     def record_steps(self, steps: dict[str, Any], rare: bytes) -> None:
         """Steps of the engine that the host has read itself."""
-        assert self._direct is not None
+        assert self._recorder is not None
         try:
-            self._direct.record(steps, rare)
+            self._recorder.record(steps, rare)
         except Exception:  # noqa: BLE001 - boundary mapping: numbers are lost, the loop goes on
             _LOGGER.exception("statistics of the engine's steps cannot be recorded")
 
@@ -190,7 +194,8 @@ class Engine:
             "default_sampling": self._defaults,
             "bos_token_id": _bos(self._llm),
             "tasks": list(await self._llm.get_supported_tasks()),
-            "direct": self._direct is not None,
+            # What the host, if it is a client of the engine, is one for.
+            "direct": None if self._recorder is None else "requests" if self._is_taught else "statistics",
             "labels": _labels(model),
             "multimodal": media.describe(config),
         }

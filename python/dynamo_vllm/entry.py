@@ -18,7 +18,7 @@ from . import delivery, eager, names, raw
 
 if TYPE_CHECKING:
     from .delivery import Delivery, Stream
-    from .direct import Direct
+    from .direct import Teacher
 
 #: Fields of a request that are filled in here. With any other it is rare, or vLLM does more with it.
 _FIELDS = frozenset({"request_id", "sampling", "cache_salt", "priority", "trace_headers", "session_id", "data_parallel_rank"})
@@ -72,7 +72,7 @@ class ShortEntry:
         self._templates: dict[tuple[str, int | None], Template] = {}
         self._process: Callable[..., Any] = llm.input_processor.process_inputs
         #: Shows the host what is learnt here, where it has a way to the engine of its own.
-        self.direct: "Direct | None" = None
+        self.teacher: "Teacher | None" = None
         self.longest = llm.model_config.max_model_len - 1
         vocabulary = llm.model_config.get_vocab_size() - 1
         self.highest = max(vocabulary, getattr(llm.input_processor.tokenizer, "max_token_id", vocabulary))
@@ -96,8 +96,8 @@ class ShortEntry:
             template = self._learn(key, rest, fields, tokens, max_tokens)
         if template is None or max_tokens is None or max_tokens < template.least_tokens:
             return None
-        if question is not None and self.direct is not None:
-            self.direct.teach(question, template)
+        if question is not None and self.teacher is not None:
+            self.teacher.teach(question, template)
         if has_transfer:
             return None  # the host writes it into what it was taught; here it is one of the rare parameters
         request = copy(template.request)

@@ -33,7 +33,6 @@ REQUIRED: Names = {
     "vllm.v1.metrics.prometheus": ("setup_multiprocess_prometheus",),
     "vllm.v1.metrics.loggers:StatLoggerBase": ("record(scheduler_stats, iteration_stats)", "log_engine_initialized"),
     "vllm.v1.metrics.stats:SchedulerStats": ("kv_cache_usage", "num_running_reqs", "num_waiting_reqs"),
-    "vllm.v1.metrics.stats:IterationStats": ("num_preempted_reqs", "num_generation_tokens"),
     "vllm.v1.engine.async_llm:AsyncLLM": (
         "from_vllm_config(vllm_config, usage_context, stat_loggers, enable_log_requests, disable_log_stats)",
         "generate(lora_request, data_parallel_rank, trace_headers, priority)",
@@ -90,10 +89,11 @@ ENTRY: Names = {
 
 #: Without one of these, the host has no way to the engine of its own.
 DIRECT: Names = {
-    "vllm.v1.engine.core_client": ("get_engine_zmq_addresses",),
-    "vllm.v1.engine.core_client:MPClient": ("encoder", "__init__ -> get_engine_zmq_addresses"),
+    "vllm.v1.engine.async_llm:AsyncLLM": ("from_vllm_config(client_index)",),
+    "vllm.v1.engine.core_client": ("launch_core_engines(vllm_config, executor_class, log_stats, addresses)",),
+    "vllm.v1.engine.core_client:MPClient": ("encoder", "__init__ -> launch_core_engines"),
     "vllm.v1.engine.utils:EngineZmqAddresses": ("inputs", "outputs"),
-    "vllm.v1.engine.output_processor:OutputProcessor": ("tracing_enabled", "update_scheduler_stats(scheduler_stats)"),
+    "vllm.v1.engine.output_processor:OutputProcessor": ("update_scheduler_stats(scheduler_stats)",),
     "vllm.v1.engine:FinishReason": ("STOP",),
     "vllm.v1.metrics.loggers:StatLoggerManager": ("record(engine_idx, scheduler_stats, iteration_stats)", "stat_loggers"),
     "vllm.v1.metrics.stats:SchedulerStats": (

@@ -13,6 +13,7 @@ from . import names, wire
 
 if TYPE_CHECKING:
     from .outbox import Outbox
+    from .statistics import Origin
 
 #: An output in which one of these is set is more than a token. Named one by one in `_has_more`, which runs for every token.
 _RARE = frozenset(
@@ -40,7 +41,7 @@ def is_plain(params: Any) -> bool:
     )
 
 
-def install(llm: Any, outbox: "Outbox") -> str | None:
+def install(llm: Any, outbox: "Outbox", origin: "Origin") -> str | None:
     """Puts the short way in front of the processor's own. Returns why not, if this vLLM is not as expected."""
     processor: Any = llm.output_processor
     if lacking := names.missing(names.RAW):
@@ -52,22 +53,24 @@ def install(llm: Any, outbox: "Outbox") -> str | None:
     if _computes_nans():
         return "VLLM_COMPUTE_NANS_IN_LOGITS is set"
     # The output loop looks the method up at each step.
-    processor.process_outputs = ShortWay(processor, outbox).process_outputs
+    processor.process_outputs = ShortWay(processor, outbox, origin).process_outputs
     return None
 
 
 class ShortWay:
     """Takes the outputs of a step apart: tokens for the host, and the rest for vLLM."""
 
-    def __init__(self, processor: Any, outbox: "Outbox") -> None:
+    def __init__(self, processor: Any, outbox: "Outbox", origin: "Origin") -> None:
         self._states = processor.request_states
         self._usual = processor.process_outputs
         self._outbox = outbox
+        self._origin = origin
 
     def process_outputs(
         self, engine_core_outputs: list[Any], engine_core_timestamp: float | None = None, iteration_stats: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
         """In vLLM's place. The order within a request is kept, since a step has one output of each at most."""
+        self._origin.step_at = engine_core_timestamp  # vLLM processes a step, then tells its loggers
         states = self._states
         latencies = None if iteration_stats is None else iteration_stats.inter_token_latencies_iter
         streams: list[int] = []

@@ -18,9 +18,11 @@ class Origin:
     def __init__(self) -> None:
         #: What is being recorded came from the host.
         self.is_host = False
-        #: The last that the front end read, and when, on the clock that the engine's process has, too.
+        #: The last that the front end read, and when the engine had it, on its monotonic clock, which this process has, too.
         self.latest: Any = None
         self.latest_at = 0.0
+        #: When the engine was through with the step that the front end is at; unknown in drives that leave its outputs alone.
+        self.step_at: float | None = None
 
 
 def logger_factory(outbox: "Outbox", origin: Origin) -> Callable[[Any, int], Any]:
@@ -44,19 +46,14 @@ def logger_factory(outbox: "Outbox", origin: Origin) -> Callable[[Any, int], Any
         ) -> None:
             if scheduler_stats is None or origin.is_host:
                 return  # the host knows its own
-            origin.latest, origin.latest_at = scheduler_stats, time.monotonic()
-            preempted = generated = 0
-            if iteration_stats is not None:
-                preempted = iteration_stats.num_preempted_reqs
-                generated = iteration_stats.num_generation_tokens
+            origin.latest, origin.latest_at = scheduler_stats, time.monotonic() if origin.step_at is None else origin.step_at
             outbox.add(
                 wire.pack_stats(
                     self._rank,
+                    origin.latest_at,
                     scheduler_stats.kv_cache_usage,
                     scheduler_stats.num_running_reqs,
                     scheduler_stats.num_waiting_reqs,
-                    preempted,
-                    generated,
                 )
             )
 

@@ -48,7 +48,7 @@ _LENGTH = struct.Struct("<I")
 _TOKENS = struct.Struct("<BBBxIQiiI")
 _TEXT = struct.Struct("<BQBI")
 _LOG = struct.Struct("<BBII")
-_STATS = struct.Struct("<BxxxIdIIIQ")
+_STATS = struct.Struct("<BxxxIddII")
 _TOKEN_TEXT = struct.Struct("<BII")
 _CANDIDATE = struct.Struct("<iid")
 
@@ -164,9 +164,9 @@ def pack_log(level: int, name: str, message: str) -> bytes:
     return _LOG.pack(KIND_LOG, level, len(name_bytes), len(message_bytes)) + name_bytes + message_bytes
 
 
-def pack_stats(rank: int, kv_usage: float, running: int, waiting: int, preempted: int, generated: int) -> bytes:
-    """Load of one rank after one engine step."""
-    return _STATS.pack(KIND_STATS, rank, kv_usage, running, waiting, preempted, generated)
+def pack_stats(rank: int, sampled_at: float, kv_usage: float, running: int, waiting: int) -> bytes:
+    """Load of one rank after one engine step, which it was through with at that time of its monotonic clock."""
+    return _STATS.pack(KIND_STATS, rank, sampled_at, kv_usage, running, waiting)
 
 
 def pack_token_text(token: int, text: str) -> bytes:

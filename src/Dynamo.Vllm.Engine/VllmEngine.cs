@@ -152,7 +152,7 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
             _description = EngineFacts.Read(facts);
             if (_direct is not null)
             {
-                await _direct.OpenAsync(facts.GetProperty("direct").GetBoolean(), cancellationToken).ConfigureAwait(false);
+                await _direct.OpenAsync(facts.GetProperty("direct").GetString(), cancellationToken).ConfigureAwait(false);
             }
         }
         catch // cleanup (style E3): the process may end now, and leave files behind

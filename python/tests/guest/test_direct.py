@@ -59,7 +59,7 @@ class TeachingTest(unittest.TestCase):
         delivery = Delivery(outbox, lambda stream: None)
         short = entry.open_for(llm, ("generate",), lambda fields: sampling.build({}, fields), delivery)
         assert not isinstance(short, str), short
-        short.direct = direct.Direct(llm, outbox, statistics.Origin(), short)
+        short.teacher = direct.Teacher(llm, outbox, short)
         parameters: dict[str, Any] = {"temperature": 0.5, "top_p": 0.9, "stop_token_ids": [7, 8], "min_tokens": 2, "max_tokens": 16}
         prompt = struct.pack("<3I", 5, 6, 7)
 
@@ -110,8 +110,7 @@ class RecordingTest(unittest.TestCase):
         def record(llm: Any) -> None:
             origin = statistics.Origin()
             origin.latest, origin.latest_at = SchedulerStats(num_running_reqs=0), 50.0
-            short = cast(entry.ShortEntry, SimpleNamespace(longest=1, highest=1))
-            direct.Direct(llm, cast(Outbox, None), origin, short).record(self.report(), b"")
+            direct.StepRecorder(llm, origin).record(self.report(), b"")
 
         self.assertTrue(any(line.startswith("vllm:num_requests_running") and line.endswith(" 0.0") for line in self.page(record)))
 
@@ -140,8 +139,7 @@ class RecordingTest(unittest.TestCase):
         return SchedulerStats(num_running_reqs=3 - step, kv_cache_usage=0.25, prefix_cache_stats=cache)
 
     def record_report(self, llm: Any) -> None:
-        short = cast(entry.ShortEntry, SimpleNamespace(longest=1, highest=1))
-        direct.Direct(llm, cast(Outbox, None), statistics.Origin(), short).record(self.report(), b"")
+        direct.StepRecorder(llm, statistics.Origin()).record(self.report(), b"")
 
     @staticmethod
     def report() -> dict[str, Any]:
@@ -196,39 +194,59 @@ class _NoLoras:
 
 class ObstacleTest(unittest.TestCase):
     def test_what_only_vllm_s_front_end_can_do_is_left_to_it(self) -> None:
-        self.assertEqual(
-            "there are several data-parallel ranks, among which vLLM's front end chooses",
-            direct.obstacle_before_start(SimpleNamespace(parallel_config=SimpleNamespace(data_parallel_size=2))),
-        )
-        self.assertIsNone(direct.obstacle_before_start(SimpleNamespace(parallel_config=SimpleNamespace(data_parallel_size=1))))
+        def configured(
+            ranks: int = 1, elastic: bool = False, faults: bool = False, traces: str | None = None, limit: int | None = None, mask: bool = False
+        ) -> Any:
+            return SimpleNamespace(
+                parallel_config=SimpleNamespace(data_parallel_size=ranks, enable_elastic_ep=elastic, enable_fault_tolerance=faults),
+                observability_config=SimpleNamespace(otlp_traces_endpoint=traces),
+                scheduler_config=SimpleNamespace(max_num_queued_reqs=limit, max_num_queued_tokens=None),
+                model_config=SimpleNamespace(return_sampling_mask=mask),
+            )
 
+        self.assertIsNone(direct.obstacle_before_start(configured()))
+        self.assertIsNone(direct.obstacle_before_start(config()))
+        for obstacle, text in (
+            (configured(ranks=2), "there are several data-parallel ranks, among which vLLM's front end chooses"),
+            (configured(elastic=True), "the engine tells vLLM's front end of its scaling or faults, which it takes for client 0"),
+            (configured(faults=True), "the engine tells vLLM's front end of its scaling or faults, which it takes for client 0"),
+            (configured(traces="http://collector"), "vLLM's front end writes traces of requests"),
+            (configured(limit=3), "vLLM's front end keeps to max_num_queued_reqs"),
+            (configured(mask=True), "every answer brings routed experts or a sampling mask, which vLLM's front end puts together"),
+        ):
+            self.assertEqual(text, direct.obstacle_before_start(obstacle))
+
+    def test_loggers_that_want_every_step_keep_their_steps(self) -> None:
         class Foreign:
             """Of a plugin."""
 
-        def llm(tracing: bool = False, limit: int | None = None, loggers: tuple[Any, ...] = (), mask: bool = False) -> Any:
-            return SimpleNamespace(
-                vllm_config=SimpleNamespace(),
-                model_config=SimpleNamespace(return_sampling_mask=mask),
-                output_processor=SimpleNamespace(tracing_enabled=tracing),
-                scheduler_config=SimpleNamespace(max_num_queued_reqs=limit, max_num_queued_tokens=None),
-                logger_manager=SimpleNamespace(stat_loggers=list(loggers)),
-            )
+        def llm(*loggers: Any) -> Any:
+            return SimpleNamespace(logger_manager=SimpleNamespace(stat_loggers=list(loggers)))
 
         grouped = [cast(statistics.GroupedObservations, object())]
         self.assertIsNone(direct.obstacle(llm(), grouped))
-        self.assertEqual("vLLM's front end writes traces of requests", direct.obstacle(llm(tracing=True), grouped))
-        self.assertTrue((direct.obstacle(llm(mask=True), grouped) or "").startswith("every answer brings routed experts"))
-        self.assertEqual("vLLM's front end keeps to max_num_queued_reqs", direct.obstacle(llm(limit=3), grouped))
-        self.assertEqual("there are loggers that want to see every step: Foreign", direct.obstacle(llm(loggers=(Foreign(),)), grouped))
+        self.assertEqual("there are loggers that want to see every step: Foreign", direct.obstacle(llm(Foreign()), grouped))
 
-    def test_the_host_s_addresses_are_added_only_while_the_engine_starts(self) -> None:
+    def test_the_host_is_the_first_client_only_while_the_engine_starts(self) -> None:
         from vllm.v1.engine import core_client
 
-        before = core_client.get_engine_zmq_addresses
-        with direct.second_client({"input": "ipc:///i", "output": "ipc:///o"}):
-            addresses = core_client.get_engine_zmq_addresses(config())
-        self.assertEqual(("ipc:///i", "ipc:///o"), (addresses.inputs[-1], addresses.outputs[-1]))
-        self.assertIs(before, core_client.get_engine_zmq_addresses)
+        given: list[Any] = []
+        before = core_client.launch_core_engines
+
+        def launch(vllm_config: Any, executor_class: Any, log_stats: bool, addresses: Any) -> None:
+            given.append(addresses)
+
+        core_client.launch_core_engines = launch
+        try:
+            addresses = SimpleNamespace(inputs=["ipc:///vllm-in"], outputs=["ipc:///vllm-out"])
+            with direct.host_as_client({"input": "ipc:///i", "output": "ipc:///o"}) as client:
+                core_client.launch_core_engines(None, None, True, addresses)
+            core_client.launch_core_engines(None, None, True, None)
+        finally:
+            core_client.launch_core_engines = before
+        self.assertEqual({"client_index": 1}, client)
+        self.assertEqual([["ipc:///i", "ipc:///vllm-in"], ["ipc:///o", "ipc:///vllm-out"]], [given[0].inputs, given[0].outputs])
+        self.assertIsNone(given[1])
 
 
 class FieldsTest(unittest.TestCase):

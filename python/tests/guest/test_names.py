@@ -12,7 +12,7 @@ from typing import Any, Iterator, cast
 
 from . import MODEL, REAL
 from .answers import Answers
-from dynamo_vllm import arguments, entry, names, raw, sampling
+from dynamo_vllm import arguments, entry, names, raw, sampling, statistics
 from dynamo_vllm.delivery import Delivery
 from dynamo_vllm.engine import Engine
 from dynamo_vllm.outbox import Outbox
@@ -131,7 +131,7 @@ class NamesTest(unittest.TestCase):
     def test_without_a_name_of_the_raw_drive_the_reason_is_given(self) -> None:
         llm: Any = SimpleNamespace(output_processor=object())
         with without(OutputProcessor, "process_outputs"):
-            reason = raw.install(llm, cast(Outbox, None))
+            reason = raw.install(llm, cast(Outbox, None), statistics.Origin())
         self.assertIn("vllm.v1.engine.output_processor.OutputProcessor.process_outputs", str(reason))
 
     def test_without_a_name_of_the_short_way_in_the_reason_is_given(self) -> None:

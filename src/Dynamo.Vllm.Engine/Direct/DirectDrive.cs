@@ -17,7 +17,8 @@ namespace Dynamo.Vllm.Engine.Direct;
 
 /// <summary>The short way: usual requests go from here to EngineCore and their outputs come back, past the interpreter.</summary>
 /// <remarks>
-/// EngineCore takes us for a second front end beside vLLM's own, which keeps all that is not usual, and every control call.
+/// EngineCore takes us for its first front end beside vLLM's own, which keeps all that is not usual, and every control call.
+/// As the first one we also hear of each step without outputs, so we read as long as the engine lives, whatever comes of requests.
 /// How a request is encoded is learnt from vLLM (<see cref="RequestTemplates"/>); its loggers get the statistics (<see
 /// cref="StatisticsReport"/>). One loop reads, one writes; other members are thread-safe. docs/decisions/0015-direct-drive.md.
 /// </remarks>
@@ -83,14 +84,17 @@ internal sealed partial class DirectDrive : IStreamCommands, IAsyncDisposable
     }
 
     /// <summary>After the engine is ready: takes its connections, or withdraws the offer that it did not take.</summary>
-    public async Task OpenAsync(bool isTaken, CancellationToken cancellationToken)
+    /// <param name="use">What we are a client for: <c>requests</c>, <c>statistics</c>, or nothing.</param>
+    /// <param name="cancellationToken">Stops the wait.</param>
+    /// <exception cref="IOException">The engine has not connected, and would stand still as soon as it has told us too much.</exception>
+    public async Task OpenAsync(string? use, CancellationToken cancellationToken)
     {
         if (_accepting is null)
         {
             return;
         }
 
-        if (!isTaken)
+        if (use is null)
         {
             await WithdrawAsync().ConfigureAwait(false); // the guest has said why
             return;
@@ -101,13 +105,15 @@ internal sealed partial class DirectDrive : IStreamCommands, IAsyncDisposable
             var (input, output) = await _accepting.WaitAsync(ConnectTimeLimit, _time, cancellationToken).ConfigureAwait(false);
             var sender = new EngineSender(input);
             _loops = Task.Run(() => RunAsync(input, output, sender), CancellationToken.None);
-            _sender = sender;
-            LogOpen(_logger);
+            if (use == "requests")
+            {
+                _sender = sender;
+                LogOpen(_logger);
+            }
         }
         catch (Exception exception) when (EndsConnection(exception) || exception is TimeoutException)
         {
-            await WithdrawAsync().ConfigureAwait(false);
-            LogUnavailable(_logger, $"the engine has not connected: {exception.Message}");
+            throw new IOException($"EngineCore has not connected to this worker: {exception.Message}", exception);
         }
     }
 

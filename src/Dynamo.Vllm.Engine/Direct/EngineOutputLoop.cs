@@ -89,11 +89,11 @@ internal sealed partial class EngineOutputLoop(
 
         var statistics = reader.ReadRest(out var timestamp);
         SchedulerSample? scheduler = statistics.IsEmpty ? null : SchedulerSample.Read(statistics);
-        report.Add(CollectionsMarshal.AsSpan(_shares), scheduler, statistics, timestamp);
+        report.Add(new EngineStep(CollectionsMarshal.AsSpan(_shares), reader.HasOutputs, scheduler, timestamp), statistics);
         steps.Count();
         if (scheduler is { } sample)
         {
-            load.Notify(new EngineLoad(Rank: 0, sample.KvCacheUsage, sample.Running, sample.Waiting));
+            load.Notify(new EngineLoad(Rank: 0, sample.KvCacheUsage, sample.Running, sample.Waiting), timestamp);
         }
 
         return true;

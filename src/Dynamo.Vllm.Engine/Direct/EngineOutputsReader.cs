@@ -31,6 +31,7 @@ internal ref struct EngineOutputsReader
         HasOutputs = _left > 0;
     }
 
+    /// <summary>Otherwise nothing happened but that statistics are told: vLLM counts no iteration then.</summary>
     public bool HasOutputs { get; }
 
     /// <param name="tokens">Where the tokens of the output go; made larger if it is too small.</param>

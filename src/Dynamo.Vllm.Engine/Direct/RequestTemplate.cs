@@ -12,8 +12,8 @@ namespace Dynamo.Vllm.Engine.Direct;
 /// </remarks>
 internal sealed class RequestTemplate
 {
-    /// <summary>The front end of vLLM itself is client 0.</summary>
-    private const int ClientIndex = 1;
+    /// <summary>Ours (<c>direct.py</c>); the front end of vLLM itself is client 1.</summary>
+    private const int ClientIndex = 0;
 
     private readonly byte[] _encoded;
     private readonly (Field Kind, Range Value)[] _fields;

@@ -32,21 +32,19 @@ internal sealed class StatisticsReport : IDisposable
     /// <summary>Unix time in seconds.</summary>
     public double Now => (_time.GetUtcNow() - DateTimeOffset.UnixEpoch).TotalSeconds;
 
-    /// <param name="shares">Outputs of a step.</param>
-    /// <param name="scheduler">Null if it came without.</param>
-    /// <param name="statistics">The same as MessagePack: they go on as they are where they hold more than is added up.</param>
-    /// <param name="timestamp">The engine's clock, in seconds.</param>
-    public void Add(ReadOnlySpan<StepShare> shares, SchedulerSample? scheduler, ReadOnlySpan<byte> statistics, double timestamp)
+    /// <param name="step">The next one.</param>
+    /// <param name="statistics">The scheduler's as MessagePack: they go on as they are where they hold more than is added up.</param>
+    public void Add(in EngineStep step, ReadOnlySpan<byte> statistics)
     {
         lock (_lock)
         {
-            if (scheduler is { PrefixCache.IsReset: true } && !_statistics.IsEmpty)
+            if (step.Scheduler is { PrefixCache.IsReset: true } && !_statistics.IsEmpty)
             {
                 Post([]); // what was counted before the cache was emptied
             }
 
-            _statistics.Add(shares, scheduler, timestamp, Now);
-            if (scheduler is { IsRare: true })
+            _statistics.Add(step, Now);
+            if (step.Scheduler is { IsRare: true })
             {
                 Post(statistics); // with the steps before it, so that their order stays
             }

@@ -33,33 +33,31 @@ internal sealed class StepStatistics
     private int Entries => _firstTokenTimes.Count + _tokenTimes.Count + _iterations.Count + _finished.Count;
 
     /// <summary>A step, as <c>IterationStats</c> of vLLM counts it.</summary>
-    /// <param name="shares">Its outputs.</param>
-    /// <param name="scheduler">Null if it came without.</param>
-    /// <param name="timestamp">The engine's clock, in seconds.</param>
+    /// <param name="step">The next one.</param>
     /// <param name="now">Unix time in seconds.</param>
-    public void Add(ReadOnlySpan<StepShare> shares, SchedulerSample? scheduler, double timestamp, double now)
+    public void Add(in EngineStep step, double now)
     {
-        if (scheduler is { } sample)
+        if (step.Scheduler is { } sample)
         {
             _scheduler = sample;
-            _sampledAt = timestamp;
+            _sampledAt = step.Timestamp;
             _prefixCache += sample.PrefixCache;
         }
 
-        if (shares.IsEmpty)
+        if (!step.HasOutputs)
         {
             return;
         }
 
         long generated = 0;
         long computed = 0;
-        foreach (var share in shares)
+        foreach (var share in step.Shares)
         {
             generated += share.Tokens;
             computed += share.Prefill.Computed;
             _prefill += share.Prefill;
             _preempted += share.Preemptions;
-            AddTimes(share.Request, timestamp, now);
+            AddTimes(share.Request, step.Timestamp, now);
             share.Request.GeneratedTokens += share.Tokens;
             if (share.Finish != FinishReason.None)
             {

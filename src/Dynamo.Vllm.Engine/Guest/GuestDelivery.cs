@@ -106,9 +106,9 @@ internal sealed partial class GuestDelivery
                 _steps.Count();
                 break;
             case GuestRecordKind.Stats:
-                var (load, _, _) = reader.ReadStats();
+                var (load, sampledAt) = reader.ReadStats();
                 _steps.Count();
-                _load.Notify(load);
+                _load.Notify(load, sampledAt);
                 break;
             case GuestRecordKind.Vectors:
                 var (request, vectors) = reader.ReadVectors();

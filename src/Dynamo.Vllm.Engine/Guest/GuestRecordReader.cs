@@ -107,17 +107,17 @@ internal ref struct GuestRecordReader
         return (head[1], System.Text.Encoding.UTF8.GetString(name), System.Text.Encoding.UTF8.GetString(message));
     }
 
-    /// <summary><c>Bxxx I d I I I Q</c>.</summary>
-    public (EngineLoad Load, int Preempted, ulong Generated) ReadStats()
+    /// <summary><c>Bxxx I d d I I</c>.</summary>
+    public (EngineLoad Load, double SampledAt) ReadStats()
     {
-        var head = Take(36);
+        var head = Take(32);
         var load = new EngineLoad(
             BinaryPrimitives.ReadInt32LittleEndian(head[4..]),
-            BinaryPrimitives.ReadDoubleLittleEndian(head[8..]),
-            BinaryPrimitives.ReadInt32LittleEndian(head[16..]),
-            BinaryPrimitives.ReadInt32LittleEndian(head[20..])
+            BinaryPrimitives.ReadDoubleLittleEndian(head[16..]),
+            BinaryPrimitives.ReadInt32LittleEndian(head[24..]),
+            BinaryPrimitives.ReadInt32LittleEndian(head[28..])
         );
-        return (load, BinaryPrimitives.ReadInt32LittleEndian(head[24..]), BinaryPrimitives.ReadUInt64LittleEndian(head[28..]));
+        return (load, BinaryPrimitives.ReadDoubleLittleEndian(head[8..]));
     }
 
     /// <summary><c>B I I</c> and UTF-8.</summary>

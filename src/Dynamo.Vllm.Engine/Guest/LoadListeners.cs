@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Runtime.InteropServices;
 using Dynamo.Vllm.Core.Engines;
 using Microsoft.Extensions.Logging;
 
@@ -8,20 +9,28 @@ namespace Dynamo.Vllm.Engine.Guest;
 /// <remarks>One that throws loses that step's report; it harms neither the engine nor the others.</remarks>
 internal sealed partial class LoadListeners(ILogger logger)
 {
-    private ImmutableArray<Action<EngineLoad>> _listeners = [];
     private readonly Lock _notifying = new();
+    private readonly Dictionary<int, double> _latest = []; // by rank
+    private ImmutableArray<Action<EngineLoad>> _listeners = [];
     private bool _hasFailed;
 
     public void Add(Action<EngineLoad> listener) => ImmutableInterlocked.Update(ref _listeners, list => list.Add(listener));
 
     public void Remove(Action<EngineLoad> listener) => ImmutableInterlocked.Update(ref _listeners, list => list.Remove(listener));
 
-    /// <summary>One at a time: the guest and the engine itself both tell of steps.</summary>
-    public void Notify(EngineLoad load)
+    /// <summary>One at a time: the guest and the engine itself both tell of steps, and the guest's way is the longer one.</summary>
+    /// <param name="load">After a step; passed over if a later one has been told.</param>
+    /// <param name="sampledAt">The monotonic clock of the engine's host, in seconds.</param>
+    public void Notify(EngineLoad load, double sampledAt)
     {
         lock (_notifying)
         {
-            NotifyAll(load);
+            ref var latest = ref CollectionsMarshal.GetValueRefOrAddDefault(_latest, load.Rank, out var isKnown);
+            if (!isKnown || sampledAt >= latest)
+            {
+                latest = sampledAt;
+                NotifyAll(load);
+            }
         }
     }
 

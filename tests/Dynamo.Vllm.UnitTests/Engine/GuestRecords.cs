@@ -82,16 +82,15 @@ internal static class GuestRecords
 
     public static byte[] Reply(ulong id, bool isOk, string json) => Answer(GuestRecordKind.Reply, id, isOk, json);
 
-    public static byte[] Stats(int rank, double usage, int running, int waiting) =>
+    public static byte[] Stats(int rank, double usage, int running, int waiting, double sampledAt = 0) =>
         Write(writer =>
         {
             writer.Write((uint)GuestRecordKind.Stats);
             writer.Write(rank);
+            writer.Write(sampledAt);
             writer.Write(usage);
             writer.Write(running);
             writer.Write(waiting);
-            writer.Write(0);
-            writer.Write(0UL);
         });
 
     public static byte[] Progress(int filesDone, int files, long bytesDone, long bytes) =>

@@ -1,4 +1,4 @@
-"""A second front end beside the parent: requests and outputs in the layout of vLLM's EngineCore, over ZeroMQ.
+"""Another front end beside the parent, the engine's client 0: requests and outputs in the layout of vLLM's EngineCore, over ZeroMQ.
 
 The parent's own channel has a layout of its own; a host that speaks to EngineCore itself expects vLLM's.
 """

@@ -8,6 +8,7 @@ using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Errors;
 using Dynamo.Vllm.Protocol.Requests;
 using Dynamo.Vllm.Testing;
+using Microsoft.Extensions.Time.Testing;
 
 namespace Dynamo.Vllm.UnitTests.Engine.Direct;
 
@@ -24,16 +25,7 @@ public sealed class DirectDriveTests : IAsyncDisposable
     public DirectDriveTests()
     {
         _border.Load.Add(_load.Add);
-        _drive = new DirectDrive(
-            _border.Streams,
-            _border.Commands,
-            new StatisticsReport(_border.Mailbox, TimeProvider.System),
-            _border.Load,
-            _border.Steps,
-            reason => _death.TrySetResult(reason),
-            TimeProvider.System,
-            _border.Log.For<DirectDrive>()
-        );
+        _drive = NewDrive(TimeProvider.System);
     }
 
     [Fact]
@@ -138,20 +130,43 @@ public sealed class DirectDriveTests : IAsyncDisposable
     public async Task Without_the_engine_s_consent_nothing_goes_this_way_and_no_socket_is_left()
     {
         var offer = _drive.Offer()!;
-        await _drive.OpenAsync(isTaken: false, default);
+        await _drive.OpenAsync(use: null, default);
         Assert.False(TrySubmit(out _, out var question));
         Assert.Null(question);
         Assert.False(Directory.Exists(Path.GetDirectoryName(((string)offer["input"]!)["ipc://".Length..])));
     }
 
     [Fact]
-    public async Task An_engine_that_has_connected_to_what_is_not_used_is_not_heard_and_nothing_else_is_said()
+    public async Task An_engine_that_tells_of_its_steps_alone_is_heard_as_long_as_it_lives()
     {
         await using var engine = await StandInEngineCore.ConnectAsync(_drive.Offer()!);
-        await _drive.OpenAsync(isTaken: false, default);
+        await _drive.OpenAsync("statistics", default);
         Assert.False(TrySubmit(out _, out var question));
         Assert.Null(question);
+        const int steps = 2000; // more than its socket keeps for a client that does not read
+        for (var step = 1; step <= steps; step++)
+        {
+            await engine.StepAsync(step);
+        }
+
+        await Polling.UntilAsync("the steps are not read", Limit, () => Task.FromResult(_border.Steps.Value == steps));
+        Assert.Equal(steps, _load.Count);
         Assert.Empty(_border.Log.Lines);
+        await engine.DisposeAsync();
+        Assert.Equal("EngineCore has died: it has closed its connection", await _death.Task.WaitAsync(Limit));
+    }
+
+    [Fact]
+    public async Task An_engine_that_takes_the_offer_and_does_not_connect_ends_the_start()
+    {
+        var time = new FakeTimeProvider();
+        await using var drive = NewDrive(time);
+        drive.Offer();
+        var opening = drive.OpenAsync("requests", default);
+        time.Advance(TimeSpan.FromSeconds(30));
+        var failure = await Assert.ThrowsAsync<IOException>(() => opening.WaitAsync(Limit));
+        Assert.StartsWith("EngineCore has not connected to this worker: ", failure.Message, StringComparison.Ordinal);
+        await drive.WithdrawAsync();
     }
 
     [Fact]
@@ -161,7 +176,7 @@ public sealed class DirectDriveTests : IAsyncDisposable
         var folder = Path.GetDirectoryName(((string)offer["input"]!)["ipc://".Length..])!;
         Assert.Equal("700", Mode(folder));
         await using var engine = await StandInEngineCore.ConnectAsync(offer);
-        await _drive.OpenAsync(isTaken: true, default);
+        await _drive.OpenAsync("requests", default);
         Assert.False(Directory.Exists(folder));
     }
 
@@ -171,13 +186,25 @@ public sealed class DirectDriveTests : IAsyncDisposable
         _border.Dispose();
     }
 
+    private DirectDrive NewDrive(TimeProvider time) =>
+        new(
+            _border.Streams,
+            _border.Commands,
+            new StatisticsReport(_border.Mailbox, time),
+            _border.Load,
+            _border.Steps,
+            reason => _death.TrySetResult(reason),
+            time,
+            _border.Log.For<DirectDrive>()
+        );
+
     private static string Mode(string folder) =>
         OperatingSystem.IsWindows() ? "" : Convert.ToString((int)File.GetUnixFileMode(folder), toBase: 8);
 
     private async Task<StandInEngineCore> OpenAsync()
     {
         var engine = await StandInEngineCore.ConnectAsync(_drive.Offer()!);
-        await _drive.OpenAsync(isTaken: true, default);
+        await _drive.OpenAsync("requests", default);
         return engine;
     }
 

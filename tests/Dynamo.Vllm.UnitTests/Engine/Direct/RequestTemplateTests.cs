@@ -26,7 +26,7 @@ public sealed class RequestTemplateTests
         expected[3]!["max_tokens"] = 70_000;
         expected[5] = 12.5;
         expected[7] = "dynamo-cache-salt:s";
-        expected[11] = 1;
+        expected[11] = 0; // the client, which is us
         expected[13] = -4;
         expected[16] = "id";
         expected[20] = "agent";

@@ -18,9 +18,9 @@ public sealed class StepStatisticsTests : IDisposable
     public void Steps_are_added_up_and_times_are_kept()
     {
         var (first, second) = (Request(arrival: 100), Request(arrival: 100.5));
-        _statistics.Add([Share(first, 1, new PrefillCounts(40, 30, 10, 10, 0)), Share(second, 1)], null, timestamp: 1.0, now: 101);
-        _statistics.Add([Share(first, 1), Share(second, 1)], null, timestamp: 1.25, now: 101.25);
-        _statistics.Add([Share(first, 2, finish: FinishReason.Stop)], null, timestamp: 1.5, now: 101.5);
+        Add([Share(first, 1, new PrefillCounts(40, 30, 10, 10, 0)), Share(second, 1)], timestamp: 1.0, now: 101);
+        Add([Share(first, 1), Share(second, 1)], timestamp: 1.25, now: 101.25);
+        Add([Share(first, 2, finish: FinishReason.Stop)], timestamp: 1.5, now: 101.5);
         var report = Write();
         Assert.Equal(6, (int)report["generated"]!);
         Assert.Equal("[40,30,10,10,0]", report["prefill"]!.ToJsonString());
@@ -45,8 +45,9 @@ public sealed class StepStatisticsTests : IDisposable
     public void The_scheduler_s_gauges_are_those_of_the_last_step_and_its_counts_those_of_all()
     {
         var sample = SchedulerSample.Read(Statistics(EngineFrames.FirstStep));
-        _statistics.Add([], sample, timestamp: 5, now: 1);
-        _statistics.Add([], SchedulerSample.Read(Statistics(EngineFrames.LastStep)), timestamp: 6, now: 2);
+        _statistics.Add(new EngineStep([], hasOutputs: false, sample, timestamp: 5), now: 1);
+        var last = SchedulerSample.Read(Statistics(EngineFrames.LastStep));
+        _statistics.Add(new EngineStep([], hasOutputs: false, last, timestamp: 6), now: 2);
         var report = Write();
         Assert.Equal(6.0, (double)report["sampled_at"]!);
         Assert.Equal(0, (int)report["scheduler"]!["num_running_reqs"]!);
@@ -54,6 +55,13 @@ public sealed class StepStatisticsTests : IDisposable
         Assert.Equal("[]", report["iterations"]!.ToJsonString()); // no outputs: vLLM counts no iteration
         _statistics.Clear();
         Assert.True(_statistics.IsEmpty);
+    }
+
+    [Fact]
+    public void A_step_for_requests_that_were_all_aborted_is_an_iteration_without_tokens()
+    {
+        Add([], timestamp: 1, now: 1);
+        Assert.Equal("[[0,1]]", Write()["iterations"]!.ToJsonString());
     }
 
     [Fact]
@@ -73,6 +81,9 @@ public sealed class StepStatisticsTests : IDisposable
     }
 
     public void Dispose() => _border.Dispose();
+
+    private void Add(StepShare[] shares, double timestamp, double now) =>
+        _statistics.Add(new EngineStep(shares, hasOutputs: true, scheduler: null, timestamp), now);
 
     private static StepShare Share(
         DirectRequest request,

@@ -222,14 +222,14 @@ class EngineCore:
                 self.publisher.publish(events)
         stats = self.scheduler.stats() if self.log_stats else None
         now = time.monotonic()
-        if self.host is not None and self.host.requests:
-            # Statistics go with the outputs of one client, as in vLLM.
+        if self.host is not None:
+            # Statistics go with the outputs of one client, as in vLLM; without outputs to client 0, which is the host.
             theirs = [row for row in outputs if row[0] in self.host.requests]
             outputs = [row for row in outputs if row[0] not in self.host.requests]
-            if theirs:
+            if theirs or not outputs:
                 self.host.send(theirs, None if outputs else stats, now)
-                if not outputs:
-                    return
+            if not outputs:
+                return
         self._send(("out", outputs, stats, now))
 
     def _send(self, message: tuple[Any, ...]) -> None:

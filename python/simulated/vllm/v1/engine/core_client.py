@@ -32,7 +32,7 @@ from vllm.v1.engine import (
 )
 from vllm.v1.engine.core import run_engine_core
 from vllm.v1.engine.exceptions import EngineDeadError
-from vllm.v1.engine.utils import get_engine_zmq_addresses
+from vllm.v1.engine.utils import get_engine_zmq_addresses, launch_core_engines
 from vllm.v1.metrics.stats import PrefillStats, PrefixCacheStats, SchedulerStats
 
 logger = init_logger(__name__)
@@ -121,13 +121,13 @@ class MPClient:
         self._death_logged = False
         self.encoder = RequestEncoder(vllm_config)
         addresses = get_engine_zmq_addresses(vllm_config)
-        host = {"input": addresses.inputs[0], "output": addresses.outputs[0]} if addresses.inputs else None
         try:
-            for rank in self.engine_ranks_managed:
-                config = vllm_config.engine_core_config(rank, log_stats, special_token_ids)
-                config["host"] = host
-                self._engines.append(EngineProcess(rank, config))
-            self._await_ready()
+            with launch_core_engines(vllm_config, None, log_stats, addresses) as launched:
+                for rank in self.engine_ranks_managed:
+                    config = vllm_config.engine_core_config(rank, log_stats, special_token_ids)
+                    config["host"] = launched.host()
+                    self._engines.append(EngineProcess(rank, config))
+                self._await_ready()
         except BaseException:
             self.shutdown(timeout=0)
             raise
