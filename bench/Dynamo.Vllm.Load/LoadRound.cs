@@ -4,9 +4,11 @@ using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.Load;
 
-/// <summary>One round against one model name, with the CPU that the worker's own process spent on it.</summary>
+/// <summary>One round against one stack, with the CPU that its workers' own processes spent on it.</summary>
 internal sealed class LoadRound
 {
+    private static int _prompts;
+
     private readonly List<double> _firstTokens = [];
     private readonly List<double> _gaps = [];
     private readonly Lock _lock = new();
@@ -22,35 +24,37 @@ internal sealed class LoadRound
 
     public int Failed { get; private set; }
 
-    public TimeSpan Cpu { get; private set; }
+    /// <summary>Of each worker's process.</summary>
+    public IReadOnlyList<TimeSpan> Cpu { get; private set; } = [];
 
     /// <summary>Of the frontend, which works for whoever made the tokens.</summary>
     public TimeSpan FrontendCpu { get; private set; }
 
     public TimeSpan Wall { get; private set; }
 
-    public double CpuMicrosecondsPerToken => Cpu.TotalMicroseconds / Math.Max(1, Tokens);
+    public double CpuMicrosecondsPerToken(int worker) => Cpu[worker].TotalMicroseconds / Math.Max(1, Tokens);
 
-    public static async Task<LoadRound> RunAsync(Frontend frontend, string model, int processId, int streams, LoadOptions options)
+    public static async Task<LoadRound> RunAsync(LoadedStack stack, int streams, LoadOptions options)
     {
-        var round = new LoadRound(model);
-        var cpu = CpuOf(processId);
+        var round = new LoadRound(stack.Name);
+        var frontend = stack.Frontend;
+        TimeSpan[] cpu = [.. stack.Processes.Select(CpuOf)];
         var frontendCpu = CpuOf(frontend.Process.Id);
         var started = Stopwatch.GetTimestamp();
         await Parallel.ForEachAsync(
             Enumerable.Range(0, options.Requests ?? 4 * streams),
             new ParallelOptions { MaxDegreeOfParallelism = streams },
-            async (i, _) => await round.RequestAsync(frontend, model, i, options.Tokens)
+            async (i, _) => await round.RequestAsync(frontend, i, options)
         );
         round.Wall = Stopwatch.GetElapsedTime(started);
-        round.Cpu = CpuOf(processId) - cpu;
+        round.Cpu = [.. stack.Processes.Select((process, worker) => CpuOf(process) - cpu[worker])];
         round.FrontendCpu = CpuOf(frontend.Process.Id) - frontendCpu;
         return round;
     }
 
     public override string ToString() =>
         $"{Name, -9} {Tokens, 7} tokens in {Items, 7} items  {Tokens / Wall.TotalSeconds, 8:F0} tok/s  "
-        + $"{CpuMicrosecondsPerToken, 7:F1} us CPU/token  frontend {FrontendCpu.TotalMicroseconds / Math.Max(1, Tokens), 6:F1}  "
+        + $"{string.Join(" + ", Cpu.Select((_, worker) => $"{CpuMicrosecondsPerToken(worker), 7:F1}"))} us CPU/token  frontend {FrontendCpu.TotalMicroseconds / Math.Max(1, Tokens), 6:F1}  "
         + $"TTFT p50 {Percentile(_firstTokens, 0.5), 7:F1} p99 {Percentile(_firstTokens, 0.99), 7:F1} ms  ITL p50 "
         + $"{Percentile(_gaps, 0.5), 6:F2} p99 {Percentile(_gaps, 0.99), 6:F2} ms  failed {Failed}";
 
@@ -66,14 +70,16 @@ internal sealed class LoadRound
     private static double Percentile(List<double> values, double share) =>
         values.Count == 0 ? double.NaN : values.Order().ElementAt(Math.Min(values.Count - 1, (int)(values.Count * share)));
 
-    private async Task RequestAsync(Frontend frontend, string model, int index, int tokens)
+    private async Task RequestAsync(Frontend frontend, int index, LoadOptions options)
     {
-        var prompt = string.Join(' ', Enumerable.Range(index, 40).Select(n => $"w{n % 97}"));
+        var words = Enumerable.Range(index, options.PromptWords).Select(n => $"w{n % 97}");
+        // What is cached already is not handed over, so there each prompt is one that nobody has sent before.
+        var prompt = string.Join(' ', options.IsDisaggregated ? words.Prepend($"{Interlocked.Increment(ref _prompts)}") : words);
         var body = new JsonObject
         {
-            ["model"] = model,
+            ["model"] = Name,
             ["prompt"] = prompt,
-            ["max_tokens"] = tokens,
+            ["max_tokens"] = options.Tokens,
             ["temperature"] = 0,
             ["ignore_eos"] = true,
             ["stream"] = true,
@@ -117,7 +123,7 @@ internal sealed class LoadRound
         {
             Tokens += generated;
             Items += items;
-            Failed += generated == tokens ? 0 : 1;
+            Failed += generated == options.Tokens ? 0 : 1;
             _firstTokens.Add(first);
             _gaps.AddRange(gaps);
         }

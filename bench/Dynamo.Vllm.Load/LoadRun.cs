@@ -1,84 +1,75 @@
-using System.Globalization;
 using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.Load;
 
-/// <summary>Starts the peers, warms both workers, and prints the rounds with the ratio of their medians.</summary>
+/// <summary>Starts the peers, warms both stacks, and prints the rounds with the ratio of their medians.</summary>
 internal static class LoadRun
 {
-    private static readonly TimeSpan StartLimit = TimeSpan.FromMinutes(5);
-
     public static async Task<int> RunAsync(LoadOptions options)
     {
         using var store = new TemporaryFolder();
-        var variables = options.EngineArguments.Count == 0 ? Peers.Variables(store.Path) : Peers.PlaneVariables(store.Path);
+        using var officialStore = new TemporaryFolder();
+        var variables = Variables(store, options);
         await using var frontend = Frontend.Start(variables, "--router-mode", "round-robin");
+        await using var ours = await LoadedStack.StartAsync("ours", store.Path, variables, frontend, options);
         if (options.IsSimulated)
         {
-            await using var alone = WorkerProcess.StartSimulated(
-                store.Path,
-                ["--served-model-name", "ours", "--max-num-seqs", "512"],
-                variables
-            );
-            await alone.ReadyAsync(StartLimit);
-            await frontend.ServesAsync("ours", StartLimit);
-            return await MeasureAsync(frontend, [("ours", alone.Process.Id)], options);
+            return await MeasureAsync([ours], options);
         }
 
-        IReadOnlyList<string> arguments = options.EngineArguments.Count == 0 ? TinyOnCpu : options.EngineArguments;
-        await using var ours = WorkerProcess.Start(
-            store.Path,
-            ["--python", Peers.Python, .. arguments, "--served-model-name", "ours"],
-            variables
-        );
-        await ours.ReadyAsync(StartLimit);
-        await frontend.ServesAsync("ours", StartLimit);
-        variables["DYN_SYSTEM_PORT"] = FreePorts.Next().ToString(CultureInfo.InvariantCulture);
-        await using var official = new ChildProcess(
+        if (!options.IsDisaggregated)
+        {
+            await using var beside = await LoadedStack.StartAsync("official", store.Path, variables, frontend, options);
+            return await MeasureAsync([ours, beside], options);
+        }
+
+        // Prefill workers of one namespace serve each other's decode workers: two stacks have a frontend each.
+        var officialVariables = Variables(officialStore, options);
+        await using var officialFrontend = Frontend.Start(officialVariables, "--router-mode", "round-robin");
+        await using var official = await LoadedStack.StartAsync(
             "official",
-            Peers.Python,
-            ["-m", "dynamo.vllm", .. arguments, "--served-model-name", "official"],
-            variables
+            officialStore.Path,
+            officialVariables,
+            officialFrontend,
+            options
         );
-        await frontend.ServesAsync("official", StartLimit);
-        return await MeasureAsync(frontend, [("ours", ours.Process.Id), ("official", official.Id)], options);
+        return await MeasureAsync([ours, official], options);
     }
 
-    private static IReadOnlyList<string> TinyOnCpu =>
-        [
-            .. Peers.EngineArguments.Where(argument => argument is not ("--served-model-name" or "tiny")),
-            "--max-num-seqs",
-            "256",
-            "--num-gpu-blocks-override",
-            "4096",
-        ];
+    private static Dictionary<string, string> Variables(TemporaryFolder store, LoadOptions options) =>
+        options.EngineArguments.Count == 0 ? Peers.Variables(store.Path) : Peers.PlaneVariables(store.Path);
 
-    private static async Task<int> MeasureAsync(Frontend frontend, (string Name, int Process)[] workers, LoadOptions options)
+    private static async Task<int> MeasureAsync(LoadedStack[] stacks, LoadOptions options)
     {
         var failed = 0;
         foreach (var streams in options.Streams)
         {
             Console.WriteLine($"{streams} streams");
-            await RoundAsync(frontend, workers, streams, options); // code is compiled and caches are filled in a round that does not count
+            await RoundAsync(stacks, streams, options); // code is compiled and caches are filled in a round that does not count
             var results = new List<LoadRound>();
             for (var round = 0; round < options.Rounds; round++)
             {
-                var last = await RoundAsync(frontend, workers, streams, options);
+                var last = await RoundAsync(stacks, streams, options);
                 last.ForEach(Console.WriteLine);
                 results.AddRange(last);
             }
 
             failed += results.Sum(result => result.Failed);
-            if (workers.Length == 2)
+            for (var worker = 0; worker < stacks[0].Processes.Count && stacks.Length == 2; worker++)
             {
                 double Median(string name) =>
                     results
                         .Where(result => result.Name == name)
-                        .Select(result => result.CpuMicrosecondsPerToken)
+                        .Select(result => result.CpuMicrosecondsPerToken(worker))
                         .Order()
                         .ElementAt(options.Rounds / 2);
+                var role = options.IsDisaggregated
+                    ? worker == 0
+                        ? " of the decode worker"
+                        : " of the prefill worker"
+                    : "";
                 Console.WriteLine(
-                    $"CPU per token, ours / official: {Median("ours"):F1} / {Median("official"):F1} us = "
+                    $"CPU per token{role}, ours / official: {Median("ours"):F1} / {Median("official"):F1} us = "
                         + $"{Median("ours") / Median("official"):F2}"
                 );
             }
@@ -87,18 +78,13 @@ internal static class LoadRun
         return failed == 0 ? 0 : 1;
     }
 
-    /// <summary>Each worker once.</summary>
-    private static async Task<List<LoadRound>> RoundAsync(
-        Frontend frontend,
-        (string Name, int Process)[] workers,
-        int streams,
-        LoadOptions options
-    )
+    /// <summary>Each stack once.</summary>
+    private static async Task<List<LoadRound>> RoundAsync(LoadedStack[] stacks, int streams, LoadOptions options)
     {
         var results = new List<LoadRound>();
-        foreach (var (name, process) in workers)
+        foreach (var stack in stacks)
         {
-            results.Add(await LoadRound.RunAsync(frontend, name, process, streams, options));
+            results.Add(await LoadRound.RunAsync(stack, streams, options));
         }
 
         return results;

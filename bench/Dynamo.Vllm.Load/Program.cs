@@ -10,6 +10,8 @@ var streams = new Option<int[]>("--streams")
 };
 var requests = new Option<int?>("--requests") { Description = "Requests in a round; four for each stream if left out" };
 var tokens = new Option<int>("--tokens") { Description = "Tokens a request generates", DefaultValueFactory = _ => 64 };
+var words = new Option<int>("--prompt-words") { Description = "Words of a prompt, about two tokens each", DefaultValueFactory = _ => 40 };
+var disaggregated = new Option<bool>("--disaggregated") { Description = "A prefill and a decode worker of either kind, with NIXL" };
 var simulated = new Option<bool>("--simulated") { Description = "Our worker alone, on the simulated engine" };
 var engine = new Argument<string[]>("engine arguments")
 {
@@ -21,9 +23,18 @@ var root = new RootCommand("Load on our worker and on the official one behind th
     streams,
     requests,
     tokens,
+    words,
+    disaggregated,
     simulated,
     engine,
 };
+root.Validators.Add(result =>
+{
+    if (result.GetValue(simulated) && result.GetValue(disaggregated))
+    {
+        result.AddError("--simulated has no --disaggregated: blocks are handed over between real engines");
+    }
+});
 root.SetAction(
     async (result, _) =>
         await LoadRun.RunAsync(
@@ -32,6 +43,8 @@ root.SetAction(
                 result.GetValue(streams)!,
                 result.GetValue(requests),
                 result.GetValue(tokens),
+                result.GetValue(words),
+                result.GetValue(disaggregated),
                 result.GetValue(simulated),
                 result.GetValue(engine)!
             )

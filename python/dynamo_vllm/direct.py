@@ -138,6 +138,8 @@ class StepRecorder:
             return None
         stats = _decode(rare) if rare else SchedulerStats(**steps["scheduler"])
         stats.prefix_cache_stats = PrefixCacheStats(**steps["prefix_cache"])  # of all steps, not of the last one alone
+        if "connector_cache" in steps:
+            stats.connector_prefix_cache_stats = PrefixCacheStats(**steps["connector_cache"])
         if self._origin.latest_at > steps["sampled_at"]:
             # vLLM's front end has heard of a later step meanwhile.
             for name in steps["scheduler"]:

@@ -98,6 +98,7 @@ DIRECT: Names = {
     "vllm.v1.metrics.loggers:StatLoggerManager": ("record(engine_idx, scheduler_stats, iteration_stats)", "stat_loggers"),
     "vllm.v1.metrics.stats:SchedulerStats": (
         "num_running_reqs", "num_waiting_reqs", "num_skipped_waiting_reqs", "kv_cache_usage", "prefix_cache_stats",
+        "connector_prefix_cache_stats",
     ),
     "vllm.v1.metrics.stats:PrefixCacheStats": (
         "requests", "queries", "hits", "preempted_requests", "preempted_queries", "preempted_hits",

@@ -104,6 +104,8 @@ class RecordingTest(unittest.TestCase):
         theirs = self.page(self.record_steps)
         ours = self.page(self.record_report)
         self.assertTrue(any(line.startswith("vllm:generation_tokens_total") and line.endswith(" 4.0") for line in ours), ours)
+        if REAL:
+            self.assertTrue(any(line.startswith("vllm:external_prefix_cache_hits_total") and line.endswith(" 20.0") for line in ours), ours)
         self.assertEqual(theirs, ours)
 
     def test_the_load_is_that_of_the_later_sample(self) -> None:
@@ -136,7 +138,10 @@ class RecordingTest(unittest.TestCase):
     @staticmethod
     def scheduler(step: int) -> Any:
         cache = PrefixCacheStats(requests=1, queries=40, hits=10) if step == 0 else PrefixCacheStats()
-        return SchedulerStats(num_running_reqs=3 - step, kv_cache_usage=0.25, prefix_cache_stats=cache)
+        connector = PrefixCacheStats(requests=1, queries=30, hits=20) if step == 0 else PrefixCacheStats()
+        return SchedulerStats(
+            num_running_reqs=3 - step, kv_cache_usage=0.25, prefix_cache_stats=cache, connector_prefix_cache_stats=connector
+        )
 
     def record_report(self, llm: Any) -> None:
         direct.StepRecorder(llm, statistics.Origin()).record(self.report(), b"")
@@ -155,6 +160,10 @@ class RecordingTest(unittest.TestCase):
             "scheduler": {"num_running_reqs": 1, "num_waiting_reqs": 0, "num_skipped_waiting_reqs": 0, "kv_cache_usage": 0.25},
             "prefix_cache": {
                 "reset": False, "requests": 1, "queries": 40, "hits": 10, "preempted_requests": 0, "preempted_queries": 0,
+                "preempted_hits": 0,
+            },
+            "connector_cache": {
+                "reset": False, "requests": 1, "queries": 30, "hits": 20, "preempted_requests": 0, "preempted_queries": 0,
                 "preempted_hits": 0,
             },
         }

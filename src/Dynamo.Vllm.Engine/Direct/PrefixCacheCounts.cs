@@ -1,3 +1,4 @@
+using System.Text.Json;
 using Dynamo.Vllm.Protocol.MessagePack;
 
 namespace Dynamo.Vllm.Engine.Direct;
@@ -28,6 +29,20 @@ internal readonly record struct PrefixCacheCounts(
         {
             IsReset = a.IsReset || b.IsReset,
         };
+
+    /// <summary>Under the names of <c>PrefixCacheStats</c>, as those are read.</summary>
+    public void Write(Utf8JsonWriter json, ReadOnlySpan<byte> name)
+    {
+        json.WriteStartObject(name);
+        json.WriteBoolean("reset"u8, IsReset);
+        json.WriteNumber("requests"u8, Requests);
+        json.WriteNumber("queries"u8, Queries);
+        json.WriteNumber("hits"u8, Hits);
+        json.WriteNumber("preempted_requests"u8, PreemptedRequests);
+        json.WriteNumber("preempted_queries"u8, PreemptedQueries);
+        json.WriteNumber("preempted_hits"u8, PreemptedHits);
+        json.WriteEndObject();
+    }
 
     public static PrefixCacheCounts Read(ref MessagePackReader reader)
     {

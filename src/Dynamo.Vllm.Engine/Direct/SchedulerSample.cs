@@ -17,6 +17,12 @@ internal readonly record struct SchedulerSample
 
     public PrefixCacheCounts PrefixCache { get; private init; }
 
+    /// <summary>The same of what a KV connector brings; null where there is none.</summary>
+    public PrefixCacheCounts? ConnectorCache { get; private init; }
+
+    /// <summary>What was counted before does not count any more.</summary>
+    public bool IsReset => PrefixCache.IsReset || ConnectorCache is { IsReset: true };
+
     /// <summary>There is more in it than these numbers: it goes to vLLM's loggers as it is.</summary>
     public bool IsRare { get; private init; }
 
@@ -26,6 +32,7 @@ internal readonly record struct SchedulerSample
         var reader = new MessagePackReader(statistics);
         var (running, waiting, skipped, usage, isRare) = (0, 0, 0, 0.0, false);
         var cache = default(PrefixCacheCounts);
+        PrefixCacheCounts? connector = null;
         for (var left = reader.ReadMapHeader(); left > 0; left--)
         {
             switch (reader.ReadStringBytes())
@@ -45,6 +52,9 @@ internal readonly record struct SchedulerSample
                 case var name when name.SequenceEqual("prefix_cache_stats"u8):
                     cache = PrefixCacheCounts.Read(ref reader);
                     break;
+                case var name when name.SequenceEqual("connector_prefix_cache_stats"u8):
+                    connector = reader.TryReadNil() ? null : PrefixCacheCounts.Read(ref reader);
+                    break;
                 case var name when name.SequenceEqual("step_counter"u8) || name.SequenceEqual("current_wave"u8):
                     reader.Skip(); // of data parallelism
                     break;
@@ -61,6 +71,7 @@ internal readonly record struct SchedulerSample
             Skipped = skipped,
             KvCacheUsage = usage,
             PrefixCache = cache,
+            ConnectorCache = connector,
             IsRare = isRare,
         };
     }

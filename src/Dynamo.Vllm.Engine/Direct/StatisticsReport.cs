@@ -38,7 +38,7 @@ internal sealed class StatisticsReport : IDisposable
     {
         lock (_lock)
         {
-            if (step.Scheduler is { PrefixCache.IsReset: true } && !_statistics.IsEmpty)
+            if (step.Scheduler is { IsReset: true } && !_statistics.IsEmpty)
             {
                 Post([]); // what was counted before the cache was emptied
             }

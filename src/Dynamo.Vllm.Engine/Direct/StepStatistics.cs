@@ -20,6 +20,7 @@ internal sealed class StepStatistics
     private SchedulerSample? _scheduler;
     private double _sampledAt;
     private PrefixCacheCounts _prefixCache;
+    private PrefixCacheCounts? _connectorCache;
     private PrefillCounts _prefill;
     private long _generated;
     private int _preempted;
@@ -42,6 +43,10 @@ internal sealed class StepStatistics
             _scheduler = sample;
             _sampledAt = step.Timestamp;
             _prefixCache += sample.PrefixCache;
+            if (sample.ConnectorCache is { } connector)
+            {
+                _connectorCache = (_connectorCache ?? default) + connector;
+            }
         }
 
         if (!step.HasOutputs)
@@ -109,6 +114,7 @@ internal sealed class StepStatistics
         _finished.Clear();
         _scheduler = null;
         _prefixCache = default;
+        _connectorCache = null;
         _prefill = default;
         _generated = 0;
         _preempted = 0;
@@ -123,15 +129,8 @@ internal sealed class StepStatistics
         json.WriteNumber("num_skipped_waiting_reqs"u8, sample.Skipped);
         json.WriteNumber("kv_cache_usage"u8, sample.KvCacheUsage);
         json.WriteEndObject();
-        json.WriteStartObject("prefix_cache"u8);
-        json.WriteBoolean("reset"u8, _prefixCache.IsReset);
-        json.WriteNumber("requests"u8, _prefixCache.Requests);
-        json.WriteNumber("queries"u8, _prefixCache.Queries);
-        json.WriteNumber("hits"u8, _prefixCache.Hits);
-        json.WriteNumber("preempted_requests"u8, _prefixCache.PreemptedRequests);
-        json.WriteNumber("preempted_queries"u8, _prefixCache.PreemptedQueries);
-        json.WriteNumber("preempted_hits"u8, _prefixCache.PreemptedHits);
-        json.WriteEndObject();
+        _prefixCache.Write(json, "prefix_cache"u8);
+        _connectorCache?.Write(json, "connector_cache"u8);
     }
 
     private void AddTimes(DirectRequest request, double timestamp, double now)

@@ -65,6 +65,26 @@ public sealed class StepStatisticsTests : IDisposable
     }
 
     [Fact]
+    public void What_a_connector_brings_is_counted_as_the_prefix_cache_is()
+    {
+        // As every step of a prefill or decode worker tells it.
+        var none = Pack("""{"num_running_reqs":0,"connector_prefix_cache_stats":{"reset":false,"requests":0,"queries":0,"hits":0}}""");
+        var some = Pack("""{"num_running_reqs":1,"connector_prefix_cache_stats":{"reset":false,"requests":1,"queries":30,"hits":20}}""");
+        foreach (var sample in new[] { SchedulerSample.Read(some), SchedulerSample.Read(none), SchedulerSample.Read(some) })
+        {
+            Assert.False(sample.IsRare); // otherwise each step would be a message to the interpreter
+            _statistics.Add(new EngineStep([], hasOutputs: false, sample, timestamp: 1), now: 1);
+        }
+
+        var report = Write();
+        Assert.Equal((60, 40), ((int)report["connector_cache"]!["queries"]!, (int)report["connector_cache"]!["hits"]!));
+        _statistics.Clear();
+        _statistics.Add(new EngineStep([], hasOutputs: false, SchedulerSample.Read(Pack("{}")), timestamp: 2), now: 2);
+        Assert.Null(Write()["connector_cache"]);
+        Assert.True(SchedulerSample.Read(Pack("""{"connector_prefix_cache_stats":{"reset":true}}""")).IsReset);
+    }
+
+    [Fact]
     public void A_request_that_was_preempted_says_so()
     {
         var request = Request(arrival: 1);
