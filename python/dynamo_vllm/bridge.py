@@ -27,6 +27,8 @@ class Bridge:
         self._engine = Engine(self._outbox, self._settings["drive"])
         self._engine_args: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
+        #: Calls that the host may give up.
+        self._stoppable: dict[int, asyncio.Task[None]] = {}
         self._ended = loop.create_future()
         self._log_handler = logs.install(host.post)
 
@@ -52,13 +54,19 @@ class Bridge:
         elif message.op == wire.OP_ENCODE:
             self._engine.encode(message.id, message.body, message.blob)
         elif message.op == wire.OP_ABORT:
-            self._engine.abort(message.id)
+            if (task := self._stoppable.get(message.id)) is not None:
+                task.cancel()
+            else:
+                self._engine.abort(message.id)
         elif message.op == wire.OP_STEPS:
             self._engine.record_steps(message.body, message.blob)
         else:
             task = self._loop.create_task(self._answer(message))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            if message.op == wire.OP_ENCODE_IMAGES:
+                self._stoppable[message.id] = task
+                task.add_done_callback(lambda _: self._stoppable.pop(message.id))
 
     async def _answer(self, message: wire.Message) -> None:
         try:
@@ -72,7 +80,7 @@ class Bridge:
                 failure["kind"] = "unsupported"
             elif isinstance(error, fetch.FetchError):
                 failure["kind"] = "fetch"
-            elif failure["kind"] == "unknown" or message.op != wire.OP_CALL:
+            elif failure["kind"] == "unknown" or message.op not in (wire.OP_CALL, wire.OP_ENCODE_IMAGES):
                 failure["traceback"] = failures.trace(error)
             record = wire.pack_reply(message.id, False, failure)
         self._outbox.add(record)
@@ -96,6 +104,8 @@ class Bridge:
             logs.take_over_vllm(self._log_handler)  # the construction configured the logger anew
             await self._engine.open()
             return await self._engine.describe()
+        if message.op == wire.OP_ENCODE_IMAGES:
+            return await self._engine.encode_images(message.body, message.blob)
         if message.op == wire.OP_CALL:
             return await self._engine.call(message.body["method"], message.body.get("arguments") or {})
         if message.op == wire.OP_SHUTDOWN:

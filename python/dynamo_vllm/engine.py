@@ -12,7 +12,8 @@ from array import array
 from typing import TYPE_CHECKING, Any, Awaitable, Callable, Coroutine
 
 from . import (
-    children, delivery, direct, elastic, encode, entry, failures, hints, media, names, native, profiling, prompts, raw, sampling, statistics,
+    children, delivery, direct, elastic, encode, entry, facts, failures, hints, media, names, native, profiling, prompts, raw, sampling,
+    statistics, vision,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Engine:
         self._is_taught = False
         self._encoder: encode.Encoder | None = None
         self._media: media.Media | None = None
+        self._vision: vision.VisionEncoder | None = None
         self._defaults: dict[str, Any] = {}
         self._sampling_cache: Any = None
         self._metrics_registry: Any = None
@@ -67,6 +69,9 @@ class Engine:
         setup_multiprocess_prometheus()
         for name, value in overrides.items():
             setattr(engine_args, name, value)
+        if settings.get("vision") is not None:
+            self._vision = vision.VisionEncoder.load(engine_args, settings["vision"])
+            return
         if isinstance(overrides.get("kv_events_config"), dict):
             from vllm.config import KVEventsConfig
 
@@ -98,7 +103,7 @@ class Engine:
             self._recorder = direct.StepRecorder(self._llm, self._origin)
         profiling.keep_on_one_thread(self._llm)
         self._encoder = encode.Encoder(self._llm, self._outbox)
-        self._media = media.Media(config)
+        self._media = media.Media(config, settings.get("embeddings_by"))
         self._delivery.decode = self._decode_token
         if self._drive in ("raw", "direct"):
             problem = raw.install(self._llm, self._outbox, self._origin)
@@ -117,6 +122,8 @@ class Engine:
 
     async def open(self) -> None:
         """What needs the running engine, before the first request."""
+        if self._vision is not None:
+            return
         tasks = await self._llm.get_supported_tasks()
         if self._drive not in ("raw", "direct") or "generate" not in tasks:
             return
@@ -154,51 +161,19 @@ class Engine:
 
     async def describe(self) -> dict[str, Any]:
         """All that the host needs to know of the running engine. Final only after `build`."""
-        import vllm
-
+        if self._vision is not None:
+            return self._vision.describe()
         config = self._llm.vllm_config
-        model, cache, scheduler, parallel = config.model_config, config.cache_config, config.scheduler_config, config.parallel_config
-        reasoning = getattr(config, "structured_outputs_config", None)
-        transfer = getattr(config, "kv_transfer_config", None)
-        events = getattr(config, "kv_events_config", None)
-        return {
-            "vllm_version": vllm.__version__,
-            "model": str(model.model),
-            "max_model_len": model.max_model_len,
-            "vocabulary_size": _vocabulary(model),
-            "num_gpu_blocks": cache.num_gpu_blocks,
-            "block_size": cache.block_size,
-            "kv_event_block_size": await self._event_block_size(cache.block_size),
-            "max_num_seqs": scheduler.max_num_seqs,
-            "max_num_batched_tokens": scheduler.max_num_batched_tokens,
-            "data_parallel_rank": parallel.data_parallel_rank,
-            "data_parallel_size": parallel.data_parallel_size,
-            "data_parallel_size_local": getattr(parallel, "data_parallel_size_local", 1),
-            "data_parallel_external_lb": bool(getattr(parallel, "data_parallel_external_lb", False)),
-            "data_parallel_hybrid_lb": bool(getattr(parallel, "data_parallel_hybrid_lb", False)),
-            "world_size": getattr(parallel, "world_size", 1),
-            "reasoning_parser": str(getattr(reasoning, "reasoning_parser", "") or ""),
-            "enable_in_reasoning": bool(getattr(reasoning, "enable_in_reasoning", False)),
-            "tower_connector_lora": bool(getattr(getattr(config, "lora_config", None), "enable_tower_connector_lora", False)),
-            "max_loras": getattr(getattr(config, "lora_config", None), "max_loras", None),
-            "speculative": _speculative(getattr(config, "speculative_config", None)),
-            "kv_connector": getattr(transfer, "kv_connector", None),
-            "kv_connector_extra_config": getattr(transfer, "kv_connector_extra_config", None),
-            "kv_engine_id": getattr(transfer, "engine_id", None),
-            "mooncake_bootstrap": _mooncake_bootstrap(config, transfer),
-            "kv_events": None
-            if events is None
-            else {"enabled": bool(events.enable_kv_cache_events), "publisher": events.publisher, "endpoint": events.endpoint, "topic": events.topic},
-            "prefix_caching": bool(cache.enable_prefix_caching),
-            "shutdown_timeout": getattr(config, "shutdown_timeout", 0) or 0,
-            "default_sampling": self._defaults,
-            "bos_token_id": _bos(self._llm),
-            "tasks": list(await self._llm.get_supported_tasks()),
+        found = facts.describe(config)
+        found.update(
+            kv_event_block_size=await self._event_block_size(config.cache_config.block_size),
+            default_sampling=self._defaults,
+            bos_token_id=_bos(self._llm),
+            tasks=list(await self._llm.get_supported_tasks()),
             # What the host, if it is a client of the engine, is one for.
-            "direct": None if self._recorder is None else "requests" if self._is_taught else "statistics",
-            "labels": _labels(model),
-            "multimodal": media.describe(config),
-        }
+            direct=None if self._recorder is None else "requests" if self._is_taught else "statistics",
+        )
+        return found
 
     async def _event_block_size(self, fallback: int) -> int:
         try:
@@ -234,6 +209,11 @@ class Engine:
         """Starts to encode the prompts of a request, which ends in one record for the host."""
         assert self._encoder is not None
         self._encoder.start(request_id, fields, blob)
+
+    async def encode_images(self, fields: dict[str, Any], blob: bytes) -> list[dict[str, Any]]:
+        """Of each image of a request where its embeddings can be taken from."""
+        assert self._vision is not None
+        return await self._vision.encode(fields, blob)
 
     def abort(self, stream_id: int) -> None:
         """Stops a request; unknown and finished ones are no error."""
@@ -399,14 +379,16 @@ class Engine:
         return await handler(**arguments)
 
     async def call_check_health(self) -> None:
-        await self._llm.check_health()
+        if self._llm is not None:
+            await self._llm.check_health()
 
     async def call_round_trip(self) -> bool:
         """Asks the engine process itself: the only probe that a hung engine fails."""
-        return bool(await self._llm.is_sleeping())
+        return self._llm is not None and bool(await self._llm.is_sleeping())
 
     async def call_log_stats(self) -> None:
-        await self._llm.do_log_stats()
+        if self._llm is not None:
+            await self._llm.do_log_stats()
 
     async def call_reset_prefix_cache(self, reset_connector: bool = False, reset_running_requests: bool = False) -> bool:
         return bool(await self._llm.reset_prefix_cache(reset_running_requests=reset_running_requests, reset_connector=reset_connector))
@@ -484,6 +466,8 @@ class Engine:
         """Ends the engine and its processes. Blocks; nothing else runs on this loop any more."""
         if self._llm is not None:
             self._llm.shutdown(timeout=timeout)
+        if self._vision is not None:
+            self._vision.close()
         children.release_tracker()
 
 
@@ -508,18 +492,6 @@ def _lora(name: str, lora_id: int, path: str) -> Any:
     return LoRARequest(lora_name=name, lora_int_id=lora_id, lora_path=path)
 
 
-def _mooncake_bootstrap(config: Any, transfer: Any) -> str | None:
-    if transfer is None or "Mooncake" not in f"{transfer.kv_connector}{transfer.kv_connector_extra_config}":
-        return None
-    try:
-        from vllm.distributed.kv_transfer.kv_connector.v1.mooncake.mooncake_connector import get_mooncake_bootstrap_addr
-    except ImportError:
-        _LOGGER.warning("the Mooncake connector of this vLLM cannot be imported", exc_info=True)
-        return None
-    host, port = get_mooncake_bootstrap_addr(config)
-    return f"http://{host}:{port}"
-
-
 def switch_hybrid_cache(config: Any) -> None:
     """Off, before vLLM builds its cache groups, where a connector inside a PdConnector knows one group only."""
     transfer = getattr(config, "kv_transfer_config", None)
@@ -531,24 +503,6 @@ def _children_support_hybrid_cache(transfer: Any) -> bool:
     from vllm.distributed.kv_transfer.kv_connector.v1.multi_connector import MultiConnector
 
     return bool(MultiConnector.all_children_support_hma(transfer))
-
-
-def _speculative(config: Any) -> dict[str, Any] | None:
-    tokens = getattr(config, "num_speculative_tokens", 0) or 0
-    return {"tokens": tokens, "method": getattr(config, "method", None)} if tokens > 0 else None
-
-
-def _vocabulary(model: Any) -> int | None:
-    try:
-        return int(model.get_vocab_size())
-    except Exception:  # noqa: BLE001 - boundary mapping: informational only
-        return None
-
-
-def _labels(model: Any) -> dict[str, str]:
-    """Names of the classes that a classifying model tells apart, by number."""
-    named = getattr(getattr(model, "hf_config", None), "id2label", None) or {}
-    return {str(number): str(name) for number, name in named.items() if str(number).isdigit()}
 
 
 def _bos(llm: Any) -> int | None:

@@ -14,6 +14,8 @@ def describe(error: BaseException) -> dict[str, Any]:
         kind = "engine_dead"
     elif "VLLMClientError" in names:
         kind, status = "http", _client_status(names)
+    elif "TransferError" in names:
+        kind, status = "http", int(getattr(error, "http_status", 503))
     elif "MediaError" in names:
         kind, status = "media", int(getattr(error, "http_status", 400))
     elif "GracefulHTTPError" in names:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from . import transfers
+
 #: Numbers of one embedding. The widest models have a tenth of it.
 _WIDTH_MAX = 1 << 17
 
@@ -91,6 +93,21 @@ def stand_in(params: dict[str, Any], number: int, longest: int) -> dict[str, Any
     embeddings = torch.full(shape, float(number % _DISTINCT), dtype=torch.float16)
     embeddings[0, 0] = float(number // _DISTINCT % _DISTINCT)
     return {"image_embeds": embeddings, "image_grid_thw": torch.tensor(grid)}
+
+
+def embeddings(tensors: list[Any], encoded: list[dict[str, Any]], longest: int) -> dict[str, Any]:
+    """Of an encode worker, for vLLM to take in place of images. Several images may have come in one tensor, back to back."""
+    import torch
+
+    grid = [row for one in encoded for row in one["grid"] or ()]
+    if not _is_table(grid):
+        raise transfers.TransferError("the encode worker gives no grid of three positive numbers for each image")
+    rows = [tensor.flatten(0, -2) for tensor in tensors]
+    if len({one.shape[1] for one in rows}) != 1 or sum(one.shape[0] for one in rows) > longest:
+        raise transfers.TransferError(
+            f"the encode worker gives embeddings of the shapes {[list(one.shape) for one in tensors]} for a context of {longest}"
+        )
+    return {"image_embeds": torch.cat(rows) if len(rows) > 1 else rows[0], "image_grid_thw": torch.tensor(grid)}
 
 
 def routing_token(hf_config: Any) -> int | None:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any, NamedTuple
 
-from . import grids, names
+from . import grids, names, transfers
 
 _LOGGER = logging.getLogger("dynamo_vllm.media")
 
@@ -60,7 +60,9 @@ class Prepared(NamedTuple):
 class Media:
     """Makes prompts with media for one model."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, transfer_mode: str | None = None) -> None:
+        #: Takes embeddings of encode workers; None where this engine makes its own.
+        self._embeddings = None if transfer_mode is None else transfers.receiver(transfer_mode)
         self._model = config.model_config
         self._is_unified = bool(getattr(getattr(self._model, "hf_config", None), "use_unified_vision_chunk", False))
         self._is_qwen = family(self._model) == QWEN
@@ -70,10 +72,16 @@ class Media:
         self._threads = ThreadPoolExecutor(_THREADS, "dynamo-media")
 
     async def prepare(self, media: dict[str, Any], blob: bytes) -> Prepared:
-        """Raises MediaError for what a client can mend."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._prepare, media, blob)
+        """Raises MediaError for what a client can mend, TransferError for what an encode worker has to answer for."""
+        embeddings: dict[str, Any] | None = None
+        if "encoded" in media:
+            assert self._embeddings is not None
+            # One that has none came in the tensor of the one before it.
+            offers = [transfers.Offer.read(one["transfer"]) for one in media["encoded"] if one["transfer"] is not None]
+            embeddings = grids.embeddings(await self._embeddings.receive(offers), media["encoded"], self._model.max_model_len)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._prepare, media, blob, embeddings)
 
-    def _prepare(self, media: dict[str, Any], blob: bytes) -> Prepared:
+    def _prepare(self, media: dict[str, Any], blob: bytes, embeddings: dict[str, Any] | None) -> Prepared:
         items = media["items"]
         end = len(blob) - sum(length or 0 for _, length in items)
         tokens = array("i")
@@ -83,6 +91,8 @@ class Media:
         stand_in = media.get("embedding_params") or {}
         if stand_in and self._is_qwen:
             data["image"] = self._stand_in(stand_in)
+        if embeddings is not None:
+            data["image"] = embeddings
         self._decode(items, memoryview(blob)[end:], media.get("video_options") or {}, options, data)
         ids = tokens.tolist()
         if stand_in and not data and stand_in.get("expanded_prompt_token_ids"):
@@ -155,6 +165,8 @@ class Media:
         images = data.get("image")
         if images is None:
             return None
+        if isinstance(images, dict):
+            return {"image_grid_thw": images["image_grid_thw"].tolist(), "embeddings_shape": list(images["image_embeds"].shape)}
         if self._grids is None:
             self._grids = grids.QwenGrids.load(self._model)
         return self._grids.describe(images if isinstance(images, list) else [images], options)

@@ -9,6 +9,7 @@ using Dynamo.Vllm.Engine.Guest;
 using Dynamo.Vllm.Engine.Processes;
 using Dynamo.Vllm.Engine.Requests;
 using Dynamo.Vllm.Protocol.Errors;
+using Dynamo.Vllm.Protocol.ImageEncoding;
 using Dynamo.Vllm.Protocol.Requests;
 using Dynamo.Vllm.Python.Interpreter;
 using Dynamo.Vllm.Python.Locating;
@@ -21,7 +22,7 @@ namespace Dynamo.Vllm.Engine;
 /// One delivery loop reads the batches and splits them by request. Members are thread-safe and none takes the interpreter lock.
 /// After <see cref="Died"/> every stream has failed and every call fails at once.
 /// </remarks>
-public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
+public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine, IVisionEngine
 {
     private readonly PythonHost _host;
     private readonly ILogger<VllmEngine> _logger;
@@ -40,6 +41,7 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
     private readonly TaskCompletionSource<string> _died = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private EngineDescription? _description;
     private long _interpreterRequests;
+    private int _imageRequests;
     private volatile bool _isStopping;
 
     public VllmEngine(PythonInstallation python, VllmEngineOptions options, ILoggerFactory loggers)
@@ -77,7 +79,7 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
 
     public EngineDescription Description => _description ?? throw new InvalidOperationException("the engine has not started");
 
-    public int RunningRequests => _streams.Count + _encodes.Count;
+    public int RunningRequests => _streams.Count + _encodes.Count + Volatile.Read(ref _imageRequests);
 
     public long Steps => _steps.Value;
 
@@ -97,7 +99,7 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
     /// <summary>Ends when the Python thread has left the guest; null unless it failed.</summary>
     public Task<string?> GuestCompletion => _host.Completion;
 
-    /// <summary>Starts the interpreter. The engine itself follows with <see cref="ParseAsync"/> and <see cref="BuildAsync"/>.</summary>
+    /// <summary>Starts the interpreter. The engine itself follows with <see cref="ParseAsync"/> and <c>BuildAsync</c>.</summary>
     public void StartInterpreter()
     {
         _host.Start();
@@ -133,18 +135,32 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
     public async Task<string> HelpAsync(CancellationToken cancellationToken) =>
         (await _calls.AskAsync(GuestOperation.Help, null, cancellationToken).ConfigureAwait(false)).GetString() ?? "";
 
+    /// <summary>A whole engine, which makes embeddings of images itself.</summary>
+    public Task BuildAsync(JsonObject overrides, JsonObject environment, CancellationToken cancellationToken) =>
+        BuildAsync(overrides, environment, vision: null, embeddingsBy: null, cancellationToken);
+
     /// <summary>Loads the model and starts the engine's processes. Takes as
     /// long as it takes; the interpreter is busy all the while.</summary>
     /// <param name="overrides">Engine arguments that the worker sets, over those parsed.</param>
     /// <param name="environment">Variables to set for vLLM and its children first; null removes.</param>
+    /// <param name="vision">How images are encoded and kept; null unless that is all that is done with the model.</param>
+    /// <param name="embeddingsBy">How embeddings of encode workers are taken; null where there are none.</param>
     /// <param name="cancellationToken">Stops the wait, not the load.</param>
-    public async Task BuildAsync(JsonObject overrides, JsonObject environment, CancellationToken cancellationToken)
+    public async Task BuildAsync(
+        JsonObject overrides,
+        JsonObject environment,
+        JsonObject? vision,
+        string? embeddingsBy,
+        CancellationToken cancellationToken
+    )
     {
         var body = new JsonObject
         {
             ["overrides"] = overrides,
             ["environment"] = environment,
-            ["direct"] = _direct?.Offer(),
+            ["direct"] = vision is null ? _direct?.Offer() : null,
+            ["vision"] = vision,
+            ["embeddings_by"] = embeddingsBy,
         };
         try
         {
@@ -204,6 +220,33 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
     public Task<PromptVectors> EncodeAsync(string requestId, ClassificationRequest request, CancellationToken cancellationToken) =>
         EncodeAsync(() => _encodes.Start(requestId, request), cancellationToken);
 
+    public async Task<IReadOnlyList<EncodedImage>> EncodeImagesAsync(
+        IReadOnlyList<ReadOnlyMemory<byte>> images,
+        string? scope,
+        CancellationToken cancellationToken
+    )
+    {
+        var body = new JsonObject
+        {
+            ["lengths"] = new JsonArray([.. images.Select(image => JsonValue.Create(image.Length))]),
+            ["scope"] = scope,
+        };
+        Interlocked.Increment(ref _imageRequests);
+        try
+        {
+            var answer = await _calls.AskAsync(GuestOperation.EncodeImages, body, Join(images), cancellationToken).ConfigureAwait(false);
+            return [.. answer.EnumerateArray().Select(ReadEncoded)];
+        }
+        catch (EngineCallException failure)
+        {
+            throw new RequestFailedException(FailureMapping.ToError(failure), failure);
+        }
+        finally
+        {
+            Interlocked.Decrement(ref _imageRequests);
+        }
+    }
+
     public void ReleaseRequests(DynamoError error)
     {
         _streams.ReleaseAll(error);
@@ -240,6 +283,30 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine
             FailRequests(reason);
             _calls.EndEngine(reason);
         }
+    }
+
+    private static EncodedImage ReadEncoded(JsonElement image)
+    {
+        var grid = image.GetProperty("grid");
+        return new EncodedImage
+        {
+            Grid = grid.ValueKind == JsonValueKind.Array ? new JsonArray(JsonArray.Create(grid)) : null,
+            Shape = JsonArray.Create(image.GetProperty("shape")),
+            Transfer = JsonObject.Create(image.GetProperty("transfer")),
+        };
+    }
+
+    private static byte[] Join(IReadOnlyList<ReadOnlyMemory<byte>> images)
+    {
+        var joined = new byte[images.Sum(image => image.Length)]; // MediaLoader keeps the sum within an int
+        var position = 0;
+        foreach (var image in images)
+        {
+            image.Span.CopyTo(joined.AsSpan(position));
+            position += image.Length;
+        }
+
+        return joined;
     }
 
     private async Task<PromptVectors> EncodeAsync(Func<PendingEncode> start, CancellationToken cancellationToken)

@@ -12,10 +12,13 @@ public sealed class EngineCallException : Exception
         Traceback = traceback;
     }
 
-    /// <summary>Kind as failures.py names it: usage, fetch, engine_dead, http, invalid_argument, timeout, disconnected, unknown.</summary>
+    /// <summary>Kind as failures.py names it: usage, fetch, engine_dead, http, media, invalid_argument, timeout, disconnected, unknown.</summary>
     public string Kind { get; }
 
     public string PythonType { get; }
+
+    /// <summary>HTTP status of the kinds http and media.</summary>
+    public int Status { get; init; } = 500;
 
     public string? Traceback { get; }
 }

@@ -130,7 +130,7 @@ public abstract class GenerateHandler : IEndpointHandler
 
         try
         {
-            return (true, await _options.Media.LoadAsync(request.Multimodal, MediaRoleOf(request), context.Cancelled));
+            return (true, await _options.Media.LoadAsync(request.Multimodal, MediaRoleOf(request), context.Id, context.Cancelled));
         }
         catch (OperationCanceledException) when (context.IsCallerGone)
         {

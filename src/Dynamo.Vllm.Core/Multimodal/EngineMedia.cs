@@ -1,3 +1,5 @@
+using Dynamo.Vllm.Protocol.ImageEncoding;
+
 namespace Dynamo.Vllm.Core.Multimodal;
 
 /// <summary>What a request shows the engine, fetched, and how the engine is to take it.</summary>
@@ -5,6 +7,9 @@ public sealed record EngineMedia
 {
     /// <summary>By kind, and within a kind in the order of the message.</summary>
     public IReadOnlyList<EngineMedium> Items { get; init; } = [];
+
+    /// <summary>All images, where an encode worker was shown them: none of them is in <see cref="Items"/> then.</summary>
+    public IReadOnlyList<EncodedImage>? Encoded { get; init; }
 
     /// <summary>Ids for the engine's caches by its names of the kinds; null lets it make them from the media.</summary>
     public IReadOnlyDictionary<string, IReadOnlyList<string?>>? Uuids { get; init; }

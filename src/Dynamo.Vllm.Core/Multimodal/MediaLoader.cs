@@ -1,7 +1,8 @@
 using Dynamo.Vllm.Core.Engines;
-using Dynamo.Vllm.Core.Lifecycle;
+using Dynamo.Vllm.Core.ImageEncoding;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Errors;
+using Dynamo.Vllm.Protocol.ImageEncoding;
 using Dynamo.Vllm.Protocol.Multimodal;
 
 namespace Dynamo.Vllm.Core.Multimodal;
@@ -10,13 +11,13 @@ namespace Dynamo.Vllm.Core.Multimodal;
 /// <remarks>
 /// Nothing is decoded here: that is the guest's, beside its loop. What is found wrong without a fetch is refused before the first one.
 /// </remarks>
-public sealed class MediaLoader(IMediaSource source, EngineDescription engine)
+public sealed class MediaLoader(IMediaSource source, EngineDescription engine, IEncodeWorkers? encoders = null)
 {
     private static readonly MediaKind[] Kinds = [MediaKind.Image, MediaKind.Video, MediaKind.Audio];
 
     /// <summary>Null if the engine is shown nothing.</summary>
     /// <exception cref="RequestFailedException">A medium cannot be used.</exception>
-    public async Task<EngineMedia?> LoadAsync(MultimodalInput? input, MediaRole role, CancellationToken cancellationToken)
+    public async Task<EngineMedia?> LoadAsync(MultimodalInput? input, MediaRole role, string requestId, CancellationToken cancellationToken)
     {
         if (input is null || (input.IsHarmless && input.EmbeddingParamsJson is null))
         {
@@ -36,21 +37,22 @@ public sealed class MediaLoader(IMediaSource source, EngineDescription engine)
             return null;
         }
 
-        var items = await FetchAsync(shown, input.CacheScope, cancellationToken);
-        var bytes = items.Sum(item => (long)(item.Bytes?.Length ?? 0));
-        if (bytes > Limits.MediaBytesMax)
-        {
-            throw new RequestFailedException(
-                DynamoError.InvalidArgument($"multi_modal_data takes {bytes} bytes, above the limit {Limits.MediaBytesMax} of one request")
-            );
-        }
-
+        var isEncoded = IsEncodedElsewhere(shown);
+        // What is offered stands for a while only, so the rest is fetched first.
+        var items = await FetchAsync(
+            isEncoded ? [.. shown.Where(one => one.Kind != MediaKind.Image)] : shown,
+            input.CacheScope,
+            cancellationToken
+        );
+        CheckSize(items.Sum(item => (long)(item.Bytes?.Length ?? 0)));
+        var encoded = isEncoded ? await EncodeAsync(shown, input.CacheScope, requestId, cancellationToken) : null;
         return new EngineMedia
         {
             Items = items,
             Uuids = ids,
             ProcessorOptionsJson = input.ProcessorOptionsJson,
             VideoOptionsJson = input.VideoOptionsJson,
+            Encoded = encoded,
             EmbeddingParamsJson = hasStandIn ? input.EmbeddingParamsJson : null,
             IsHandedOver = role == MediaRole.Prefill,
         };
@@ -106,48 +108,46 @@ public sealed class MediaLoader(IMediaSource source, EngineDescription engine)
         }
     }
 
-    /// <summary>The first that fails ends the others.</summary>
-    private async Task<EngineMedium[]> FetchAsync(
+    /// <exception cref="RequestFailedException">More bytes than one request may hold.</exception>
+    internal static void CheckSize(long bytes)
+    {
+        if (bytes > Limits.MediaBytesMax)
+        {
+            throw new RequestFailedException(
+                DynamoError.InvalidArgument($"multi_modal_data takes {bytes} bytes, above the limit {Limits.MediaBytesMax} of one request")
+            );
+        }
+    }
+
+    /// <summary>All images by an encode worker, or none: one that the engine is to find in its cache has no URL.</summary>
+    private bool IsEncodedElsewhere(List<(MediaKind Kind, int Index, MediaItem Item)> shown)
+    {
+        var images = shown.Where(one => one.Kind == MediaKind.Image).ToList();
+        return encoders is not null && images.Count > 0 && images.TrueForAll(image => image.Item.Url is not null);
+    }
+
+    private Task<IReadOnlyList<EncodedImage>> EncodeAsync(
         List<(MediaKind Kind, int Index, MediaItem Item)> shown,
         string? scope,
+        string requestId,
         CancellationToken cancellationToken
     )
     {
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        var fetches = shown.Select(one => FetchAsync(one.Kind, one.Index, one.Item, scope, stop.Token)).ToList();
-        try
-        {
-            return await Task.WhenAll(await FailFastAsync(fetches));
-        }
-        catch (Exception) // cleanup (style E3)
-        {
-            await Background.CancelAsync(stop);
-            await Task.WhenAll(fetches.Select(EndAsync));
-            throw;
-        }
+        var urls = shown.Where(one => one.Kind == MediaKind.Image).Select(image => image.Item.Url!);
+        return encoders!.EncodeAsync(new EncodeRequest(requestId, [.. urls], scope), cancellationToken);
     }
 
-    private static async Task EndAsync(Task fetch)
-    {
-        try
-        {
-            await fetch;
-        }
-        catch (Exception)
-        {
-            // Best-effort cleanup (style E3): the first failure is the one that is told.
-        }
-    }
-
-    private static async Task<List<Task<EngineMedium>>> FailFastAsync(List<Task<EngineMedium>> fetches)
-    {
-        await foreach (var fetch in Task.WhenEach(fetches))
-        {
-            await fetch;
-        }
-
-        return fetches;
-    }
+    private Task<EngineMedium[]> FetchAsync(
+        List<(MediaKind Kind, int Index, MediaItem Item)> shown,
+        string? scope,
+        CancellationToken cancellationToken
+    ) =>
+        FailFast.AllAsync(
+            shown.Select(one =>
+                (Func<CancellationToken, Task<EngineMedium>>)(stop => FetchAsync(one.Kind, one.Index, one.Item, scope, stop))
+            ),
+            cancellationToken
+        );
 
     private async Task<EngineMedium> FetchAsync(
         MediaKind kind,

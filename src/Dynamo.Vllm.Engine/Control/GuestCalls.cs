@@ -14,10 +14,19 @@ internal sealed class GuestCalls(GuestMailbox mailbox)
     private volatile string? _engineEnd;
 
     /// <exception cref="EngineCallException">Refused, failed, or nobody is left to answer.</exception>
-    public async Task<JsonElement> AskAsync(GuestOperation operation, JsonObject? body, CancellationToken cancellationToken)
+    public Task<JsonElement> AskAsync(GuestOperation operation, JsonObject? body, CancellationToken cancellationToken) =>
+        AskAsync(operation, body, blob: default, cancellationToken);
+
+    /// <summary>As the other, with bytes behind the body. An image call that is given up is stopped in the guest, too.</summary>
+    public async Task<JsonElement> AskAsync(
+        GuestOperation operation,
+        JsonObject? body,
+        ReadOnlyMemory<byte> blob,
+        CancellationToken cancellationToken
+    )
     {
         var id = mailbox.NextId();
-        var call = new PendingCall(NeedsEngine: operation == GuestOperation.Call);
+        var call = new PendingCall(NeedsEngine: operation is GuestOperation.Call or GuestOperation.EncodeImages);
         // Known before the engine's end is looked at: what EndEngine does not find here finds the reason there.
         _pending[id] = call;
         try
@@ -28,12 +37,17 @@ internal sealed class GuestCalls(GuestMailbox mailbox)
             }
 
             var json = body is null ? [] : JsonSerializer.SerializeToUtf8Bytes(body, JsonNodeContext.Default.JsonObject);
-            if (!mailbox.TryPost(operation, id, json, default, isUrgent: true))
+            if (!mailbox.TryPost(operation, id, json, blob.Span, isUrgent: blob.IsEmpty))
             {
-                throw EngineDead("the interpreter has ended");
+                throw blob.IsEmpty ? EngineDead("the interpreter has ended") : MailboxFull();
             }
 
             return await call.Answer.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (operation == GuestOperation.EncodeImages)
+        {
+            mailbox.TryPost(GuestOperation.Abort, id, default, default, isUrgent: true);
+            throw;
         }
         finally
         {
@@ -78,6 +92,9 @@ internal sealed class GuestCalls(GuestMailbox mailbox)
             }
         }
     }
+
+    private static EngineCallException MailboxFull() =>
+        new("http", "MailboxFull", "the mailbox of the interpreter is full") { Status = 503 };
 
     private static EngineCallException EngineDead(string reason, string? traceback = null) =>
         new("engine_dead", "EngineDeadError", reason, traceback);

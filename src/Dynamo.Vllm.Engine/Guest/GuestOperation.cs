@@ -12,5 +12,6 @@ internal enum GuestOperation : byte
     Shutdown = 7,
     Encode = 8,
     Fetch = 9,
+    EncodeImages = 10,
     Steps = 20,
 }

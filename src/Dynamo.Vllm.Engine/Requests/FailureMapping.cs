@@ -8,15 +8,20 @@ namespace Dynamo.Vllm.Engine.Requests;
 internal static class FailureMapping
 {
     /// <summary>The error of a stream that failed.</summary>
-    public static DynamoError ToError(JsonElement failure)
+    public static DynamoError ToError(JsonElement failure) =>
+        ToError(Text(failure, "kind"), Text(failure, "type"), Text(failure, "message"), Status(failure));
+
+    /// <summary>The error of a call whose caller is a client's request.</summary>
+    public static DynamoError ToError(EngineCallException failure) =>
+        ToError(failure.Kind, failure.PythonType, failure.Message, failure.Status);
+
+    private static DynamoError ToError(string kind, string type, string message, int status)
     {
-        var type = Text(failure, "type");
-        var message = Text(failure, "message");
-        return Text(failure, "kind") switch
+        return kind switch
         {
-            "http" => DynamoError.Http(failure.GetProperty("status").GetInt32(), message),
+            "http" => DynamoError.Http(status, message),
             // What a medium lacks is said for the client.
-            "media" => DynamoError.Medium(failure.GetProperty("status").GetInt32(), message),
+            "media" => DynamoError.Medium(status, message),
             "invalid_argument" => DynamoError.InvalidArgumentPrivate($"{type}: {message}"),
             "timeout" => DynamoError.ConnectionTimeout($"{type}: {message}"),
             "disconnected" => DynamoError.Disconnected($"{type}: {message}"),
@@ -42,7 +47,12 @@ internal static class FailureMapping
             Text(failure, "type"),
             Text(failure, "message"),
             failure.TryGetProperty("traceback", out var trace) ? trace.GetString() : null
-        );
+        )
+        {
+            Status = Status(failure),
+        };
+
+    private static int Status(JsonElement failure) => failure.TryGetProperty("status", out var status) ? status.GetInt32() : 500;
 
     private static string Text(JsonElement failure, string name) =>
         failure.TryGetProperty(name, out var value) ? value.GetString() ?? "" : "";

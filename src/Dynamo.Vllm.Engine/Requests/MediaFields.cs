@@ -1,5 +1,7 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Multimodal;
+using Dynamo.Vllm.Protocol.ImageEncoding;
 
 namespace Dynamo.Vllm.Engine.Requests;
 
@@ -32,6 +34,7 @@ internal static class MediaFields
         }
 
         json.WriteEndArray();
+        WriteEncoded(json, media.Encoded);
         WriteUuids(json, media);
         CommonFields.WriteRaw(json, "processor_options"u8, media.ProcessorOptionsJson);
         CommonFields.WriteRaw(json, "video_options"u8, media.VideoOptionsJson);
@@ -62,6 +65,38 @@ internal static class MediaFields
         }
 
         return blob;
+    }
+
+    private static void WriteEncoded(Utf8JsonWriter json, IReadOnlyList<EncodedImage>? images)
+    {
+        if (images is null)
+        {
+            return;
+        }
+
+        json.WriteStartArray("encoded"u8);
+        foreach (var image in images)
+        {
+            json.WriteStartObject();
+            WriteNode(json, "grid"u8, image.Grid);
+            WriteNode(json, "transfer"u8, image.Transfer);
+            json.WriteEndObject();
+        }
+
+        json.WriteEndArray();
+    }
+
+    private static void WriteNode(Utf8JsonWriter json, ReadOnlySpan<byte> name, JsonNode? value)
+    {
+        json.WritePropertyName(name);
+        if (value is null)
+        {
+            json.WriteNullValue();
+        }
+        else
+        {
+            value.WriteTo(json);
+        }
     }
 
     private static void WriteUuids(Utf8JsonWriter json, EngineMedia media)

@@ -31,6 +31,16 @@ public sealed record WorkerConfiguration
     /// <summary>Continues no prompts: one endpoint, no cache that routers would want to know of.</summary>
     public bool IsPoolingWorker => IsEmbeddingWorker || IsClassifyWorker;
 
+    /// <summary>Makes embeddings of images for other workers, and continues no prompts either.</summary>
+    public bool IsEncodeWorker => Mode == DisaggregationMode.Encode;
+
+    /// <summary>Has none of the endpoints, events and series of a worker that generates.</summary>
+    public bool HasOneEndpoint => IsPoolingWorker || IsEncodeWorker;
+
+    /// <summary>Images are shown to encode workers, which give their embeddings.</summary>
+    public bool RoutesToEncoder =>
+        Options.Get(VllmOptions.RouteToEncoder) && Options.Get(VllmOptions.EnableMultimodal) && !HasOneEndpoint && !TakesText;
+
     /// <summary>
     /// The frontend passes the bodies of chats and completions on, and vLLM tokenizes. A prefill worker is given token ids all the same.
     /// </summary>

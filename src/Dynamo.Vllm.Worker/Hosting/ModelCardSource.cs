@@ -55,6 +55,11 @@ internal sealed partial class ModelCardSource
             LogFilesNotHosted(_logger);
         }
 
+        if (configuration.IsEncodeWorker)
+        {
+            return ModelCardFactory.CreateForEncoder(configuration, files);
+        }
+
         var topology = await TopologyFacts.ReadAsync(_settings.Runtime.Topology, _time, cancellationToken).ConfigureAwait(false);
         return ModelCardFactory.Create(configuration, engine, files, topology, []);
     }

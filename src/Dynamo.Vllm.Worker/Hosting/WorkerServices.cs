@@ -32,6 +32,7 @@ internal static class WorkerServices
         services.AddStage<EngineStage>(!isHeadless);
         services.AddStage<EventPlaneStage>(!isHeadless);
         services.AddStage<BenchmarkStage>(!isHeadless);
+        services.AddStage<EncodersStage>(!isHeadless);
         services.AddStage<EndpointsStage>(!isHeadless);
         services.AddStage<AdaptersStage>(!isHeadless);
         services.AddStage<RegistrationStage>(!isHeadless);

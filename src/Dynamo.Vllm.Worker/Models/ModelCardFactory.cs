@@ -12,6 +12,9 @@ namespace Dynamo.Vllm.Worker.Models;
 /// <summary>The card of the base model, from configuration and running engine (behaviour.md, 3).</summary>
 internal static class ModelCardFactory
 {
+    /// <summary>What the reference writes where there is no cache.</summary>
+    private const uint EncoderBlockSize = 16;
+
     public static ModelCard Create(
         WorkerConfiguration configuration,
         EngineDescription engine,
@@ -38,12 +41,30 @@ internal static class ModelCardFactory
                 : TypeText(endpointTypes),
             ModelInput = TakesText(configuration) ? "Text" : "Tokens",
             WorkerType = WorkerType(configuration.Mode),
-            Needs = Needs(configuration.Mode),
+            Needs = Needs(configuration.Mode, configuration.RoutesToEncoder),
             Aliases = configuration.ServedModelAliases,
             RuntimeConfig = RuntimeConfig(configuration, engine, endpointTypes, topology, operatorTaints),
             RouterConfig = RouterConfigJson.Build(configuration.Options),
         };
     }
+
+    /// <summary>The card of an encode worker, by which a frontend counts it: nobody can ask it by this name.</summary>
+    public static ModelCard CreateForEncoder(WorkerConfiguration configuration, ModelFiles files) =>
+        new()
+        {
+            DisplayName = configuration.ServedModelName,
+            SourcePath = configuration.Model,
+            Files = files,
+            KvCacheBlockSize = EncoderBlockSize,
+            ModelType = "",
+            WorkerType = WorkerType(configuration.Mode),
+            Needs =
+            [
+                ["prefill", "decode"],
+                ["aggregated"],
+            ],
+            RuntimeConfig = new ModelRuntimeConfig { StableRoutingId = StableRoutingId() },
+        };
 
     /// <summary>The card of an adapter: the base model's place and role,
     /// and of its settings what the reference gives to adapters.</summary>
@@ -74,7 +95,7 @@ internal static class ModelCardFactory
             KvCacheBlockSize = (uint)engine.BlockSize,
             ModelType = isPrefill ? "Prefill" : TypeText(EndpointTypes.Chat | EndpointTypes.Completions),
             WorkerType = WorkerType(configuration.Mode),
-            Needs = Needs(configuration.Mode),
+            Needs = Needs(configuration.Mode, configuration.RoutesToEncoder),
             LoraName = adapter.Name,
             LoraMaxGpuCount = (uint?)engine.MaxLoras,
             UserData = new JsonObject { ["lora_adapter"] = true, ["lora_id"] = adapter.Id },
@@ -179,22 +200,21 @@ internal static class ModelCardFactory
         {
             DisaggregationMode.Prefill => "prefill",
             DisaggregationMode.Decode => "decode",
+            DisaggregationMode.Encode => "encode",
             _ => "aggregated",
         };
 
-    private static IReadOnlyList<IReadOnlyList<string>> Needs(DisaggregationMode mode) =>
-        mode switch
+    private static IReadOnlyList<IReadOnlyList<string>> Needs(DisaggregationMode mode, bool routesToEncoder)
+    {
+        string[] others = mode switch
         {
-            DisaggregationMode.Prefill =>
-            [
-                ["decode"],
-            ],
-            DisaggregationMode.Decode =>
-            [
-                ["prefill"],
-            ],
+            DisaggregationMode.Prefill => ["decode"],
+            DisaggregationMode.Decode => ["prefill"],
             _ => [],
         };
+        string[] all = routesToEncoder ? [.. others, "encode"] : others;
+        return all.Length == 0 ? [] : [all];
+    }
 
     private static string? StableRoutingId() =>
         Environment.GetEnvironmentVariable("DYN_STABLE_ROUTING_ID") is { Length: > 0 } id ? id : null;

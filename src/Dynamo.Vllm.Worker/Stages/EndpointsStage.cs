@@ -7,6 +7,7 @@ using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Generate;
 using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Core.Health.Stalls;
+using Dynamo.Vllm.Core.ImageEncoding;
 using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Core.Multimodal;
 using Dynamo.Vllm.Core.Requests;
@@ -35,6 +36,7 @@ internal sealed class EndpointsStage : IStage
     private readonly PlanesStage _planes;
     private readonly EventPlaneStage _events;
     private readonly BenchmarkStage _benchmark;
+    private readonly EncodersStage _encoders;
     private readonly ServedEndpoints _endpoints;
     private readonly MetricsPage _metrics;
     private readonly HealthState _health;
@@ -51,6 +53,7 @@ internal sealed class EndpointsStage : IStage
         PlanesStage planes,
         EventPlaneStage events,
         BenchmarkStage benchmark,
+        EncodersStage encoders,
         ServedEndpoints endpoints,
         MetricsPage metrics,
         HealthState health,
@@ -67,6 +70,7 @@ internal sealed class EndpointsStage : IStage
         _planes = planes;
         _events = events;
         _benchmark = benchmark;
+        _encoders = encoders;
         _endpoints = endpoints;
         _metrics = metrics;
         _health = health;
@@ -103,6 +107,10 @@ internal sealed class EndpointsStage : IStage
         {
             Generate = Add(configuration.Endpoint, new ClassificationHandler(_arguments.Engine, configuration.ServedModelName, _time));
         }
+        else if (configuration.IsEncodeWorker)
+        {
+            Generate = Add(configuration.Endpoint, new ImageEncodeHandler(_arguments.Engine, CreateMediaSource()));
+        }
         else
         {
             Adapters = configuration.Engine.EnableLora ? new AdapterTable(AdapterLimits) : null;
@@ -130,8 +138,8 @@ internal sealed class EndpointsStage : IStage
     {
         var configuration = _arguments.Configuration;
         var id = configuration.EndpointId(name);
-        // A pooling worker's series bear the model string, and no served name, as in the reference.
-        var metrics = configuration.IsPoolingWorker
+        // Those of a worker that generates nothing bear the model string, and no served name, as in the reference.
+        var metrics = configuration.HasOneEndpoint
             ? _planes.Metrics.ForEndpoint(id, configuration.Model, "")
             : _planes.Metrics.ForEndpoint(id, configuration.ServedModelName);
         var endpoint = new ServedEndpoint(id, handler, metrics);
@@ -166,9 +174,11 @@ internal sealed class EndpointsStage : IStage
 
     private MediaLoader CreateMediaLoader(EngineDescription engine)
     {
-        _media = new MediaSource(_settings.Runtime.Media, _time, _loggers.CreateLogger<MediaSource>());
-        return new MediaLoader(_media, engine);
+        return new MediaLoader(CreateMediaSource(), engine, _encoders.Workers);
     }
+
+    private MediaSource CreateMediaSource() =>
+        _media = new MediaSource(_settings.Runtime.Media, _time, _loggers.CreateLogger<MediaSource>());
 
     private PrefillHandler CreatePrefillHandler(GenerateOptions options)
     {

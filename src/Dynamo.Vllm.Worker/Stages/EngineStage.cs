@@ -79,10 +79,30 @@ internal sealed partial class EngineStage : IStage
             AddBenchmark(benchmark, configuration.Engine.Json["additional_config"] as JsonObject, overrides, environment);
         }
 
-        await engine.BuildAsync(overrides, environment, cancellationToken).ConfigureAwait(false);
+        var mode = configuration.Options.Get(VllmOptions.EmbeddingTransferMode);
+        if (configuration.RoutesToEncoder)
+        {
+            overrides["enable_mm_embeds"] = true; // without it vLLM takes no embeddings from anybody
+        }
+
+        await engine
+            .BuildAsync(
+                overrides,
+                environment,
+                configuration.IsEncodeWorker ? VisionOf(configuration, mode) : null,
+                configuration.RoutesToEncoder ? mode : null,
+                cancellationToken
+            )
+            .ConfigureAwait(false);
         EngineMetrics.AddTo(_metrics.Worker, engine);
         var facts = engine.Description;
-        if (configuration.IsPoolingWorker)
+        if (configuration.IsEncodeWorker)
+        {
+            new WorkerMetrics(_metrics.Worker, configuration.ServedModelName, configuration.Component).SetLoadTime(
+                _time.GetElapsedTime(started)
+            );
+        }
+        else if (configuration.IsPoolingWorker)
         {
             CheckPools(facts, configuration.IsEmbeddingWorker);
         }
@@ -136,6 +156,13 @@ internal sealed partial class EngineStage : IStage
             );
         }
     }
+
+    private static JsonObject VisionOf(WorkerConfiguration configuration, string transferMode) =>
+        new()
+        {
+            ["transfer_mode"] = transferMode,
+            ["cache_gb"] = configuration.Options.Get(RuntimeOptions.MultimodalEmbeddingCacheCapacityGb),
+        };
 
     private async Task ShowMetricsAsync(WorkerConfiguration configuration, TimeSpan loadTime, CancellationToken cancellationToken)
     {

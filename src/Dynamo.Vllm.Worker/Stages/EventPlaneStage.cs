@@ -72,7 +72,7 @@ internal sealed partial class EventPlaneStage : IStage
     public async Task UpAsync(CancellationToken cancellationToken)
     {
         var configuration = _arguments.Configuration;
-        if (configuration.IsPoolingWorker)
+        if (configuration.HasOneEndpoint)
         {
             return;
         }

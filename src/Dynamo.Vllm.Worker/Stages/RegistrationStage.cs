@@ -105,7 +105,7 @@ internal sealed partial class RegistrationStage : IStage
         foreach (var endpoint in _endpoints.All)
         {
             await _planes.Registration.ServeAsync(endpoint, cancellationToken).ConfigureAwait(false);
-            _health.AddEndpoint(endpoint.Id.Name, hasPayload: endpoint == _roles.Generate);
+            _health.AddEndpoint(endpoint.Id.Name, hasPayload: endpoint == _roles.Generate && !_arguments.Configuration.IsEncodeWorker);
         }
 
         _events.Attach(_roles.Generate);
@@ -127,7 +127,7 @@ internal sealed partial class RegistrationStage : IStage
             _roles.Adapters,
             (taints, cancellation) => PutCardAsync(ModelCardSource.Tainted(card, taints), cancellation)
         );
-        if (_arguments.Configuration.IsPoolingWorker)
+        if (_arguments.Configuration.HasOneEndpoint)
         {
             control.AddTaints();
             return;

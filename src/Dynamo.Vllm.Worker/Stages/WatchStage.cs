@@ -79,7 +79,7 @@ internal sealed partial class WatchStage : IStage
             health.Payload,
             problem => LogWarning(_logger, problem)
         );
-        if (health.CanariesEnabled)
+        if (health.CanariesEnabled && !configuration.IsEncodeWorker)
         {
             _loops.Start("canary", LoopRule.Restart, CreateCanary(payload).RunAsync);
         }

@@ -10,8 +10,17 @@ internal sealed class SupportRules(HostFacts facts) : ConfigurationRules(facts)
         var (options, engine) = (draft.Options, draft.Engine);
         return new (bool Asked, string Flag, string Reason)[]
         {
-            (draft.Mode == DisaggregationMode.Encode, "--disaggregation-mode encode", "encode workers are not supported yet"),
-            (options.Get(VllmOptions.RouteToEncoder), "--route-to-encoder", "needs encode workers, which are not supported yet"),
+            (
+                (draft.Mode == DisaggregationMode.Encode || options.Get(VllmOptions.RouteToEncoder))
+                    && options.Get(VllmOptions.EmbeddingTransferMode) == "nixl-read",
+                "--embedding-transfer-mode nixl-read",
+                "embeddings are written by their sender (nixl-write), or into files of this host (local)"
+            ),
+            (
+                draft.Mode != DisaggregationMode.Encode && options.Get(RuntimeOptions.MultimodalEmbeddingCacheCapacityGb) > 0,
+                "--multimodal-embedding-cache-capacity-gb",
+                "only encode workers keep embeddings"
+            ),
             (options.Get(VllmOptions.Realtime), "--realtime", "realtime workers are not supported yet"),
             (options.Get(VllmOptions.GmsShadowMode), "--gms-shadow-mode", "the GPU memory service is not supported yet"),
             (engine.LoadFormat == "gms", "--load-format gms", "the GPU memory service is not supported yet"),

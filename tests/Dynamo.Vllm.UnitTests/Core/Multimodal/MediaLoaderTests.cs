@@ -145,7 +145,7 @@ public sealed class MediaLoaderTests
         );
 
     private Task<EngineMedia?> LoadAsync(string body, MediaRole role, string? family = null, CancellationToken token = default) =>
-        Loader(family).LoadAsync(Parse(body), role, token);
+        Loader(family).LoadAsync(Parse(body), role, "r", token);
 
     private MediaLoader Loader(string? family) =>
         new(
