@@ -6,7 +6,7 @@ namespace Dynamo.Vllm.Protocol.ImageEncoding;
 /// <summary>What a worker that prefills sends to an encode worker: images by their URLs, in the order of the message.</summary>
 /// <remarks>
 /// The reference's <c>vLLMMultimodalRequest</c>, written as JSON into one string, which is the body of the request; its answer is the same
-/// object in one string, with what was asked for filled in. Golden file: tests/golden/llm/encode.json.
+/// object in one string, with what was asked for filled in.
 /// </remarks>
 /// <param name="RequestId">Of the client's request, for logs.</param>
 /// <param name="Urls">One for each image.</param>

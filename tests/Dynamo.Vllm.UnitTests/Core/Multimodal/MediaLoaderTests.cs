@@ -5,6 +5,7 @@ using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Errors;
 using Dynamo.Vllm.Protocol.Multimodal;
 using Dynamo.Vllm.Protocol.Requests;
+using Dynamo.Vllm.UnitTests.Core.ImageEncoding;
 
 namespace Dynamo.Vllm.UnitTests.Core.Multimodal;
 
@@ -73,6 +74,27 @@ public sealed class MediaLoaderTests
         await leaving.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => load);
         Assert.Equal(1, _source.Ended);
+    }
+
+    [Fact]
+    public async Task With_encode_workers_images_are_theirs_and_the_rest_is_fetched_here()
+    {
+        var encoders = new EncodeWorkersFake();
+        var media = await Loader(MultimodalFacts.QwenFamily, encoders).LoadAsync(Parse(Both), MediaRole.Aggregated, "r", default);
+        Assert.Equal(["Video v0"], Shown(media));
+        Assert.Equal(2, media!.Encoded!.Count);
+        var asked = Assert.Single(encoders.Asked);
+        Assert.Equal(("r", "s", "i0 i1"), (asked.RequestId, asked.CacheScope, string.Join(' ', asked.Urls)));
+    }
+
+    [Fact]
+    public async Task An_image_that_the_engine_has_in_its_cache_is_not_for_encode_workers()
+    {
+        var encoders = new EncodeWorkersFake();
+        var body = """{"multi_modal_data":{"image_url":[{"Url":"i0"},{"UuidOnly":"a"}]}}""";
+        var media = await Loader(MultimodalFacts.QwenFamily, encoders).LoadAsync(Parse(body), MediaRole.Aggregated, "r", default);
+        Assert.Equal(2, media!.Items.Count);
+        Assert.Empty(encoders.Asked);
     }
 
     [Fact]
@@ -147,7 +169,7 @@ public sealed class MediaLoaderTests
     private Task<EngineMedia?> LoadAsync(string body, MediaRole role, string? family = null, CancellationToken token = default) =>
         Loader(family).LoadAsync(Parse(body), role, "r", token);
 
-    private MediaLoader Loader(string? family) =>
+    private MediaLoader Loader(string? family, EncodeWorkersFake? encoders = null) =>
         new(
             _source,
             new EngineDescription
@@ -164,7 +186,8 @@ public sealed class MediaLoaderTests
                     Family = family,
                     Limits = new Dictionary<string, int> { ["image"] = 2, ["audio"] = 0 },
                 },
-            }
+            },
+            encoders
         );
 
     private static IEnumerable<string> Shown(EngineMedia? media) =>

@@ -166,11 +166,27 @@ public sealed class ConfigurationResolverTests
     }
 
     [Theory]
-    [InlineData("--disaggregation-mode", "encode", "--disaggregation-mode encode")]
     [InlineData("--realtime", "--enforce-eager", "--realtime")]
     [InlineData("--load-format", "gms", "--load-format gms")]
     public void What_this_worker_cannot_serve_is_valid_but_listed(string first, string second, string flag) =>
         Assert.Contains(ResolverSample.Resolve(first, second).UnsupportedFeatures, feature => feature.Flag == flag);
+
+    [Theory]
+    [InlineData("--disaggregation-mode=encode --embedding-transfer-mode=nixl-read", "--embedding-transfer-mode nixl-read")]
+    [InlineData("--route-to-encoder --embedding-transfer-mode=nixl-read", "--embedding-transfer-mode nixl-read")]
+    [InlineData("--multimodal-embedding-cache-capacity-gb=1", "--multimodal-embedding-cache-capacity-gb")]
+    public void Embeddings_are_neither_read_nor_kept_by_their_receiver(string flags, string flag) =>
+        Assert.Equal([flag], ResolverSample.Resolve(flags.Split(' ')).UnsupportedFeatures.Select(feature => feature.Flag));
+
+    [Fact]
+    public void An_encode_worker_and_one_that_asks_it_are_known_by_their_flags()
+    {
+        var encoder = ResolverSample.Resolve("--disaggregation-mode=encode", "--multimodal-embedding-cache-capacity-gb=1");
+        Assert.True(encoder is { IsEncodeWorker: true, HasOneEndpoint: true, RoutesToEncoder: false, Component: "encode" });
+        Assert.Empty(encoder.UnsupportedFeatures);
+        Assert.True(ResolverSample.Resolve("--route-to-encoder", "--enable-multimodal").RoutesToEncoder);
+        Assert.False(ResolverSample.Resolve("--route-to-encoder").RoutesToEncoder);
+    }
 
     [Fact]
     public void An_embedding_worker_is_served_by_one_process_without_prefix_cache_and_forward_pass_metrics()
