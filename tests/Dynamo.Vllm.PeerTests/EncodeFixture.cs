@@ -6,8 +6,8 @@ using Dynamo.Vllm.Testing;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>Two mixed pairs behind one official frontend: an official encode worker with a worker of ours, and the other way round.</summary>
-/// <remarks>An encode worker of the reference takes the model's usual numbers, whatever <c>--dtype</c> says, so ours is not told either.</remarks>
+/// <summary>Two mixed pairs behind an official frontend: its encode worker with a worker of ours, and the other way round.</summary>
+/// <remarks>An official encode worker takes the model's usual numbers, whatever <c>--dtype</c> says, so ours is not told.</remarks>
 public sealed class EncodeFixture : IAsyncLifetime
 {
     /// <summary>Ours, which asks the official encode worker.</summary>

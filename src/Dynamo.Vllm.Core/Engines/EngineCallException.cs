@@ -12,7 +12,9 @@ public sealed class EngineCallException : Exception
         Traceback = traceback;
     }
 
-    /// <summary>Kind as failures.py names it: usage, fetch, engine_dead, http, media, invalid_argument, timeout, disconnected, unknown.</summary>
+    /// <summary>
+    /// Kind as failures.py names it: usage, fetch, engine_dead, http, media, invalid_argument, timeout, disconnected, unknown.
+    /// </summary>
     public string Kind { get; }
 
     public string PythonType { get; }

@@ -40,7 +40,8 @@ internal sealed partial class EncodersStage : IStage
 
     public string Name => "encode workers";
 
-    public TimeSpan DownLimit => TimeSpan.FromSeconds(1);
+    /// <summary>Connections are closed, and nobody is waited for.</summary>
+    public TimeSpan DownLimit => TimeSpan.Zero;
 
     /// <summary>Null where the engine makes its own embeddings.</summary>
     public EncodeWorkers? Workers { get; private set; }
@@ -93,9 +94,9 @@ internal sealed partial class EncodersStage : IStage
         }
     }
 
-    [LoggerMessage(EventId = 5160, Level = LogLevel.Information, Message = "Waiting for an encode worker at {Endpoint}")]
+    [LoggerMessage(EventId = 5190, Level = LogLevel.Information, Message = "Waiting for an encode worker at {Endpoint}")]
     private static partial void LogWaiting(ILogger logger, string endpoint);
 
-    [LoggerMessage(EventId = 5161, Level = LogLevel.Information, Message = "{Count} encode workers are there")]
+    [LoggerMessage(EventId = 5191, Level = LogLevel.Information, Message = "{Count} encode workers are there")]
     private static partial void LogFound(ILogger logger, int count);
 }
