@@ -117,7 +117,7 @@ class VisionEncoder:
     def describe(self) -> dict[str, Any]:
         """For the host, in the form of a whole engine's."""
         found = facts.describe(self._llm.llm_engine.vllm_config)
-        found.update(kv_event_block_size=found["block_size"], default_sampling={}, bos_token_id=None, tasks=[TASK], direct=False)
+        found.update(kv_event_block_size=found["block_size"], default_sampling={}, bos_token_id=None, tasks=[TASK], direct=None)
         return found
 
     async def encode(self, fields: dict[str, Any], blob: bytes) -> list[dict[str, Any]]:
