@@ -35,6 +35,10 @@ public interface IDiscovery : IAsyncDisposable
     /// <exception cref="IOException">The store cannot be read.</exception>
     Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken);
 
+    /// <summary>The store's own clock, to a second; null where it does not tell.</summary>
+    /// <exception cref="IOException">The store does not answer.</exception>
+    Task<DateTimeOffset?> ReadClockAsync(CancellationToken cancellationToken) => Task.FromResult<DateTimeOffset?>(null);
+
     /// <summary>This process's records as the system server shows them under
     /// <c>/metadata</c>, or null where the store has no such view.</summary>
     JsonObject? Metadata { get; }

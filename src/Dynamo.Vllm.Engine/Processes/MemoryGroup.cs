@@ -7,7 +7,7 @@ namespace Dynamo.Vllm.Engine.Processes;
 /// An engine that is killed for want of memory says nothing, and what is left of it looks like any other death. The kernel counts such
 /// kills: <c>memory.events</c> of version 2, <c>memory.oom_control</c> of version 1 (cgroups(7)).
 /// </remarks>
-internal sealed class MemoryGroup
+public sealed class MemoryGroup
 {
     private readonly string _countFile;
     private readonly string _limitFile;
@@ -46,6 +46,16 @@ internal sealed class MemoryGroup
     /// <summary>That of this process.</summary>
     public static MemoryGroup? OfThisProcess() => Read("/proc/self/cgroup") is { } groups ? Find(groups, "/sys/fs/cgroup") : null;
 
+    /// <summary>How many processes of it the kernel has killed for want of memory, also before this one began.</summary>
+    public long Kills => Count(_countFile) ?? 0;
+
+    /// <summary>Null where it has none of its own. Version 2 writes "max" then, version 1 a number near 2^63.</summary>
+    public long? LimitBytes =>
+        long.TryParse(Read(_limitFile), CultureInfo.InvariantCulture, out var bytes) && bytes < long.MaxValue / 2 ? bytes : null;
+
+    /// <summary>Where the kernel keeps its count.</summary>
+    public string CountFile => _countFile;
+
     /// <summary>What an operator should know about a death; null if the kernel has killed nobody since the start.</summary>
     public string? DescribeKills()
     {
@@ -55,11 +65,9 @@ internal sealed class MemoryGroup
             return null;
         }
 
-        // Version 2 writes "max" where nothing is limited, version 1 a number near 2^63.
-        var limit =
-            long.TryParse(Read(_limitFile), CultureInfo.InvariantCulture, out var bytes) && bytes < long.MaxValue / 2
-                ? string.Create(CultureInfo.InvariantCulture, $"its limit is {bytes / 1048576} MiB")
-                : "it has no limit of its own";
+        var limit = LimitBytes is { } bytes
+            ? string.Create(CultureInfo.InvariantCulture, $"its limit is {bytes / 1048576} MiB")
+            : "it has no limit of its own";
         return $"the kernel killed {kills} of this worker's processes for want of memory ({_countFile}; {limit})";
     }
 

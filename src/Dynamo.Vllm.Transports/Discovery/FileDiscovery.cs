@@ -143,6 +143,18 @@ public sealed partial class FileDiscovery : IDiscovery
         return found;
     }
 
+    public Task<DateTimeOffset?> ReadClockAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            return Task.FromResult<DateTimeOffset?>(FileRecords.Probe(_root));
+        }
+        catch (UnauthorizedAccessException exception)
+        {
+            throw new IOException(exception.Message, exception);
+        }
+    }
+
     public async ValueTask DisposeAsync()
     {
         await _stopping.CancelAsync().ConfigureAwait(false);

@@ -20,7 +20,8 @@ internal sealed partial class FileRecords(TimeProvider time, ILogger logger)
 
     /// <summary>Before a model is loaded: a disk that is full or read-only may
     /// still have the folder. The name is one that peers do not look at.</summary>
-    public static void Probe(string root)
+    /// <returns>The time that the file system, which may be another machine's, gave it.</returns>
+    public static DateTimeOffset Probe(string root)
     {
         using var probe = new FileStream(
             TemporaryIn(root),
@@ -31,6 +32,7 @@ internal sealed partial class FileRecords(TimeProvider time, ILogger logger)
             FileOptions.DeleteOnClose
         );
         probe.Write("probe"u8);
+        return new DateTimeOffset(File.GetLastWriteTimeUtc(probe.SafeFileHandle), TimeSpan.Zero);
     }
 
     public async Task WriteAsync(string path, byte[] content, CancellationToken cancellationToken)

@@ -38,7 +38,7 @@ internal sealed partial class EtcdClient : IDisposable
     }
 
     /// <summary>All addresses, for logs and errors.</summary>
-    public string Addresses => string.Join(", ", _options.Endpoints);
+    public string Addresses => ShownAddress.Of(string.Join(", ", _options.Endpoints));
 
     /// <summary>Runs a unary call, on each member once until one answers.</summary>
     /// <exception cref="RpcException">The last failure.</exception>
@@ -111,6 +111,23 @@ internal sealed partial class EtcdClient : IDisposable
         }
     }
 
+    /// <summary>The clock of the member in use, which its answers over plain HTTP bear, and those over gRPC do not.</summary>
+    /// <exception cref="IOException">It does not answer.</exception>
+    public async Task<DateTimeOffset?> ReadClockAsync(CancellationToken cancellationToken)
+    {
+        using var http = new HttpClient(CreateHandler()) { Timeout = _options.CallTimeLimit };
+        try
+        {
+            using var answer = await http.GetAsync(new Uri(Current().Endpoint, "/version"), cancellationToken).ConfigureAwait(false);
+            return answer.Headers.Date;
+        }
+        catch (Exception exception)
+            when (exception is HttpRequestException or OperationCanceledException && !cancellationToken.IsCancellationRequested)
+        {
+            throw new IOException(exception.Message, exception);
+        }
+    }
+
     /// <summary>The text of a failure without the noise around it.</summary>
     public static string Describe(Exception exception) =>
         exception switch
@@ -160,7 +177,7 @@ internal sealed partial class EtcdClient : IDisposable
         var text = endpoint.Contains("://", StringComparison.Ordinal) ? endpoint : $"{(secure ? "https" : "http")}://{endpoint}";
         return Uri.TryCreate(text, UriKind.Absolute, out var uri) && uri.Scheme is "http" or "https"
             ? uri
-            : throw new InvalidOperationException($"ETCD_ENDPOINTS: '{endpoint}' is no http or https address");
+            : throw new InvalidOperationException($"ETCD_ENDPOINTS: '{ShownAddress.Of(endpoint)}' is no http or https address");
     }
 
     private static IEnumerable<string> Given(EtcdTls tls) => new[] { tls.Authority, tls.Certificate, tls.Key }.OfType<string>();
@@ -199,6 +216,12 @@ internal sealed partial class EtcdClient : IDisposable
 
     private Session Open(Uri endpoint)
     {
+        var channel = GrpcChannel.ForAddress(endpoint, new GrpcChannelOptions { HttpHandler = CreateHandler(), DisposeHttpClient = true });
+        return new Session(endpoint, channel);
+    }
+
+    private SocketsHttpHandler CreateHandler()
+    {
         var handler = new SocketsHttpHandler
         {
             ConnectTimeout = _options.CallTimeLimit,
@@ -218,8 +241,7 @@ internal sealed partial class EtcdClient : IDisposable
             handler.SslOptions = _tls.Current; // those of the moment, for each connection
         }
 
-        var channel = GrpcChannel.ForAddress(endpoint, new GrpcChannelOptions { HttpHandler = handler, DisposeHttpClient = true });
-        return new Session(endpoint, channel);
+        return handler;
     }
 
     private static TimeSpan Max(TimeSpan one, TimeSpan other) => one > other ? one : other;

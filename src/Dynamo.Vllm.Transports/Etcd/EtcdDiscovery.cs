@@ -71,6 +71,8 @@ public sealed partial class EtcdDiscovery : IDiscovery
     public Task<IReadOnlyList<JsonObject>> ListAsync(string bucket, string keyPrefix, CancellationToken cancellationToken) =>
         Records.ListAsync(bucket, keyPrefix, cancellationToken);
 
+    public Task<DateTimeOffset?> ReadClockAsync(CancellationToken cancellationToken) => Client.ReadClockAsync(cancellationToken);
+
     public async Task LeaveAsync(CancellationToken cancellationToken)
     {
         await StopHoldingAsync().ConfigureAwait(false);

@@ -58,7 +58,7 @@ public sealed partial class KubernetesDiscovery : IDiscovery
             LogDefaultNamespace(_logger);
         }
 
-        if (Pod.IsContainerMode)
+        if (Pod.IsContainerMode && !_options.IsVisitor)
         {
             // A container that restarts in its pod finds the resource of its former life, which would still be believed.
             await RetryAsync(KubernetesFailures.Deleting, DeleteAsync, cancellationToken).ConfigureAwait(false);
@@ -108,6 +108,21 @@ public sealed partial class KubernetesDiscovery : IDiscovery
             )
             .ConfigureAwait(false);
         return found;
+    }
+
+    public async Task<DateTimeOffset?> ReadClockAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            using var answer = await Client
+                .Version.GetCodeWithHttpMessagesAsync(cancellationToken: cancellationToken)
+                .ConfigureAwait(false);
+            return answer.Response.Headers.Date;
+        }
+        catch (Exception exception) when (KubernetesFailures.IsOfApi(exception, cancellationToken))
+        {
+            throw new IOException(exception.Message, exception);
+        }
     }
 
     public ValueTask DisposeAsync()

@@ -8,6 +8,9 @@ public sealed record KubernetesOptions
     /// <summary>Configuration file to use; null: KUBECONFIG, else the cluster's own, else the user's file.</summary>
     public string? KubeconfigPath { get; init; }
 
+    /// <summary>Joins to look only: the resource of a former life is kept, since it may be that of a worker that lives.</summary>
+    public bool IsVisitor { get; init; }
+
     /// <summary>One request.</summary>
     public TimeSpan CallTimeLimit { get; init; } = TimeSpan.FromSeconds(10);
 

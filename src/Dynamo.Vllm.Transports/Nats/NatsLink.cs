@@ -51,7 +51,7 @@ public sealed partial class NatsLink : IAsyncDisposable
         get
         {
             var away = _isDown ? _time.GetElapsedTime(Volatile.Read(ref _downSince)) : TimeSpan.Zero;
-            return away < AwayTolerance ? null : $"NATS at {_options.Server} has been away for {away.TotalSeconds:0} s";
+            return away < AwayTolerance ? null : $"NATS at {_options.ShownServer} has been away for {away.TotalSeconds:0} s";
         }
     }
 
@@ -77,6 +77,10 @@ public sealed partial class NatsLink : IAsyncDisposable
         }
     }
 
+    /// <summary>The server's version, and how long it takes to answer.</summary>
+    public async Task<(string Version, TimeSpan RoundTrip)> AskAsync(CancellationToken cancellationToken) =>
+        (Connection.ServerInfo?.Version ?? "?", await Connection.PingAsync(cancellationToken).ConfigureAwait(false));
+
     public async ValueTask DisposeAsync()
     {
         if (_connection is { } connection)
@@ -100,7 +104,7 @@ public sealed partial class NatsLink : IAsyncDisposable
                     .WaitAsync(_options.ConnectTimeLimit * 2, _time, cancellationToken)
                     .ConfigureAwait(false);
                 Watch(connection);
-                LogConnected(_logger, _options.Server, connection.ServerInfo?.Version ?? "?", connection.ServerInfo?.MaxPayload ?? 0);
+                LogConnected(_logger, _options.ShownServer, connection.ServerInfo?.Version ?? "?", connection.ServerInfo?.MaxPayload ?? 0);
                 return connection;
             }
             catch (Exception exception) when (exception is NatsException or TimeoutException or IOException or SocketException)
@@ -111,13 +115,13 @@ public sealed partial class NatsLink : IAsyncDisposable
                 if (_time.GetElapsedTime(started) + wait > _options.StartupTimeLimit)
                 {
                     throw new InvalidOperationException(
-                        $"NATS at {_options.Server} could not be reached within {_options.StartupTimeLimit.TotalSeconds:0.#} s "
+                        $"NATS at {_options.ShownServer} could not be reached within {_options.StartupTimeLimit.TotalSeconds:0.#} s "
                             + $"({problem}); check NATS_SERVER and that nats-server runs",
                         exception
                     );
                 }
 
-                LogWaiting(_logger, _options.Server, problem, wait.TotalSeconds);
+                LogWaiting(_logger, _options.ShownServer, problem, wait.TotalSeconds);
                 await Task.Delay(wait, _time, cancellationToken).ConfigureAwait(false);
             }
             catch
@@ -135,7 +139,7 @@ public sealed partial class NatsLink : IAsyncDisposable
             if (inner is NatsServerException { IsAuthError: true } refused)
             {
                 throw new InvalidOperationException(
-                    $"NATS at {_options.Server} refused the login by {_options.Login.Kind} ({refused.Error}); check NATS_AUTH_*",
+                    $"NATS at {_options.ShownServer} refused the login by {_options.Login.Kind} ({refused.Error}); check NATS_AUTH_*",
                     exception
                 );
             }
@@ -143,7 +147,7 @@ public sealed partial class NatsLink : IAsyncDisposable
             if (inner is System.Security.Authentication.AuthenticationException)
             {
                 throw new InvalidOperationException(
-                    $"TLS to NATS at {_options.Server} failed ({inner.Message}); check NATS_TLS_CA_CERT_PATH and NATS_TLS_CLIENT_*",
+                    $"TLS to NATS at {_options.ShownServer} failed ({inner.Message}); check NATS_TLS_CA_CERT_PATH and NATS_TLS_CLIENT_*",
                     exception
                 );
             }
@@ -269,7 +273,7 @@ public sealed partial class NatsLink : IAsyncDisposable
         {
             Volatile.Write(ref _downSince, _time.GetTimestamp());
             _isDown = true;
-            LogDisconnected(_logger, _options.Server, args.Message);
+            LogDisconnected(_logger, _options.ShownServer, args.Message);
         }
 
         return ValueTask.CompletedTask;

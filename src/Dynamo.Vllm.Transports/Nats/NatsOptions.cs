@@ -1,3 +1,5 @@
+using Dynamo.Vllm.Transports.Security;
+
 namespace Dynamo.Vllm.Transports.Nats;
 
 /// <summary>The NATS connection (runtime.md, 3.3).</summary>
@@ -36,6 +38,9 @@ public sealed record NatsOptions
 
     /// <summary>Shown by the server in its list of connections.</summary>
     public string ClientName { get; init; } = "dynamo-vllm";
+
+    /// <summary><see cref="Server"/> for logs: without the login that it may hold.</summary>
+    public string ShownServer => ShownAddress.Of(Server);
 
     public bool IsSecure => Server.StartsWith("tls://", StringComparison.Ordinal);
 }

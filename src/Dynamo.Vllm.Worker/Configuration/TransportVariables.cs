@@ -61,7 +61,7 @@ internal static class TransportVariables
         };
         if (!values.IsSecure && !values.Server.StartsWith("nats://", StringComparison.Ordinal))
         {
-            throw new ConfigurationException($"NATS_SERVER={PythonText.Quote(values.Server)}: must start with nats:// or tls://");
+            throw new ConfigurationException($"NATS_SERVER={PythonText.Quote(values.ShownServer)}: must start with nats:// or tls://");
         }
 
         var asksForTls =
@@ -70,7 +70,9 @@ internal static class TransportVariables
             || values.ClientKeyPath is not null
             || values.Insecure;
         return asksForTls && !values.IsSecure
-            ? throw new ConfigurationException($"NATS_TLS_* needs a tls:// address, but NATS_SERVER is {PythonText.Quote(values.Server)}")
+            ? throw new ConfigurationException(
+                $"NATS_TLS_* needs a tls:// address, but NATS_SERVER is {PythonText.Quote(values.ShownServer)}"
+            )
             : values;
     }
 

@@ -1,6 +1,7 @@
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Engine;
 using Dynamo.Vllm.Python.Locating;
+using Dynamo.Vllm.Worker.Configuration;
 
 namespace Dynamo.Vllm.Worker.Hosting;
 
@@ -13,7 +14,7 @@ internal static class EngineHelp
     public static async Task<string?> ReadAsync(string[] arguments, IReadOnlyDictionary<string, string> environment)
     {
         // Only these two of our options change what the engine part shows.
-        var chosen = ValueOf(arguments, "--python") ?? environment.GetValueOrDefault("DYN_VLLM_PYTHON");
+        var chosen = RawArguments.ValueOf(arguments, "--python") ?? environment.GetValueOrDefault("DYN_VLLM_PYTHON");
         var simulated = arguments.Contains("--simulated-engine") ? Path.Combine(AppContext.BaseDirectory, "simulated") : null;
         try
         {
@@ -28,17 +29,5 @@ internal static class EngineHelp
         {
             return null;
         }
-    }
-
-    private static string? ValueOf(string[] arguments, string flag)
-    {
-        var index = Array.FindIndex(arguments, argument => argument == flag || argument.StartsWith(flag + "=", StringComparison.Ordinal));
-        if (index < 0)
-        {
-            return null;
-        }
-
-        var argument = arguments[index];
-        return argument.Contains('=', StringComparison.Ordinal) ? argument[(flag.Length + 1)..] : arguments.ElementAtOrDefault(index + 1);
     }
 }

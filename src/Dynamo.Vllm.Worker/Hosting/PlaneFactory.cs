@@ -48,6 +48,33 @@ internal sealed class PlaneFactory : IAsyncDisposable
         }
     }
 
+    /// <summary>The store for one who only looks, and is told soon when there is nothing to see.</summary>
+    public IDiscovery CreateVisitor(TimeSpan patience) =>
+        _planes.Discovery switch
+        {
+            DiscoveryBackend.Etcd => new EtcdDiscovery(
+                _environment.Etcd with
+                {
+                    StartupTimeLimit = patience,
+                    CallTimeLimit = patience,
+                },
+                _time,
+                _loggers.CreateLogger<EtcdDiscovery>()
+            ),
+            DiscoveryBackend.Kubernetes => new KubernetesDiscovery(
+                new KubernetesOptions
+                {
+                    Pod = PodIdentity.Read(_variables),
+                    IsVisitor = true,
+                    CallTimeLimit = patience,
+                    RetryTimeLimit = patience,
+                },
+                _time,
+                _loggers.CreateLogger<KubernetesDiscovery>()
+            ),
+            _ => CreateDiscovery(),
+        };
+
     public IDiscovery CreateDiscovery() =>
         _planes.Discovery switch
         {

@@ -1,69 +1,141 @@
-using System.Diagnostics;
+using System.Collections;
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Text.Json;
 using Dynamo.Vllm.Engine.Processes;
-using Dynamo.Vllm.Python.Locating;
+using Dynamo.Vllm.Worker.Configuration;
+using Dynamo.Vllm.Worker.Configuration.Parsing;
+using Dynamo.Vllm.Worker.Doctor;
+using Dynamo.Vllm.Worker.Hosting;
 
 namespace Dynamo.Vllm.Worker.Tools;
 
-/// <summary>What the worker needs on this machine.</summary>
+/// <summary>Whether a worker with these arguments and this environment would
+/// start, serve and be found here, and what to do if not.</summary>
+/// <remarks>vLLM's own options are not checked: only its parser knows them, and to load it takes longer than this may.</remarks>
 internal static class DoctorTool
 {
-    public static async Task<int> RunAsync(string? python, TextWriter output, CancellationToken cancellationToken)
+    /// <returns>0 without a problem, 1 with one, 2 for arguments that cannot be read (<see cref="ExitCodes"/>).</returns>
+    public static async Task<int> RunAsync(
+        IReadOnlyList<string> arguments,
+        bool asJson,
+        TextWriter output,
+        CancellationToken cancellationToken
+    )
     {
-        var isFine = true;
-        await output
-            .WriteLineAsync($"ok    .NET {Environment.Version} on {System.Runtime.InteropServices.RuntimeInformation.OSDescription}")
-            .ConfigureAwait(false);
         try
         {
-            var installation = PythonLocator.Locate(
-                python ?? Environment.GetEnvironmentVariable("DYN_VLLM_PYTHON"),
-                Environment.GetEnvironmentVariable
-            );
-            await output
-                .WriteLineAsync(
-                    $"ok    Python {installation.Major}.{installation.Minor} at {installation.Executable}, library "
-                        + $"{installation.LibraryPath}"
-                )
+            var report = await Examination
+                .RunAsync(Checks(arguments, ReadEnvironment()), TimeProvider.System, cancellationToken)
                 .ConfigureAwait(false);
-            var vllm = await VersionAsync(installation.Executable, cancellationToken).ConfigureAwait(false);
             await output
-                .WriteLineAsync(
-                    vllm is null
-                        ? "miss  vLLM is not installed for this Python: only --simulated-engine works. Install vllm there, or choose "
-                            + "another one with --python"
-                        : $"ok    vLLM {vllm}"
-                )
+                .WriteLineAsync(asJson ? JsonSerializer.Serialize(report, DoctorReportContext.Default.DoctorReport) : Text(report))
                 .ConfigureAwait(false);
-            isFine = vllm is not null;
+            return report.Problems == 0 ? ExitCodes.Success : ExitCodes.Failure;
         }
-        catch (PythonNotUsableException exception)
+        catch (UsageException exception)
         {
-            isFine = false;
-            await output.WriteLineAsync($"miss  {exception.Message}").ConfigureAwait(false);
+            await Console.Error.WriteAsync(exception.StandardError).ConfigureAwait(false);
+            return ExitCodes.Usage;
         }
-
-        foreach (var (name, id) in OrphanProcesses.Find())
+        finally
         {
-            isFine = false;
-            await output
-                .WriteLineAsync($"warn  {name} (process {id}) is left over from an earlier worker and may hold the GPU: kill {id}")
-                .ConfigureAwait(false);
+            ChildProcesses.KillAll(); // an interpreter or a driver's tool that hangs
         }
-
-        return isFine ? 0 : 1;
     }
 
-    private static async Task<string?> VersionAsync(string executable, CancellationToken cancellationToken)
+    /// <summary>A line a finding, its severity first, so that <c>grep</c> finds them and paths can be copied.</summary>
+    internal static string Text(DoctorReport report)
     {
-        var start = new ProcessStartInfo(executable, ["-c", "from importlib.metadata import version; print(version('vllm'))"])
+        var lines = new List<string>();
+        foreach (var finding in report.Findings)
         {
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-            UseShellExecute = false,
-        };
-        using var process = Process.Start(start)!;
-        var text = await process.StandardOutput.ReadToEndAsync(cancellationToken).ConfigureAwait(false);
-        await process.WaitForExitAsync(cancellationToken).ConfigureAwait(false);
-        return process.ExitCode == 0 ? text.Trim() : null;
+            var word = finding.Severity switch
+            {
+                Severity.Ok => "ok",
+                Severity.Warning => "warn",
+                _ => "FAIL",
+            };
+            lines.Add($"{word, -4}  {finding.Check, -10}  {finding.Seen}");
+            if (finding.Advice is { } advice)
+            {
+                lines.Add($"{"", -16}  -> {advice}");
+            }
+        }
+
+        lines.Add(
+            string.Create(CultureInfo.InvariantCulture, $"problems: {report.Problems}, warnings: {report.Warnings}; {report.Seconds:0.0} s")
+        );
+        return string.Join('\n', lines);
     }
+
+    /// <exception cref="UsageException">The arguments are malformed.</exception>
+    private static IReadOnlyList<DoctorCheck> Checks(IReadOnlyList<string> arguments, IReadOnlyDictionary<string, string> environment)
+    {
+        DoctorCheck[] ofMachine =
+        [
+            new("system", LookAtSystemAsync),
+            new("orphans", OrphansCheck.LookAsync),
+            new("shm", MachineCheck.LookAtSharedMemoryAsync),
+            new("limits", MachineCheck.LookAtLimitsAsync),
+            new("memory", MachineCheck.LookAtMemoryAsync),
+        ];
+        WorkerSettings settings;
+        try
+        {
+            var parsed = CommandLineParser.Parse(arguments, environment);
+            settings = WorkerSettings.From(parsed.Arguments!, environment);
+        }
+        catch (ConfigurationException exception)
+        {
+            // What does not depend on it can still be looked at.
+            return [.. ofMachine, new("settings", (findings, _) => FailAsync(findings, exception.Message))];
+        }
+
+        var planes = new PlanesCheck(settings);
+        var folders = new FoldersCheck(settings);
+        return
+        [
+            .. ofMachine,
+            new("settings", (findings, _) => LookAtSettingsAsync(findings, settings)),
+            new("python", new PythonCheck(settings).LookAsync),
+            new("gpu", new GpuCheck(settings).LookAsync),
+            new("model", folders.LookAtModelAsync),
+            new("space", folders.LookAtSpaceAsync),
+            new("ports", new PortsCheck(settings).LookAsync),
+            new("tcp", planes.LookAtTcpAsync),
+            new("nats", planes.LookAtNatsAsync),
+            new("discovery", new DiscoveryCheck(settings).LookAsync),
+        ];
+    }
+
+    private static Task LookAtSystemAsync(Findings findings, CancellationToken cancellationToken)
+    {
+        findings.Ok($".NET {Environment.Version} on {RuntimeInformation.OSDescription}, {Environment.ProcessorCount} processors");
+        return Task.CompletedTask;
+    }
+
+    private static Task LookAtSettingsAsync(Findings findings, WorkerSettings settings)
+    {
+        var planes = settings.Planes;
+        findings.Ok($"discovery {planes.Discovery}, requests {planes.Request}, events {planes.Event}; vLLM's own options are not checked");
+        foreach (var warning in settings.Arguments.Warnings.Concat(settings.Runtime.Warnings))
+        {
+            findings.Warning(warning, "see docs/configuration.md");
+        }
+
+        return Task.CompletedTask;
+    }
+
+    private static Task FailAsync(Findings findings, string problem)
+    {
+        findings.Problem(problem, "correct it, and run doctor again: what depends on it was not looked at");
+        return Task.CompletedTask;
+    }
+
+    private static Dictionary<string, string> ReadEnvironment() =>
+        Environment
+            .GetEnvironmentVariables()
+            .Cast<DictionaryEntry>()
+            .ToDictionary(entry => (string)entry.Key, entry => (string?)entry.Value ?? "", StringComparer.Ordinal);
 }

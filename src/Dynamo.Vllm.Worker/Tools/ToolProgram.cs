@@ -16,7 +16,8 @@ internal static class ToolProgram
         root.Subcommands.Add(Demo());
         root.Subcommands.Add(Call());
         root.Subcommands.Add(Doctor());
-        return root.Parse(arguments).InvokeAsync();
+        // A word that begins with @ is the worker's, not a file with more words.
+        return root.Parse(arguments, new ParserConfiguration { ResponseFileTokenReplacer = null }).InvokeAsync();
     }
 
     private static Command Demo()
@@ -70,12 +71,20 @@ internal static class ToolProgram
 
     private static Command Doctor()
     {
-        var python = new Option<string?>("--python") { Description = "Interpreter or virtual environment to check" };
-        var command = new Command("doctor", "Checks what the worker needs on this machine and says what to do about what is missing.")
+        var json = new Option<bool>("--json") { Description = "Print the findings as JSON, for machines" };
+        var command = new Command(
+            "doctor",
+            "Checks whether a worker with these arguments would start, serve and be found on this machine, and says what to do if not. "
+                + "Takes the worker's own arguments. Exit code: 0 no problem, 1 a problem, 2 arguments that cannot be read."
+        )
         {
-            python,
+            json,
         };
-        command.SetAction((result, cancellationToken) => DoctorTool.RunAsync(result.GetValue(python), Console.Out, cancellationToken));
+        command.TreatUnmatchedTokensAsErrors = false; // the worker's, whose parser is another one
+        command.SetAction(
+            (result, cancellationToken) =>
+                DoctorTool.RunAsync([.. result.UnmatchedTokens], result.GetValue(json), Console.Out, cancellationToken)
+        );
         return command;
     }
 }

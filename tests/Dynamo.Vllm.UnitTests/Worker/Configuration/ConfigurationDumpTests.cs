@@ -93,6 +93,24 @@ public sealed class ConfigurationDumpTests
     }
 
     [Fact]
+    public void Who_holds_the_memory_of_a_card_is_read_from_the_same_text()
+    {
+        var cards = GpuFacts.ReadCards(
+            """
+            <nvidia_smi_log><driver_version>550.1</driver_version><gpu><product_name>NVIDIA H100</product_name>
+            <fb_memory_usage><total>81559 MiB</total><used>70000 MiB</used></fb_memory_usage>
+            <processes><process_info><pid>77</pid><process_name>VLLM::EngineCore</process_name><used_memory>69000 MiB</used_memory>
+            </process_info></processes></gpu></nvidia_smi_log>
+            """
+        );
+
+        var card = Assert.Single(cards);
+        Assert.Equal(("NVIDIA H100", "550.1", "70000 MiB", "81559 MiB"), (card.Name, card.Driver, card.MemoryUsed, card.MemoryTotal));
+        Assert.Equal(["VLLM::EngineCore (process 77, 69000 MiB)"], card.Holders);
+        Assert.Empty(GpuFacts.ReadCards("no cards"));
+    }
+
+    [Fact]
     public void Secrets_are_replaced_wherever_they_are()
     {
         var environment = new Dictionary<string, string>
