@@ -41,6 +41,18 @@ public sealed partial class ConnectionCap
 
     public int Max { get; }
 
+    /// <summary>Connections at this moment.</summary>
+    public int Open
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _count;
+            }
+        }
+    }
+
     /// <summary>Connections closed at the bound so far.</summary>
     public long Closed => Interlocked.Read(ref _closed);
 

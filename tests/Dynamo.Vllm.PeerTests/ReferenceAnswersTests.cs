@@ -123,6 +123,7 @@ public sealed class ReferenceAnswersTests
                 "config.live_is_ready",
                 "config.python",
                 "config.simulated_engine",
+                "config.system_token_file",
                 "config.termination_grace_period",
             ],
             Except(ours, official)

@@ -30,6 +30,9 @@ public sealed record HostSettings
     /// <summary>Where gRPC's health service listens; null: nowhere.</summary>
     public int? GrpcPort { get; init; }
 
+    /// <summary>Holds the token that guards what controls the worker over HTTP; null: nothing is guarded.</summary>
+    public string? SystemTokenFile { get; init; }
+
     /// <summary>When a silent engine is no longer trusted.</summary>
     public StallLimits Stalls { get; init; } = new();
 
@@ -44,6 +47,7 @@ public sealed record HostSettings
             TerminationGracePeriod = options.Get(OwnOptions.TerminationGracePeriod) is { } granted ? TimeSpan.FromSeconds(granted) : null,
             LiveIsReady = options.Get(OwnOptions.LiveIsReady),
             GrpcPort = (int?)options.Get(OwnOptions.GrpcPort),
+            SystemTokenFile = options.Get(OwnOptions.SystemTokenFile) is { Length: > 0 } path ? path : null,
             Stalls = ReadStallLimits(
                 TimeSpan.FromSeconds(options.Get(OwnOptions.EngineFrozenTimeout)),
                 TimeSpan.FromSeconds(options.Get(OwnOptions.EngineBusyTimeout)),

@@ -4,6 +4,7 @@ using Dynamo.Vllm.Worker.Configuration.Parsing;
 using Dynamo.Vllm.Worker.Control;
 using Dynamo.Vllm.Worker.Help;
 using Dynamo.Vllm.Worker.Logging;
+using Dynamo.Vllm.Worker.StatusPage;
 using Dynamo.Vllm.Worker.StatusPort;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging.Console;
@@ -74,6 +75,9 @@ internal static class WorkerProgram
         builder.Logging.ClearProviders();
         builder.Logging.SetMinimumLevel(LogLevel.Trace); // the provider filters, by target
         builder.Logging.AddProvider(CreateLogs(settings.Runtime.Logging, outputs));
+        var problems = new RecentProblems(TimeProvider.System);
+        builder.Logging.AddProvider(problems);
+        builder.Services.AddSingleton(problems);
         builder.Services.AddSingleton(outputs);
         builder.UseStatusServer().Services.AddDynamoWorker(settings);
         // Each stage has its own bound.

@@ -39,6 +39,9 @@ internal sealed partial class EngineArgumentsStage : IStage
 
     public WorkerConfiguration Configuration => _configuration!;
 
+    /// <summary>Null until vLLM has read its options.</summary>
+    public WorkerConfiguration? ParsedConfiguration => _configuration;
+
     /// <summary>The interpreter's installation.</summary>
     public PythonInstallation Python { get; private set; } = null!;
 

@@ -63,6 +63,9 @@ internal sealed partial class PlanesStage : IStage
 
     public WorkerRegistration Registration => _registration!;
 
+    /// <summary>The identity now; null before there is one.</summary>
+    public InstanceId? Instance => _registration?.Instance;
+
     public RuntimeMetrics Metrics => _metrics.RuntimeMetrics!;
 
     public async Task UpAsync(CancellationToken cancellationToken)

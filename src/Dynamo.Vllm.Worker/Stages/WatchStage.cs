@@ -7,6 +7,7 @@ using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Worker.Control;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.Models;
+using Dynamo.Vllm.Worker.StatusPage;
 
 namespace Dynamo.Vllm.Worker.Stages;
 
@@ -25,6 +26,7 @@ internal sealed partial class WatchStage : IStage
     private readonly EndpointsStage _roles;
     private readonly HealthState _health;
     private readonly Reload _reload;
+    private readonly StatusSamples _samples;
     private readonly TimeProvider _time;
     private readonly IIdSource _ids;
     private readonly ILoggerFactory _loggers;
@@ -37,6 +39,7 @@ internal sealed partial class WatchStage : IStage
         EndpointsStage roles,
         HealthState health,
         Reload reload,
+        StatusSamples samples,
         WorkerLifetime lifetime,
         LoopPulses pulses,
         TimeProvider time,
@@ -49,6 +52,7 @@ internal sealed partial class WatchStage : IStage
         _roles = roles;
         _health = health;
         _reload = reload;
+        _samples = samples;
         _time = time;
         _ids = ids;
         _loggers = loggers;
@@ -85,6 +89,7 @@ internal sealed partial class WatchStage : IStage
         }
 
         _loops.Start("reload", LoopRule.Restart, _reload.RunAsync);
+        _loops.Start("status samples", LoopRule.Restart, _samples.RunAsync);
         if (StatisticsInterval() is { } interval)
         {
             _loops.Start("statistics", LoopRule.Restart, token => LogStatisticsAsync(interval, token));

@@ -13,10 +13,10 @@ internal static class AdapterEndpoints
     public static void MapAdapters(this IEndpointRouteBuilder routes)
     {
         var adapters = routes.ServiceProvider.GetRequiredService<AdapterRoutes>();
-        routes.MapMethods(Adapters, StatusEndpoints.Read, context => ListAsync(context, adapters));
-        routes.MapPost(Adapters, context => LoadAsync(context, adapters));
+        routes.MapMethods(Adapters, StatusEndpoints.Read, context => ListAsync(context, adapters)).WithMetadata(TokenRequired.Instance);
+        routes.MapPost(Adapters, context => LoadAsync(context, adapters)).WithMetadata(TokenRequired.Instance);
         // The name is the rest of the path, with slashes as they are or escaped.
-        routes.MapDelete(Prefix + "{name}/{**rest}", context => UnloadAsync(context, adapters));
+        routes.MapDelete(Prefix + "{name}/{**rest}", context => UnloadAsync(context, adapters)).WithMetadata(TokenRequired.Instance);
     }
 
     private static async Task ListAsync(HttpContext context, AdapterRoutes routes)

@@ -13,7 +13,7 @@ internal static partial class ControlEndpoints
     {
         var calls = routes.ServiceProvider.GetRequiredService<EngineRoutes>();
         var logger = routes.ServiceProvider.GetRequiredService<ILogger<EngineRoutes>>();
-        routes.Map(Prefix + "{**call:required}", context => CallAsync(context, calls, logger));
+        routes.Map(Prefix + "{**call:required}", context => CallAsync(context, calls, logger)).WithMetadata(TokenRequired.Instance);
     }
 
     private static async Task CallAsync(HttpContext context, EngineRoutes calls, ILogger logger)

@@ -21,6 +21,12 @@ internal sealed record StatusEndpointOptions
     /// <summary>Ports that are the status port's twins, but for the metrics.</summary>
     public IReadOnlyList<int> FurtherPorts { get; init; } = [];
 
+    /// <summary>Holds the token that guards control calls and the status page; null: they are open, as in the reference.</summary>
+    public string? TokenFile { get; init; }
+
+    /// <summary>One of these is an operator's own path of a probe, which goes first.</summary>
+    public bool IsPath(params ReadOnlySpan<string> paths) => paths.Contains(HealthPath) || paths.Contains(LivePath);
+
     public static StatusEndpointOptions From(WorkerSettings settings) =>
         new()
         {
@@ -29,6 +35,7 @@ internal sealed record StatusEndpointOptions
             LiveIsReady = settings.Arguments.Host.LiveIsReady,
             HasAdapters = settings.Runtime.Lora.Enabled,
             GrpcPort = settings.Arguments.Host.GrpcPort,
+            TokenFile = settings.Arguments.Host.SystemTokenFile,
             FurtherPorts = settings.FurtherStatusPorts,
         };
 }

@@ -15,10 +15,21 @@ internal static class StatusEndpoints
         application.Use(ConnectionSeats.UseAsync);
         application.Use((context, next) => KeepPortsApart(context, next, options.GrpcPort));
         application.Use(AnswerAsTheReferenceAsync);
+        if (options.TokenFile is { } path)
+        {
+            var token = new SystemToken(path, application.Services.GetRequiredService<ILogger<SystemToken>>());
+            application.Use((context, next) => AskForTokenAsync(context, next, token));
+        }
+
         application.MapProbes(options);
         application.MapMetrics(options.FurtherPorts);
         application.MapMetadata();
         application.MapControl();
+        if (!options.IsPath(StatusPageEndpoints.Page, StatusPageEndpoints.Json))
+        {
+            application.MapStatusPage();
+        }
+
         if (options.HasAdapters)
         {
             application.MapAdapters();
@@ -30,6 +41,19 @@ internal static class StatusEndpoints
         }
 
         return application;
+    }
+
+    private static Task AskForTokenAsync(HttpContext context, RequestDelegate next, SystemToken token)
+    {
+        var isGuarded = context.GetEndpoint()?.Metadata.GetMetadata<TokenRequired>() is not null;
+        if (!isGuarded || token.Admits(context.Request.Headers.Authorization))
+        {
+            return next(context);
+        }
+
+        // Basic is what a browser can ask its user for.
+        context.Response.Headers.WWWAuthenticate = "Basic realm=\"dynamo-vllm\", charset=\"UTF-8\"";
+        return Reply.WriteAsync(context, StatusCodes.Status401Unauthorized, "The token of --system-token-file is needed");
     }
 
     /// <summary>Whoever may reach the port of gRPC reaches no control call by it.</summary>

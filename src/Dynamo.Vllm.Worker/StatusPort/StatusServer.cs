@@ -30,6 +30,7 @@ internal sealed partial class StatusServer : IServer
     private readonly SystemServerEnvironment _options;
     private readonly IReadOnlyList<int> _furtherPorts;
     private readonly int? _grpcPort;
+    private readonly bool _hasToken;
     private readonly ConnectionCap _connections;
     private readonly ILogger<StatusServer> _logger;
 
@@ -51,6 +52,7 @@ internal sealed partial class StatusServer : IServer
         _options = settings.Runtime.SystemServer;
         _furtherPorts = settings.FurtherStatusPorts;
         _grpcPort = settings.Arguments.Host.GrpcPort;
+        _hasToken = settings.Arguments.Host.SystemTokenFile is not null;
         _connections = connections.Status;
         _logger = logger;
     }
@@ -98,6 +100,11 @@ internal sealed partial class StatusServer : IServer
         {
             Address = BoundAddress();
             LogListening(_logger, Address);
+            if (!_hasToken && Address is { } bound && !IPAddress.IsLoopback(bound.Address))
+            {
+                LogOpen(_logger, bound);
+            }
+
             await WarmUpAsync(cancellationToken).ConfigureAwait(false);
         }
     }
@@ -216,6 +223,14 @@ internal sealed partial class StatusServer : IServer
         Message = "System status server cannot listen on {Host}:{Port}: {Problem}. Probes will fail; set DYN_SYSTEM_PORT to a free port"
     )]
     private static partial void LogCannotListen(ILogger logger, string host, int port, string problem);
+
+    [LoggerMessage(
+        EventId = 3206,
+        Level = LogLevel.Warning,
+        Message = "Whoever reaches {Address} can call what controls the engine (/engine/..., /v1/loras): guard it with "
+            + "--system-token-file, by the network, or by DYN_SYSTEM_HOST=127.0.0.1 (SECURITY.md)"
+    )]
+    private static partial void LogOpen(ILogger logger, IPEndPoint address);
 
     [LoggerMessage(
         EventId = 3205,

@@ -3,6 +3,7 @@ using Dynamo.Vllm.Python.Platform;
 using Dynamo.Vllm.Transports;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.Logging;
+using Dynamo.Vllm.Worker.StatusPage;
 using Microsoft.AspNetCore.Hosting.Server;
 
 namespace Dynamo.Vllm.Worker.StatusPort;
@@ -14,7 +15,8 @@ internal static class StatusServices
     private const long BodyBytesMax = 16 << 20;
 
     /// <summary>The state behind the endpoints.</summary>
-    /// <remarks>The host brings <see cref="WorkerSettings"/>, <see cref="StandardOutputs"/> and a clock.</remarks>
+    /// <remarks>The host brings <see cref="WorkerSettings"/>, <see cref="StandardOutputs"/>,
+    /// <see cref="RecentProblems"/> and a clock.</remarks>
     public static IServiceCollection AddStatus(this IServiceCollection services, WorkerSettings settings)
     {
         services.AddRouting();
@@ -42,6 +44,8 @@ internal static class StatusServices
             HostMetrics.AddTo(page.Worker, provider.GetRequiredService<StandardOutputs>(), provider.GetRequiredService<ConnectionCaps>());
             return page;
         });
+        services.AddSingleton<StatusSamples>();
+        services.AddSingleton<IStatusSource, StatusSource>();
         services.AddSingleton<MetadataPage>();
         services.AddSingleton<EngineRoutes>();
         services.AddSingleton<HostedFiles>();

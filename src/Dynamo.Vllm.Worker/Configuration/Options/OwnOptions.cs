@@ -92,6 +92,16 @@ public static class OwnOptions
             Maximum = 65535,
         };
 
+    public static Option<string?> SystemTokenFile { get; } =
+        Option.OptionalText(
+            "--system-token-file",
+            "DYN_VLLM_SYSTEM_TOKEN_FILE",
+            help: "File with a token of 16 characters or more. Control calls (/engine/..., /v1/loras) and the status page then need "
+                + "'Authorization: Bearer TOKEN', or Basic with the token as password; probes, metrics and metadata do not. Read at each "
+                + "use, so that a renewed token counts at once. If unset, they are open to whoever reaches the port, as in the Python "
+                + "worker."
+        );
+
     public static Option<double> EngineFrozenTimeout { get; } =
         Option.Float(
             "--engine-frozen-timeout",
@@ -142,6 +152,7 @@ public static class OwnOptions
         TerminationGracePeriod,
         LiveIsReady,
         GrpcPort,
+        SystemTokenFile,
         EngineFrozenTimeout,
         EngineBusyTimeout,
         EngineStallTimeout,

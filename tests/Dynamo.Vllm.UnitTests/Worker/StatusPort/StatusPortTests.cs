@@ -1,4 +1,5 @@
 using Dynamo.Vllm.Core.Health;
+using Dynamo.Vllm.Worker.StatusPage;
 using Dynamo.Vllm.Worker.StatusPort;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.TestHost;
@@ -25,12 +26,16 @@ public abstract class StatusPortTests : IAsyncLifetime
         builder.Services.AddSingleton(new AdapterRoutes());
         builder.Services.AddSingleton<MetricsPage>();
         builder.Services.AddSingleton<MetadataPage>();
+        builder.Services.AddSingleton<IStatusSource>(Source);
+        builder.Services.AddSingleton(TimeProvider.System);
         _application = builder.Build().MapStatusEndpoints(options ?? new StatusEndpointOptions());
     }
 
     private protected HealthState Health { get; } = new(canaryEnabled: false, startsReady: true, TimeProvider.System);
 
     private protected HostedFiles Files { get; } = new();
+
+    private protected FixedStatus Source { get; } = new();
 
     private protected HttpClient Http { get; private set; } = null!;
 
