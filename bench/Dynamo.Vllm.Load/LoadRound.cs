@@ -52,9 +52,11 @@ internal sealed class LoadRound
         return round;
     }
 
+    private string CpuOfWorkers => string.Join(" + ", Cpu.Select((_, worker) => $"{CpuMicrosecondsPerToken(worker), 7:F1}"));
+
     public override string ToString() =>
         $"{Name, -9} {Tokens, 7} tokens in {Items, 7} items  {Tokens / Wall.TotalSeconds, 8:F0} tok/s  "
-        + $"{string.Join(" + ", Cpu.Select((_, worker) => $"{CpuMicrosecondsPerToken(worker), 7:F1}"))} us CPU/token  frontend {FrontendCpu.TotalMicroseconds / Math.Max(1, Tokens), 6:F1}  "
+        + $"{CpuOfWorkers} us CPU/token  frontend {FrontendCpu.TotalMicroseconds / Math.Max(1, Tokens), 6:F1}  "
         + $"TTFT p50 {Percentile(_firstTokens, 0.5), 7:F1} p99 {Percentile(_firstTokens, 0.99), 7:F1} ms  ITL p50 "
         + $"{Percentile(_gaps, 0.5), 6:F2} p99 {Percentile(_gaps, 0.99), 6:F2} ms  failed {Failed}";
 

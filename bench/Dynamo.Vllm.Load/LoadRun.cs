@@ -63,11 +63,7 @@ internal static class LoadRun
                         .Select(result => result.CpuMicrosecondsPerToken(worker))
                         .Order()
                         .ElementAt(options.Rounds / 2);
-                var role = options.IsDisaggregated
-                    ? worker == 0
-                        ? " of the decode worker"
-                        : " of the prefill worker"
-                    : "";
+                var role = RoleOf(worker, options);
                 Console.WriteLine(
                     $"CPU per token{role}, ours / official: {Median("ours"):F1} / {Median("official"):F1} us = "
                         + $"{Median("ours") / Median("official"):F2}"
@@ -77,6 +73,14 @@ internal static class LoadRun
 
         return failed == 0 ? 0 : 1;
     }
+
+    private static string RoleOf(int worker, LoadOptions options) =>
+        (options.IsDisaggregated, worker) switch
+        {
+            (false, _) => "",
+            (true, 0) => " of the decode worker",
+            _ => " of the prefill worker",
+        };
 
     /// <summary>Each stack once.</summary>
     private static async Task<List<LoadRound>> RoundAsync(LoadedStack[] stacks, int streams, LoadOptions options)

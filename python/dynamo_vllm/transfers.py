@@ -104,12 +104,16 @@ class Receiver(Protocol):
 
 def sender(mode: str) -> Sender:
     """For a mode of the reference's `--embedding-transfer-mode`."""
-    return FileSender() if mode == LOCAL else NixlSender()
+    if mode == LOCAL:
+        return FileSender()
+    return NixlSender()
 
 
 def receiver(mode: str) -> Receiver:
     """Of the same mode as the encode workers'."""
-    return FileReceiver() if mode == LOCAL else NixlReceiver()
+    if mode == LOCAL:
+        return FileReceiver()
+    return NixlReceiver()
 
 
 class FileSender:

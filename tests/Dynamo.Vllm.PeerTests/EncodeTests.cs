@@ -54,7 +54,8 @@ public sealed class EncodeTests(EncodeFixture pairs) : IClassFixture<EncodeFixtu
     [PeerFact]
     public async Task Without_its_encode_worker_a_client_is_told_so_and_text_is_served_on()
     {
-        await pairs.OfficialEncoder.DisposeAsync(); // killed: its record stays
+        pairs.OfficialEncoder.Signal("KILL"); // its record stays
+        await pairs.OfficialEncoder.ExitCodeAsync(TimeSpan.FromSeconds(20));
         var started = TimeProvider.System.GetTimestamp();
         var (status, body) = await pairs.AskAsync(EncodeFixture.OurName, new JsonArray(Picture(3)));
         Assert.True((int)status >= 500, $"{status} {body}");
