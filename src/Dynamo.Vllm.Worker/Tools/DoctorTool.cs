@@ -84,7 +84,10 @@ internal static class DoctorTool
         try
         {
             var parsed = CommandLineParser.Parse(arguments, environment);
-            settings = WorkerSettings.From(parsed.Arguments!, environment);
+            settings = WorkerSettings.From(
+                parsed.Arguments ?? throw new ConfigurationException("doctor takes the flags of a worker that is to serve"), // a --version
+                environment
+            );
         }
         catch (ConfigurationException exception)
         {
