@@ -17,7 +17,7 @@ import math
 import os
 import tempfile
 import uuid
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Callable, NamedTuple, Protocol
 
 from .regions import Regions
 
@@ -204,6 +204,15 @@ class _Agent:
         self.nixl.add_remote_agent(metadata)
         self._peers[name] = None
 
+    def read(self, take: Callable[[str, bytes], None]) -> None:
+        """Hands on each notification that has come, with the name of its peer."""
+        try:
+            for peer, notes in self.nixl.get_new_notifs().items():
+                for note in notes:
+                    take(peer, note)
+        except Exception:  # noqa: BLE001 - boundary mapping: other offers stand all the same, and those who wait have a limit of their own
+            _LOGGER.exception("notifications of NIXL cannot be read")
+
 
 class _Standing:
     """An offer of a tensor while it stands."""
@@ -264,12 +273,7 @@ class NixlSender:
     async def _run(self) -> None:
         """As long as an offer stands."""
         while self._standing:
-            try:
-                for peer, notes in self._agent.nixl.get_new_notifs().items():
-                    for note in notes:
-                        self._begin(peer, note)
-            except Exception:  # noqa: BLE001 - boundary mapping: the other offers stand all the same
-                _LOGGER.exception("notifications of NIXL cannot be read")
+            self._agent.read(self._begin)
             self._look_after(asyncio.get_running_loop().time())
             await asyncio.sleep(_LOOK)
 
@@ -422,12 +426,7 @@ class NixlReceiver:
 
     async def _run(self) -> None:
         while self._awaited:
-            try:
-                for peer, notes in self._agent.nixl.get_new_notifs().items():
-                    for note in notes:
-                        self._notice(peer, note)
-            except Exception:  # noqa: BLE001 - boundary mapping: those who wait have a limit of their own
-                _LOGGER.exception("notifications of NIXL cannot be read")
+            self._agent.read(self._notice)
             await asyncio.sleep(_LOOK)
 
     def _notice(self, peer: str, note: bytes) -> None:

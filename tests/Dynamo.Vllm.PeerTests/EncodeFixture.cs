@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Net;
 using System.Net.Http.Json;
 using System.Text.Json.Nodes;
@@ -36,7 +35,7 @@ public sealed class EncodeFixture : IAsyncLifetime
 
         _store = new TemporaryFolder();
         var model = Path.Combine(_store.Path, "sees");
-        await MakeModelAsync(model);
+        await VisionModel.MakeAsync(model);
         var everywhere = Variables(OurName);
         everywhere.Remove("DYN_NAMESPACE"); // of one namespace it would serve that pair alone
         Frontend = Own(Frontend.Start(everywhere));
@@ -121,12 +120,4 @@ public sealed class EncodeFixture : IAsyncLifetime
             "256",
             .. flags,
         ];
-
-    private static async Task MakeModelAsync(string folder)
-    {
-        var script = Path.Combine(SimulatedPaths.Root, "tests", "peers", "make_tiny_vision_model.py");
-        using var process = Process.Start(new ProcessStartInfo(Peers.Python, [script, folder]))!;
-        await process.WaitForExitAsync();
-        Assert.Equal(0, process.ExitCode);
-    }
 }

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Testing;
@@ -69,10 +68,7 @@ public sealed class MultimodalFixture : NamedPairFixture
     {
         var (model, pictures) = (Path.Combine(folder, "sees"), Path.Combine(folder, "pictures"));
         Directory.CreateDirectory(pictures);
-        await Task.WhenAll(
-            RunAsync(Path.Combine(SimulatedPaths.Root, "tests", "peers", "make_tiny_vision_model.py"), model),
-            RunAsync("-c", Images, pictures)
-        );
+        await Task.WhenAll(VisionModel.MakeAsync(model), VisionModel.RunAsync("-c", Images, pictures));
         Pictures = Directory.GetFiles(pictures).ToDictionary(path => Path.GetFileName(path), File.ReadAllBytes);
         foreach (var (name, content) in Pictures)
         {
@@ -122,12 +118,5 @@ public sealed class MultimodalFixture : NamedPairFixture
             Transfer,
         ];
         return WorkerProcess.Start(Store, ["--python", Peers.Python, .. Peers.EngineArguments, "--enable-multimodal", .. own], variables);
-    }
-
-    private static async Task RunAsync(params string[] arguments)
-    {
-        using var process = Process.Start(new ProcessStartInfo(Peers.Python, arguments))!;
-        await process.WaitForExitAsync();
-        Assert.Equal(0, process.ExitCode);
     }
 }

@@ -189,11 +189,20 @@ public sealed partial class EncodeWorkers : IEncodeWorkers, IAsyncDisposable
     /// <summary>The next request to it connects again; requests under way over its connection break, and are asked elsewhere.</summary>
     private async Task ForgetAsync(string address)
     {
+        lock (_lock)
+        {
+            _hasLooked = false;
+        }
+
+        await CloseAsync(address).ConfigureAwait(false);
+    }
+
+    private async Task CloseAsync(string address)
+    {
         WorkerClient? client;
         lock (_lock)
         {
             _clients.Remove(address, out client);
-            _hasLooked = false;
         }
 
         if (client is not null)
@@ -256,16 +265,7 @@ public sealed partial class EncodeWorkers : IEncodeWorkers, IAsyncDisposable
 
         foreach (var address in gone)
         {
-            WorkerClient? client;
-            lock (_lock)
-            {
-                _clients.Remove(address, out client);
-            }
-
-            if (client is not null)
-            {
-                await client.DisposeAsync().ConfigureAwait(false);
-            }
+            await CloseAsync(address).ConfigureAwait(false);
         }
     }
 

@@ -50,42 +50,30 @@ internal sealed class PlaneFactory : IAsyncDisposable
 
     /// <summary>The store for one who only looks, and is told soon when there is nothing to see.</summary>
     public IDiscovery CreateVisitor(TimeSpan patience) =>
-        _planes.Discovery switch
-        {
-            DiscoveryBackend.Etcd => new EtcdDiscovery(
-                _environment.Etcd with
-                {
-                    StartupTimeLimit = patience,
-                    CallTimeLimit = patience,
-                },
-                _time,
-                _loggers.CreateLogger<EtcdDiscovery>()
-            ),
-            DiscoveryBackend.Kubernetes => new KubernetesDiscovery(
-                new KubernetesOptions
-                {
-                    Pod = PodIdentity.Read(_variables),
-                    IsVisitor = true,
-                    CallTimeLimit = patience,
-                    RetryTimeLimit = patience,
-                },
-                _time,
-                _loggers.CreateLogger<KubernetesDiscovery>()
-            ),
-            _ => CreateDiscovery(),
-        };
+        CreateDiscovery(
+            _environment.Etcd with
+            {
+                StartupTimeLimit = patience,
+                CallTimeLimit = patience,
+            },
+            pod => new KubernetesOptions
+            {
+                Pod = pod,
+                IsVisitor = true,
+                CallTimeLimit = patience,
+                RetryTimeLimit = patience,
+            }
+        );
 
-    public IDiscovery CreateDiscovery() =>
+    public IDiscovery CreateDiscovery() => CreateDiscovery(_environment.Etcd, pod => new KubernetesOptions { Pod = pod });
+
+    private IDiscovery CreateDiscovery(EtcdOptions etcd, Func<PodIdentity, KubernetesOptions> kubernetes) =>
         _planes.Discovery switch
         {
             DiscoveryBackend.File => new FileDiscovery(_environment.FileStoreRoot, _time, _loggers.CreateLogger<FileDiscovery>()),
             DiscoveryBackend.Memory => new MemoryDiscovery(),
-            DiscoveryBackend.Etcd => new EtcdDiscovery(_environment.Etcd, _time, _loggers.CreateLogger<EtcdDiscovery>()),
-            _ => new KubernetesDiscovery(
-                new KubernetesOptions { Pod = PodIdentity.Read(_variables) },
-                _time,
-                _loggers.CreateLogger<KubernetesDiscovery>()
-            ),
+            DiscoveryBackend.Etcd => new EtcdDiscovery(etcd, _time, _loggers.CreateLogger<EtcdDiscovery>()),
+            _ => new KubernetesDiscovery(kubernetes(PodIdentity.Read(_variables)), _time, _loggers.CreateLogger<KubernetesDiscovery>()),
         };
 
     public IConnectionSecurity CreateSecurity()

@@ -172,10 +172,7 @@ internal sealed class EndpointsStage : IStage
         };
     }
 
-    private MediaLoader CreateMediaLoader(EngineDescription engine)
-    {
-        return new MediaLoader(CreateMediaSource(), engine, _encoders.Workers);
-    }
+    private MediaLoader CreateMediaLoader(EngineDescription engine) => new(CreateMediaSource(), engine, _encoders.Workers);
 
     private MediaSource CreateMediaSource() =>
         _media = new MediaSource(_settings.Runtime.Media, _time, _loggers.CreateLogger<MediaSource>());

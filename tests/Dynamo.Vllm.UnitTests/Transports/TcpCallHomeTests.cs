@@ -41,8 +41,7 @@ public sealed class TcpCallHomeTests : IAsyncDisposable
         await _home.WriteAsync(Item(1));
         await _home.WriteAsync(Item(2));
         await _home.WriteAsync(Item(3, finish: "length"));
-        _caller.End();
-        await _home.CompleteAsync();
+        await CompleteAsync();
 
         Assert.Equal(
             [
@@ -67,8 +66,7 @@ public sealed class TcpCallHomeTests : IAsyncDisposable
         var failed = Item(1, finish: "error: no");
         failed.IsError = true;
         await _home.WriteAsync(failed);
-        _caller.End();
-        await _home.CompleteAsync();
+        await CompleteAsync();
         Assert.Equal(0, _itemsSent);
     }
 
@@ -77,8 +75,7 @@ public sealed class TcpCallHomeTests : IAsyncDisposable
     {
         await _home.AcceptAsync();
         await _home.WriteAsync(Item(1, finish: "errorless"));
-        _caller.End();
-        await _home.CompleteAsync();
+        await CompleteAsync();
         Assert.Equal(1, _itemsSent);
     }
 
@@ -90,8 +87,7 @@ public sealed class TcpCallHomeTests : IAsyncDisposable
         broken.EngineDataJson = "{"u8.ToArray();
         await Assert.ThrowsAnyAsync<Exception>(() => _home.WriteAsync(broken).AsTask());
         await _home.WriteErrorAsync(DynamoError.Unknown("no"));
-        _caller.End();
-        await _home.CompleteAsync();
+        await CompleteAsync();
 
         var frames = Frames(_caller.Writes[^1]);
         Assert.Equal(3, frames.Count);
@@ -128,9 +124,7 @@ public sealed class TcpCallHomeTests : IAsyncDisposable
     public async Task A_caller_that_is_gone_before_the_end_has_left_and_one_that_closes_after_it_has_not()
     {
         await _home.AcceptAsync();
-        var ending = _home.CompleteAsync().AsTask();
-        _caller.End();
-        await ending.WaitAsync(Limit);
+        await CompleteAsync();
         Assert.Equal(CancellationCause.None, _context.Cause);
     }
 
@@ -142,6 +136,14 @@ public sealed class TcpCallHomeTests : IAsyncDisposable
         var cancelled = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         await using var registration = _context.Cancelled.Register(cancelled.SetResult);
         await cancelled.Task.WaitAsync(Limit);
+    }
+
+    /// <summary>The caller closes when it has got the end, and not before: then it would have left.</summary>
+    private Task CompleteAsync()
+    {
+        var ending = _home.CompleteAsync().AsTask();
+        _caller.End();
+        return ending.WaitAsync(Limit);
     }
 
     private static TokenDelta Item(int token, string? finish = null) =>
