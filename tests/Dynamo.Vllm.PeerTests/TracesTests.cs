@@ -27,7 +27,9 @@ public sealed class TracesTests : IDisposable
         {
             ["OTEL_EXPORT_ENABLED"] = "1",
             ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = collector.Grpc,
+            ["OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"] = collector.Grpc,
             ["OTEL_BSP_SCHEDULE_DELAY"] = "200",
+            ["OTEL_BLRP_SCHEDULE_DELAY"] = "200",
         };
         await using var frontend = Frontend.Start(As("front", variables), "--router-mode", "round-robin");
         await using var ours = WorkerProcess.Start(
@@ -87,6 +89,28 @@ public sealed class TracesTests : IDisposable
         Assert.Equal(engine.Id, (await SpanAsync(collector, mine, "llm_request")).Parent);
         Assert.Equal(theirs.Id, (await SpanAsync(collector, itsTrace, "llm_request")).Parent);
         Assert.DoesNotContain(collector.Spans, span => span.Trace == unsampled);
+        await LogsAsync(collector, frontend, itsTrace, theirs);
+    }
+
+    /// <summary>Both logs arrive in the same form; a line about a request is in the request's span.</summary>
+    private static async Task LogsAsync(OtlpReceiver collector, Frontend frontend, string itsTrace, OtlpSpan itsSpan)
+    {
+        const string refused = "4af7651916cd43dd8448eb211c80319c";
+        await AskAsync(frontend, "ours", refused, isSampled: true, promptTokens: 2000);
+        var line = await collector.LineAsync(line => line.Trace == refused && line.Service == "ours", Limit);
+        Assert.Equal((await SpanAsync(collector, refused, "handle_payload")).Id, line.Span);
+        Assert.Contains("backend.invalid_argument", line.Text, StringComparison.Ordinal);
+
+        var its = await collector.LineAsync(line => line.Trace == itsTrace && line.Service == "official", Limit);
+        Assert.Equal(itsSpan.Id, its.Span);
+        Assert.Equal(its.Severity, line.Severity);
+        Assert.Equal("11111111-2222-3333-4444-555555555555", its.Attributes["request_id"]);
+        Assert.True(line.Attributes.ContainsKey("request_id"));
+        foreach (var service in (string[])["ours", "official"])
+        {
+            // From before there was an engine, from where the worker serves, with the words of the reference.
+            Assert.Contains(collector.Lines, line => line.Service == service && line.Severity == "Info INFO" && line.Trace.Length == 0);
+        }
     }
 
     public void Dispose() => _store.Dispose();
@@ -105,7 +129,7 @@ public sealed class TracesTests : IDisposable
     private static async Task<OtlpSpan> SpanAsync(OtlpReceiver collector, string trace, string name) =>
         Assert.Single(await collector.SpansAsync(span => span.Trace == trace && span.Name == name, 1, Limit));
 
-    private static async Task AskAsync(Frontend frontend, string model, string trace, bool isSampled)
+    private static async Task AskAsync(Frontend frontend, string model, string trace, bool isSampled, int promptTokens = 2)
     {
         using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/completions");
         request.Headers.Add("traceparent", $"00-{trace}-{Client}-{(isSampled ? "01" : "00")}");
@@ -115,12 +139,12 @@ public sealed class TracesTests : IDisposable
             new JsonObject
             {
                 ["model"] = model,
-                ["prompt"] = "hello world",
+                ["prompt"] = new JsonArray([.. Enumerable.Repeat(5, promptTokens).Select(id => JsonValue.Create(id))]),
                 ["max_tokens"] = 4,
                 ["min_tokens"] = 4,
             }
         );
         using var response = await frontend.Http.SendAsync(request);
-        Assert.True(response.IsSuccessStatusCode, await response.Content.ReadAsStringAsync());
+        Assert.Equal(promptTokens < 1000, response.IsSuccessStatusCode);
     }
 }

@@ -40,7 +40,10 @@ public sealed partial class CompatibilityTests
         Assert.True(rows.Count > 90, $"{rows.Count} rows");
         Assert.All(rows, row => Assert.Contains(row.State, States));
         Assert.DoesNotContain(rows, row => row.State is "done" or "done, seen on a GPU" or "different" && row.ShownBy.Length == 0);
-        Assert.DoesNotContain(rows, row => row.State is not ("done" or "done, seen on a GPU" or "different" or "partly") && row.ShownBy.Length > 0);
+        Assert.DoesNotContain(
+            rows,
+            row => row.State is not ("done" or "done, seen on a GPU" or "different" or "partly") && row.ShownBy.Length > 0
+        );
         Assert.DoesNotContain(Rows("Plane"), cells => cells[1].StartsWith("done", StringComparison.Ordinal) && cells[2].Length == 0);
     }
 

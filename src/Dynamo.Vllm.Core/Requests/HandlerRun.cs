@@ -20,7 +20,10 @@ internal sealed partial class HandlerRun(ILogger logger)
         }
         catch (Exception exception) when (exception is RequestFailedException or ProtocolException or OperationCanceledException)
         {
-            LogRequestFailed(logger, context.Id, "transport.disconnected", exception.Message);
+            using (context.Trace?.Speak())
+            {
+                LogRequestFailed(logger, context.Id, "transport.disconnected", exception.Message);
+            }
         }
     }
 
@@ -55,7 +58,11 @@ internal sealed partial class HandlerRun(ILogger logger)
         catch (Exception exception) when (exception is not (IOException or System.Net.Sockets.SocketException or ObjectDisposedException))
         {
             // Boundary mapping (style E3): whatever a handler throws, the caller gets an answer.
-            LogHandlerFailed(logger, context.Id, endpoint.Id.ToString(), exception);
+            using (context.Trace?.Speak())
+            {
+                LogHandlerFailed(logger, context.Id, endpoint.Id.ToString(), exception);
+            }
+
             error = DynamoError.Unknown($"{exception.GetType().Name}: {exception.Message}");
         }
 
@@ -71,7 +78,11 @@ internal sealed partial class HandlerRun(ILogger logger)
                 endpoint.Metrics.Error("generate"); // faults of ours: a client's mistake is none
             }
 
-            LogRequestFailed(logger, context.Id, error.Reason, error.Message);
+            using (context.Trace?.Speak())
+            {
+                LogRequestFailed(logger, context.Id, error.Reason, error.Message);
+            }
+
             await home.WriteErrorAsync(error);
         }
 

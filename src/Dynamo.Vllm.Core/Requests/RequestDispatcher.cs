@@ -172,7 +172,11 @@ public sealed partial class RequestDispatcher
         {
             // Boundary mapping (style E3): whatever keeps us from the caller, the request ends here, and in the log.
             endpoint.Metrics.Error("response_stream");
-            LogCannotDial(_logger, context.Id, envelope.ResponseAddress, exception.Message);
+            using (context.Trace?.Speak())
+            {
+                LogCannotDial(_logger, context.Id, envelope.ResponseAddress, exception.Message);
+            }
+
             await _run.UnheardAsync(endpoint, context);
             return RequestEnd.Unanswered;
         }
@@ -199,7 +203,11 @@ public sealed partial class RequestDispatcher
             }
             catch (Exception exception) when (exception is IOException or System.Net.Sockets.SocketException or ObjectDisposedException)
             {
-                LogCallerGone(_logger, context.Id, exception.Message);
+                using (context.Trace?.Speak())
+                {
+                    LogCallerGone(_logger, context.Id, exception.Message);
+                }
+
                 if (!isStarted)
                 {
                     await _run.UnheardAsync(endpoint, context);
@@ -214,7 +222,10 @@ public sealed partial class RequestDispatcher
                 if (context.IsCallerGone)
                 {
                     endpoint.Metrics.Cancellations.Inc();
-                    LogCancelled(_logger, context.Id, context.Cause);
+                    using (context.Trace?.Speak())
+                    {
+                        LogCancelled(_logger, context.Id, context.Cause);
+                    }
                 }
             }
         }

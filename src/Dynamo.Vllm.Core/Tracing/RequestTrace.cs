@@ -58,6 +58,13 @@ public sealed class RequestTrace
         _engine?.SetTag("queue_ms", _waited.TotalMilliseconds);
     }
 
+    /// <summary>What is logged until the result is disposed of is about this request.</summary>
+    public IDisposable Speak()
+    {
+        Activity.Current = _request;
+        return Silence.Instance;
+    }
+
     public void Observe(EngineOutput output)
     {
         if (!output.Tokens.IsEmpty)
@@ -147,4 +154,11 @@ public sealed class RequestTrace
                 _ => _finish.ToString().ToLowerInvariant(),
             },
         };
+
+    private sealed class Silence : IDisposable
+    {
+        public static readonly Silence Instance = new();
+
+        public void Dispose() => Activity.Current = null;
+    }
 }

@@ -1,7 +1,5 @@
 using System.Diagnostics;
-using System.Globalization;
 using Dynamo.Vllm.Transports.Otlp.Wire;
-using Google.Protobuf;
 using Status = Dynamo.Vllm.Transports.Otlp.Wire.Status;
 
 namespace Dynamo.Vllm.Transports.Otlp;
@@ -16,8 +14,6 @@ internal static class OtlpTraces
 
     public static ExportTraceServiceRequest Build(IReadOnlyList<Activity> spans, OtlpOptions options)
     {
-        var resource = new Resource();
-        resource.Attributes.AddRange(options.Resource.Select(pair => Attribute(pair.Key, pair.Value)));
         var service = options.Resource.LastOrDefault(pair => pair.Key == "service.name").Value ?? "";
         var scope = new ScopeSpans
         {
@@ -28,18 +24,18 @@ internal static class OtlpTraces
         {
             ResourceSpans =
             {
-                new ResourceSpans { Resource = resource, ScopeSpans = { scope } },
+                new ResourceSpans { Resource = OtlpValues.Resource(options), ScopeSpans = { scope } },
             },
         };
     }
 
     private static Span Convert(Activity activity)
     {
-        var start = Nanoseconds(activity.StartTimeUtc);
+        var start = OtlpValues.Nanoseconds(activity.StartTimeUtc);
         var span = new Span
         {
-            TraceId = Bytes(activity.TraceId.ToHexString()),
-            SpanId = Bytes(activity.SpanId.ToHexString()),
+            TraceId = OtlpValues.Bytes(activity.TraceId.ToHexString()),
+            SpanId = OtlpValues.Bytes(activity.SpanId.ToHexString()),
             TraceState = activity.TraceStateString ?? "",
             Name = activity.OperationName,
             Kind = activity.Kind == ActivityKind.Server ? Span.Types.SpanKind.Server : Span.Types.SpanKind.Internal,
@@ -49,14 +45,14 @@ internal static class OtlpTraces
         };
         if (activity.ParentSpanId != default)
         {
-            span.ParentSpanId = Bytes(activity.ParentSpanId.ToHexString());
+            span.ParentSpanId = OtlpValues.Bytes(activity.ParentSpanId.ToHexString());
         }
 
         foreach (var tag in activity.EnumerateTagObjects())
         {
             if (tag.Value is not null)
             {
-                span.Attributes.Add(Attribute(tag.Key, tag.Value));
+                span.Attributes.Add(OtlpValues.Attribute(tag.Key, tag.Value));
             }
         }
 
@@ -67,21 +63,4 @@ internal static class OtlpTraces
 
         return span;
     }
-
-    private static KeyValue Attribute(string name, object value) =>
-        new()
-        {
-            Key = name,
-            Value = value switch
-            {
-                bool flag => new AnyValue { BoolValue = flag },
-                int or long => new AnyValue { IntValue = System.Convert.ToInt64(value, CultureInfo.InvariantCulture) },
-                double number => new AnyValue { DoubleValue = number },
-                _ => new AnyValue { StringValue = System.Convert.ToString(value, CultureInfo.InvariantCulture) },
-            },
-        };
-
-    private static ByteString Bytes(string hex) => ByteString.CopyFrom(System.Convert.FromHexString(hex));
-
-    private static ulong Nanoseconds(DateTime time) => (ulong)(time - DateTime.UnixEpoch).Ticks * 100;
 }

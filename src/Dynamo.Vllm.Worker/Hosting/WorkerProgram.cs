@@ -6,6 +6,7 @@ using Dynamo.Vllm.Worker.Help;
 using Dynamo.Vllm.Worker.Logging;
 using Dynamo.Vllm.Worker.StatusPage;
 using Dynamo.Vllm.Worker.StatusPort;
+using Dynamo.Vllm.Worker.Telemetry;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging.Console;
 
@@ -78,6 +79,7 @@ internal static class WorkerProgram
         var problems = new RecentProblems(TimeProvider.System);
         builder.Logging.AddProvider(problems);
         builder.Services.AddSingleton(problems);
+        AddLogRecords(builder, settings);
         builder.Services.AddSingleton(outputs);
         builder.UseStatusServer().Services.AddDynamoWorker(settings);
         // Each stage has its own bound.
@@ -98,6 +100,16 @@ internal static class WorkerProgram
         var logs = new DynamoLoggerProvider(new DynamoLogFilter(options.Filter), formatter, outputs.Error.TryWrite);
         outputs.SetNotice(logs.DroppedNotice);
         return logs;
+    }
+
+    private static void AddLogRecords(WebApplicationBuilder builder, WorkerSettings settings)
+    {
+        if (OtlpSettings.LogsQueued(new EnvironmentReader(settings.Environment, settings.Options)) is { } queued)
+        {
+            var records = new LogRecords(new DynamoLogFilter(settings.Runtime.Logging.Filter), queued, TimeProvider.System);
+            builder.Logging.AddProvider(records);
+            builder.Services.AddSingleton(records);
+        }
     }
 
     private static async Task<int> RunAsync(IHost host, StandardOutputs outputs)

@@ -2,12 +2,13 @@ using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Transports.Otlp;
 using Dynamo.Vllm.Worker.Configuration;
 using Dynamo.Vllm.Worker.Hosting;
+using Dynamo.Vllm.Worker.Logging;
 using Dynamo.Vllm.Worker.StatusPort;
 using Dynamo.Vllm.Worker.Telemetry;
 
 namespace Dynamo.Vllm.Worker.Stages;
 
-/// <summary>Sends metrics and traces to a collector, where the environment says so. First up and last down, so that it sees
+/// <summary>Sends metrics, traces and the log to a collector, where the environment says so. First up and last down, so that it sees
 /// all of a start and a stop.</summary>
 internal sealed partial class TelemetryStage : IStage
 {
@@ -18,7 +19,9 @@ internal sealed partial class TelemetryStage : IStage
 
     private readonly MetricsPage _page;
     private readonly (OtlpOptions Options, TimeSpan Interval)? _metricsSettings;
-    private readonly (OtlpOptions Options, SpanLimits Limits, SpanSampler Sampler)? _traceSettings;
+    private readonly (OtlpOptions Options, BatchLimits Limits, SpanSampler Sampler)? _traceSettings;
+    private readonly (OtlpOptions Options, BatchLimits Limits)? _logSettings;
+    private readonly LogRecords? _records;
     private readonly List<string> _warnings;
     private readonly List<(string Signal, string Reason)> _problems = [];
     private readonly TimeProvider _time;
@@ -27,6 +30,7 @@ internal sealed partial class TelemetryStage : IStage
     private readonly LoopSupervisor _loops;
     private MetricsExport? _metrics;
     private TracesExport? _traces;
+    private LogsExport? _logs;
 
     public TelemetryStage(
         WorkerSettings settings,
@@ -34,14 +38,17 @@ internal sealed partial class TelemetryStage : IStage
         WorkerLifetime lifetime,
         LoopPulses pulses,
         TimeProvider time,
-        ILoggerFactory loggers
+        ILoggerFactory loggers,
+        LogRecords? records = null
     )
     {
         _page = page;
+        _records = records;
         var reader = new EnvironmentReader(settings.Environment, settings.Options);
         _warnings = reader.Warnings;
         _metricsSettings = Read("Metrics", () => OtlpSettings.Read(reader));
         _traceSettings = Read("Traces", () => OtlpSettings.ReadTraces(reader));
+        _logSettings = Read("Logs", () => OtlpSettings.ReadLogs(reader));
         _time = time;
         _loggers = loggers;
         _logger = loggers.CreateLogger<TelemetryStage>();
@@ -50,7 +57,8 @@ internal sealed partial class TelemetryStage : IStage
 
     public string Name => "telemetry";
 
-    public TimeSpan DownLimit => _metricsSettings is null && _traceSettings is null ? TimeSpan.Zero : LoopLimit + LastExportLimit;
+    public TimeSpan DownLimit =>
+        _metricsSettings is null && _traceSettings is null && _logSettings is null ? TimeSpan.Zero : LoopLimit + LastExportLimit;
 
     public Task UpAsync(CancellationToken cancellationToken)
     {
@@ -74,8 +82,10 @@ internal sealed partial class TelemetryStage : IStage
         {
             _traces = new TracesExport(_page.Worker, options, limits, sampler, _time, _loggers.CreateLogger<TracesExport>());
             _traces.Listen();
-            _loops.Start("traces export", LoopRule.Restart, _traces.RunAsync);
+            _loops.Start("traces export", LoopRule.Restart, _traces.Batches.RunAsync);
         }
+
+        StartLogs();
 
         return Task.CompletedTask;
     }
@@ -85,11 +95,26 @@ internal sealed partial class TelemetryStage : IStage
         await _loops.StopAsync(LoopLimit).ConfigureAwait(false);
         await Task.WhenAll(
                 ExportLastAsync("metrics", _metrics is { IsFailing: false } metrics ? metrics.ExportAsync : null),
-                ExportLastAsync("spans", _traces is { IsFailing: false } traces ? traces.ExportAsync : null)
+                ExportLastAsync("spans", _traces?.Batches is { IsFailing: false } traces ? traces.ExportAsync : null),
+                ExportLastAsync("lines of the log", _logs?.Batches is { IsFailing: false } logs ? logs.ExportAsync : null)
             )
             .ConfigureAwait(false);
         _metrics?.Dispose();
         _traces?.Dispose();
+        _records?.Close();
+        _logs?.Dispose();
+    }
+
+    private void StartLogs()
+    {
+        if (_logSettings is not var (options, limits) || _records is null)
+        {
+            _records?.Close();
+            return;
+        }
+
+        _logs = new LogsExport(_page.Worker, _records, options, limits, _time, _loggers.CreateLogger<LogsExport>());
+        _loops.Start("logs export", LoopRule.Restart, _logs.Batches.RunAsync);
     }
 
     /// <summary>As in the reference a worker serves without its export.</summary>

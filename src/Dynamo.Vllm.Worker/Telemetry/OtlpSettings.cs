@@ -5,10 +5,10 @@ using Dynamo.Vllm.Worker.Help;
 
 namespace Dynamo.Vllm.Worker.Telemetry;
 
-/// <summary>What OpenTelemetry's variables say of metrics and traces, as the reference reads them (seen of the official worker).</summary>
+/// <summary>What OpenTelemetry's variables say of metrics, traces and logs, read as the official worker reads them.</summary>
 /// <remarks>
-/// Metrics go out only with <c>OTEL_METRICS_EXPORTER=otlp</c>, traces only with <c>OTEL_EXPORT_ENABLED</c>: an address alone turns neither
-/// on. What cannot be used leaves the export off and the worker serving.
+/// Metrics go out only with <c>OTEL_METRICS_EXPORTER=otlp</c>, traces and logs only with <c>OTEL_EXPORT_ENABLED</c>: an address alone turns
+/// none on. What cannot be used leaves the export off and the worker serving.
 /// </remarks>
 internal static class OtlpSettings
 {
@@ -20,6 +20,11 @@ internal static class OtlpSettings
     private const int IntervalMin = 100;
 
     private const int IntervalMax = 86_400_000;
+
+    /// <summary>Between two exports, in milliseconds; OpenTelemetry's own defaults.</summary>
+    private const int SpanDelay = 5000;
+
+    private const int LogDelay = 1000;
 
     private const int TimeoutDefault = 10_000;
     private const int TimeoutMax = 600_000;
@@ -43,17 +48,31 @@ internal static class OtlpSettings
     /// <param name="reader">Also takes what had to be replaced or left out, in sentences.</param>
     /// <returns>Null where traces are not to be exported.</returns>
     /// <exception cref="ConfigurationException">They are to be, and cannot.</exception>
-    public static (OtlpOptions Options, SpanLimits Limits, SpanSampler Sampler)? ReadTraces(EnvironmentReader reader) =>
-        reader.Flag("OTEL_EXPORT_ENABLED") ? (Options(reader, "TRACES"), Limits(reader), SpanSampler.Read(reader)) : null;
+    public static (OtlpOptions Options, BatchLimits Limits, SpanSampler Sampler)? ReadTraces(EnvironmentReader reader) =>
+        IsEnabled(reader) ? (Options(reader, "TRACES"), Limits(reader, "OTEL_BSP", SpanDelay), SpanSampler.Read(reader)) : null;
 
-    private static SpanLimits Limits(EnvironmentReader reader)
+    /// <summary>Of logs.</summary>
+    /// <param name="reader">Also takes what had to be replaced or left out, in sentences.</param>
+    /// <returns>Null where logs are not to be exported.</returns>
+    /// <exception cref="ConfigurationException">They are to be, and cannot.</exception>
+    public static (OtlpOptions Options, BatchLimits Limits)? ReadLogs(EnvironmentReader reader) =>
+        IsEnabled(reader) ? (Options(reader, "LOGS"), LogLimits(reader)) : null;
+
+    /// <summary>How many lines of the log may wait for their export; null where they are not to be exported.</summary>
+    public static int? LogsQueued(EnvironmentReader reader) => IsEnabled(reader) ? LogLimits(reader).Queued : null;
+
+    private static bool IsEnabled(EnvironmentReader reader) => reader.Flag("OTEL_EXPORT_ENABLED");
+
+    private static BatchLimits LogLimits(EnvironmentReader reader) => Limits(reader, "OTEL_BLRP", LogDelay);
+
+    private static BatchLimits Limits(EnvironmentReader reader, string prefix, int delay)
     {
-        var queued = reader.Integer("OTEL_BSP_MAX_QUEUE_SIZE", 2048, 1, 1 << 20);
-        return new SpanLimits
+        var queued = reader.Integer(prefix + "_MAX_QUEUE_SIZE", 2048, 1, 1 << 20);
+        return new BatchLimits
         {
             Queued = queued,
-            Batch = Math.Min(queued, reader.Integer("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512, 1, 1 << 16)),
-            Delay = TimeSpan.FromMilliseconds(reader.Integer("OTEL_BSP_SCHEDULE_DELAY", 5000, IntervalMin, IntervalMax)),
+            Batch = Math.Min(queued, reader.Integer(prefix + "_MAX_EXPORT_BATCH_SIZE", 512, 1, 1 << 16)),
+            Delay = TimeSpan.FromMilliseconds(reader.Integer(prefix + "_SCHEDULE_DELAY", delay, IntervalMin, IntervalMax)),
         };
     }
 

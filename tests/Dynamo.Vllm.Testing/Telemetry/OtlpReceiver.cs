@@ -10,7 +10,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Dynamo.Vllm.Testing.Telemetry;
 
-/// <summary>A small OTLP collector for metrics and spans, over gRPC and HTTP, that behaves as it is told.</summary>
+/// <summary>A small OTLP collector for metrics, spans and logs, over gRPC and HTTP, that behaves as it is told.</summary>
 public sealed partial class OtlpReceiver : IAsyncDisposable
 {
     private const string GrpcPath = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
@@ -101,7 +101,7 @@ public sealed partial class OtlpReceiver : IAsyncDisposable
         Interlocked.Increment(ref _requests);
         using var body = new MemoryStream();
         await context.Request.Body.CopyToAsync(body);
-        var isGrpc = context.Request.Path == GrpcPath || context.Request.Path == GrpcSpansPath;
+        var isGrpc = context.Request.Path.Value is GrpcPath or GrpcSpansPath or GrpcLogsPath;
         var answer = new ExportMetricsServiceResponse();
         switch (Behaviour)
         {
@@ -126,20 +126,27 @@ public sealed partial class OtlpReceiver : IAsyncDisposable
                 answer.PartialSuccess = new ExportMetricsPartialSuccess { ErrorMessage = new string('x', 8 << 20) };
                 break;
             default:
-                var bytes = body.ToArray().AsMemory(isGrpc ? 5 : 0); // a flag and the length
-                if (context.Request.Path == GrpcSpansPath || context.Request.Path == SpansPath)
-                {
-                    Keep(context, ExportTraceServiceRequest.Parser.ParseFrom(bytes.ToArray()));
-                }
-                else
-                {
-                    Keep(context, ExportMetricsServiceRequest.Parser.ParseFrom(bytes.ToArray()));
-                }
-
+                Keep(context, body.ToArray()[(isGrpc ? 5 : 0)..]); // a flag and the length
                 break;
         }
 
         await WriteAsync(context, answer.ToByteArray(), isGrpc);
+    }
+
+    private void Keep(HttpContext context, byte[] request)
+    {
+        switch (context.Request.Path.Value)
+        {
+            case GrpcSpansPath or SpansPath:
+                Keep(context, ExportTraceServiceRequest.Parser.ParseFrom(request));
+                break;
+            case GrpcLogsPath or LogsPath:
+                Keep(context, ExportLogsServiceRequest.Parser.ParseFrom(request));
+                break;
+            default:
+                Keep(context, ExportMetricsServiceRequest.Parser.ParseFrom(request));
+                break;
+        }
     }
 
     private static async Task WriteAsync(HttpContext context, byte[] answer, bool isGrpc)

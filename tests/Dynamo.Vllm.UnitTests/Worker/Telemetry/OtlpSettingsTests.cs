@@ -134,7 +134,7 @@ public sealed class OtlpSettingsTests
         Assert.Equal(["b=2"], Text(options.Headers));
         Assert.Equal(TimeSpan.FromSeconds(10), options.Timeout);
         Assert.Equal(
-            new SpanLimits
+            new BatchLimits
             {
                 Queued = 100,
                 Batch = 100,
@@ -142,6 +142,25 @@ public sealed class OtlpSettingsTests
             },
             limits
         );
+    }
+
+    [Fact]
+    public void Logs_go_where_traces_go_unless_they_have_an_address_and_limits_of_their_own()
+    {
+        Assert.Null(OtlpSettings.ReadLogs(Reader("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT=http://c:1")));
+        Assert.Null(OtlpSettings.LogsQueued(Reader("OTEL_BLRP_MAX_QUEUE_SIZE=7")));
+        var usual = OtlpSettings.ReadLogs(Reader("OTEL_EXPORT_ENABLED=1;OTEL_EXPORTER_OTLP_ENDPOINT=http://c:1"))!.Value;
+        Assert.Equal(new Uri("http://c:1"), usual.Options.Endpoint);
+        Assert.Equal(new BatchLimits { Delay = TimeSpan.FromSeconds(1) }, usual.Limits);
+
+        var reader = Reader(
+            "OTEL_EXPORT_ENABLED=1;OTEL_EXPORTER_OTLP_ENDPOINT=http://c:1;OTEL_EXPORTER_OTLP_LOGS_ENDPOINT=http://l/x;"
+                + "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL=http/protobuf;OTEL_BLRP_MAX_QUEUE_SIZE=7;OTEL_BLRP_SCHEDULE_DELAY=300"
+        );
+        var (options, limits) = OtlpSettings.ReadLogs(reader)!.Value;
+        Assert.Equal((new Uri("http://l/x"), OtlpProtocol.HttpProtobuf), (options.Endpoint, options.Protocol));
+        Assert.Equal((7, 7, 300), (limits.Queued, limits.Batch, (int)limits.Delay.TotalMilliseconds));
+        Assert.Equal(7, OtlpSettings.LogsQueued(reader));
     }
 
     [Theory]
