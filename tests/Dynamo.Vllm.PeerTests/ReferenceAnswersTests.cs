@@ -123,6 +123,8 @@ public sealed class ReferenceAnswersTests
                 "config.live_is_ready",
                 "config.python",
                 "config.simulated_engine",
+                "config.system_tls_cert",
+                "config.system_tls_key",
                 "config.system_token_file",
                 "config.termination_grace_period",
             ],

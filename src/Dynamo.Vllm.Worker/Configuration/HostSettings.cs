@@ -33,6 +33,9 @@ public sealed record HostSettings
     /// <summary>Holds the token that guards what controls the worker over HTTP; null: nothing is guarded.</summary>
     public string? SystemTokenFile { get; init; }
 
+    /// <summary>Files with certificate and key of the status port and of gRPC; null: they speak without TLS.</summary>
+    public (string Certificate, string Key)? SystemTls { get; init; }
+
     /// <summary>When a silent engine is no longer trusted.</summary>
     public StallLimits Stalls { get; init; } = new();
 
@@ -48,12 +51,25 @@ public sealed record HostSettings
             LiveIsReady = options.Get(OwnOptions.LiveIsReady),
             GrpcPort = (int?)options.Get(OwnOptions.GrpcPort),
             SystemTokenFile = options.Get(OwnOptions.SystemTokenFile) is { Length: > 0 } path ? path : null,
+            SystemTls = ReadTls(options.Get(OwnOptions.SystemTlsCert), options.Get(OwnOptions.SystemTlsKey)),
             Stalls = ReadStallLimits(
                 TimeSpan.FromSeconds(options.Get(OwnOptions.EngineFrozenTimeout)),
                 TimeSpan.FromSeconds(options.Get(OwnOptions.EngineBusyTimeout)),
                 TimeSpan.FromSeconds(options.Get(OwnOptions.EngineStallTimeout))
             ),
         };
+
+    private static (string Certificate, string Key)? ReadTls(string? certificate, string? key)
+    {
+        var (given, missing) = (OwnOptions.SystemTlsCert.Flags[0], OwnOptions.SystemTlsKey.Flags[0]);
+        return (certificate, key) switch
+        {
+            ({ Length: > 0 }, { Length: > 0 }) => (certificate, key),
+            ({ Length: > 0 }, _) => throw new ConfigurationException($"{given} {certificate} needs {missing}"),
+            (_, { Length: > 0 }) => throw new ConfigurationException($"{missing} {key} needs {given}"),
+            _ => null,
+        };
+    }
 
     /// <summary>The parser has checked what the command line says, and not what the variable says.</summary>
     private static string ReadDrive(string drive)

@@ -1,14 +1,19 @@
 using System.Net;
+using System.Net.Security;
 using System.Net.Sockets;
+using System.Security.Authentication;
 using System.Text;
 using Dynamo.Vllm.Transports;
+using Dynamo.Vllm.Transports.Security;
 using Dynamo.Vllm.Transports.Tcp;
 using Dynamo.Vllm.Worker.Configuration;
+using Dynamo.Vllm.Worker.Configuration.Options;
 using Dynamo.Vllm.Worker.Hosting;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.AspNetCore.Server.Kestrel.Https;
 using Microsoft.Extensions.Options;
 
 namespace Dynamo.Vllm.Worker.StatusPort;
@@ -31,6 +36,7 @@ internal sealed partial class StatusServer : IServer
     private readonly IReadOnlyList<int> _furtherPorts;
     private readonly int? _grpcPort;
     private readonly bool _hasToken;
+    private readonly ServerIdentity? _identity;
     private readonly ConnectionCap _connections;
     private readonly ILogger<StatusServer> _logger;
 
@@ -38,13 +44,16 @@ internal sealed partial class StatusServer : IServer
     /// <param name="kestrelOptions">Of it: read when it starts.</param>
     /// <param name="settings">Addresses.</param>
     /// <param name="connections">Bounds what is accepted.</param>
-    /// <param name="logger">Log.</param>
+    /// <param name="time">Clock.</param>
+    /// <param name="loggers">Log.</param>
+    /// <exception cref="ConfigurationException">Certificate or key cannot be used.</exception>
     public StatusServer(
         IServer kestrel,
         IOptions<KestrelServerOptions> kestrelOptions,
         WorkerSettings settings,
         ConnectionCaps connections,
-        ILogger<StatusServer> logger
+        TimeProvider time,
+        ILoggerFactory loggers
     )
     {
         _kestrel = kestrel;
@@ -54,7 +63,8 @@ internal sealed partial class StatusServer : IServer
         _grpcPort = settings.Arguments.Host.GrpcPort;
         _hasToken = settings.Arguments.Host.SystemTokenFile is not null;
         _connections = connections.Status;
-        _logger = logger;
+        _logger = loggers.CreateLogger<StatusServer>();
+        _identity = settings.Arguments.Host.SystemTls is var (certificate, key) ? Identity(certificate, key, time, loggers) : null;
     }
 
     public IFeatureCollection Features => _kestrel.Features;
@@ -73,7 +83,7 @@ internal sealed partial class StatusServer : IServer
             }
 
             var address = NetworkAddresses.IsWildcard(bound.Address) ? NetworkAddresses.Automatic(bound.AddressFamily) : bound.Address;
-            return $"http://{new IPEndPoint(address, bound.Port)}";
+            return $"{(_identity is null ? "http" : "https")}://{new IPEndPoint(address, bound.Port)}";
         }
     }
 
@@ -117,6 +127,25 @@ internal sealed partial class StatusServer : IServer
     }
 
     public void Dispose() => _kestrel.Dispose();
+
+    private static ServerIdentity Identity(string certificate, string key, TimeProvider time, ILoggerFactory loggers)
+    {
+        try
+        {
+            return new ServerIdentity(
+                certificate,
+                OwnOptions.SystemTlsCert.Flags[0],
+                key,
+                OwnOptions.SystemTlsKey.Flags[0],
+                time,
+                loggers.CreateLogger<ServerIdentity>()
+            );
+        }
+        catch (InvalidOperationException exception)
+        {
+            throw new ConfigurationException(exception.Message);
+        }
+    }
 
     /// <returns>False if there is nothing to listen on.</returns>
     private async Task<bool> ListenAsync(CancellationToken cancellationToken)
@@ -165,6 +194,13 @@ internal sealed partial class StatusServer : IServer
             {
                 listener.Protocols = protocols;
                 listener.Use(next => connection => ConnectionSeats.AdmitAsync(connection, next, _connections));
+                if (_identity is { } identity)
+                {
+                    var protocol = protocols == HttpProtocols.Http2 ? SslApplicationProtocol.Http2 : SslApplicationProtocol.Http11;
+                    listener.UseHttps(
+                        new TlsHandshakeCallbackOptions { OnConnection = _ => ValueTask.FromResult(identity.Accepting(protocol)) }
+                    );
+                }
             }
         );
 
@@ -200,15 +236,20 @@ internal sealed partial class StatusServer : IServer
             var target = new IPEndPoint(NetworkAddresses.IsWildcard(bound.Address) ? loopback : bound.Address, bound.Port);
             await socket.ConnectAsync(target, limit.Token).ConfigureAwait(false);
             var probe = Encoding.ASCII.GetBytes($"GET {_options.LivePath} HTTP/1.1\r\nHost: self\r\nConnection: close\r\n\r\n");
-            await socket.SendAsync(probe, limit.Token).ConfigureAwait(false);
+            Stream plain = new NetworkStream(socket);
+            var stream = _identity is null ? plain : await ServerIdentity.OpenToSelfAsync(plain, limit.Token).ConfigureAwait(false);
+            await using var opened = stream.ConfigureAwait(false);
+            await stream.WriteAsync(probe, limit.Token).ConfigureAwait(false);
             var answer = new byte[4096];
-            while (await socket.ReceiveAsync(answer, limit.Token).ConfigureAwait(false) > 0)
+            while (await stream.ReadAsync(answer, limit.Token).ConfigureAwait(false) > 0)
             {
                 // To its end; what it says is for others.
             }
         }
         catch (Exception exception)
-            when (exception is SocketException or OperationCanceledException && !cancellationToken.IsCancellationRequested)
+            when (exception is SocketException or IOException or AuthenticationException or OperationCanceledException
+                && !cancellationToken.IsCancellationRequested
+            )
         {
             LogNotWarm(_logger, bound, exception.Message);
         }

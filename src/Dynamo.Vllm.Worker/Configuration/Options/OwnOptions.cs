@@ -102,6 +102,17 @@ public static class OwnOptions
                 + "worker."
         );
 
+    public static Option<string?> SystemTlsCert { get; } =
+        Option.OptionalText(
+            "--system-tls-cert",
+            "DYN_VLLM_SYSTEM_TLS_CERT",
+            help: "PEM file with the certificate of the status port and of --grpc-port, intermediate ones after it; they then speak TLS "
+                + "alone. A renewed file counts at once. Needs --system-tls-key."
+        );
+
+    public static Option<string?> SystemTlsKey { get; } =
+        Option.OptionalText("--system-tls-key", "DYN_VLLM_SYSTEM_TLS_KEY", help: "PEM file with the key of --system-tls-cert.");
+
     public static Option<double> EngineFrozenTimeout { get; } =
         Option.Float(
             "--engine-frozen-timeout",
@@ -153,6 +164,8 @@ public static class OwnOptions
         LiveIsReady,
         GrpcPort,
         SystemTokenFile,
+        SystemTlsCert,
+        SystemTlsKey,
         EngineFrozenTimeout,
         EngineBusyTimeout,
         EngineStallTimeout,
