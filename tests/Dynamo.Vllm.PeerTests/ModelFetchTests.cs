@@ -44,6 +44,11 @@ public sealed class ModelFetchTests : IDisposable
         Assert.All(hub.Requests, request => Assert.EndsWith(" token", request, StringComparison.Ordinal));
         Assert.DoesNotContain(next.Process.Lines, line => line.Contains(Secret, StringComparison.Ordinal));
         Assert.DoesNotContain(next.Process.Lines, line => line.Contains("/resolve/", StringComparison.Ordinal)); // may be signed
+
+        var asked = hub.Requests.Count();
+        await using var offline = Start(hub, offline: true);
+        await offline.ReadyAsync(Limit);
+        Assert.Equal(asked, hub.Requests.Count());
     }
 
     [PeerTheory]

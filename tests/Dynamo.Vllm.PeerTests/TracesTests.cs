@@ -96,7 +96,7 @@ public sealed class TracesTests : IDisposable
     private static async Task LogsAsync(OtlpReceiver collector, Frontend frontend, string itsTrace, OtlpSpan itsSpan)
     {
         const string refused = "4af7651916cd43dd8448eb211c80319c";
-        await AskAsync(frontend, "ours", refused, isSampled: true, promptTokens: 2000);
+        await AskAsync(frontend, "ours", refused, isSampled: true, isRefused: true);
         var line = await collector.LineAsync(line => line.Trace == refused && line.Service == "ours", Limit);
         Assert.Equal((await SpanAsync(collector, refused, "handle_payload")).Id, line.Span);
         Assert.Contains("backend.invalid_argument", line.Text, StringComparison.Ordinal);
@@ -129,22 +129,26 @@ public sealed class TracesTests : IDisposable
     private static async Task<OtlpSpan> SpanAsync(OtlpReceiver collector, string trace, string name) =>
         Assert.Single(await collector.SpansAsync(span => span.Trace == trace && span.Name == name, 1, Limit));
 
-    private static async Task AskAsync(Frontend frontend, string model, string trace, bool isSampled, int promptTokens = 2)
+    private static async Task AskAsync(Frontend frontend, string model, string trace, bool isSampled, bool isRefused = false)
     {
         using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/completions");
         request.Headers.Add("traceparent", $"00-{trace}-{Client}-{(isSampled ? "01" : "00")}");
         request.Headers.Add("tracestate", "vendor=value");
         request.Headers.Add("x-request-id", "11111111-2222-3333-4444-555555555555");
-        request.Content = JsonContent.Create(
-            new JsonObject
-            {
-                ["model"] = model,
-                ["prompt"] = new JsonArray([.. Enumerable.Repeat(5, promptTokens).Select(id => JsonValue.Create(id))]),
-                ["max_tokens"] = 4,
-                ["min_tokens"] = 4,
-            }
-        );
+        var body = new JsonObject
+        {
+            ["model"] = model,
+            ["prompt"] = "hello world",
+            ["max_tokens"] = 4,
+            ["min_tokens"] = 4,
+        };
+        if (isRefused)
+        {
+            body["nvext"] = new JsonObject { ["guided_regex"] = "(" }; // the frontend hands it on, the engine does not take it
+        }
+
+        request.Content = JsonContent.Create(body);
         using var response = await frontend.Http.SendAsync(request);
-        Assert.Equal(promptTokens < 1000, response.IsSuccessStatusCode);
+        Assert.Equal(!isRefused, response.IsSuccessStatusCode);
     }
 }
