@@ -21,6 +21,8 @@ public sealed class HungEngineTests : SimulatedWorkerTests
 
         await Polling.UntilAsync("the worker calls itself ready", Limit, async () => await worker.StatusAsync("/health") == 503);
         Assert.Equal(200, await worker.StatusAsync("/live"));
+        Assert.Equal(1, await worker.MetricAsync("dynamo_vllm_worker_state", "state=\"suspected\""));
+        Assert.Equal(0, await worker.MetricAsync("dynamo_vllm_ready"));
         await Polling.UntilAsync(
             "still in discovery",
             Limit,
@@ -41,6 +43,8 @@ public sealed class HungEngineTests : SimulatedWorkerTests
             Limit,
             () => Task.FromResult(FileDirectoryReader.FindTcp(Store, "generate").Count == 1)
         );
+        Assert.Equal(1, await worker.MetricAsync("dynamo_vllm_worker_state", "state=\"serving\""));
+        Assert.Equal(1, await worker.MetricAsync("dynamo_vllm_ready"));
         await using var again = await client.CallAsync(Body(3, 20), default);
         Assert.Equal(20, await CountAsync(again));
         await Polling.UntilAsync(

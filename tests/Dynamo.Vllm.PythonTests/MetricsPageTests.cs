@@ -62,7 +62,7 @@ public sealed partial class MetricsPageTests : SimulatedWorkerTests
         }
     }
 
-    [GeneratedRegex(@"^# HELP (dynamo_\w+) (.*)\n# TYPE \w+ (\w+)$", RegexOptions.Multiline)]
+    [GeneratedRegex(@"^# HELP ((?:dynamo|process)_\w+) (.*)\n# TYPE \w+ (\w+)$", RegexOptions.Multiline)]
     private static partial Regex Header();
 
     [GeneratedRegex(@"(\w+)=""")]

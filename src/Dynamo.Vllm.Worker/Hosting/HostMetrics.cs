@@ -1,15 +1,24 @@
+using System.Diagnostics;
 using Dynamo.Vllm.Worker.Logging;
 using Prometheus;
 
 namespace Dynamo.Vllm.Worker.Hosting;
 
-/// <summary>The .NET half of the process: its memory (what the engine and
-/// Python hold is the rest of the resident set), and its output.</summary>
+/// <summary>This process: what it uses, the .NET half of its memory (what Python holds is
+/// the rest of the resident set; the engine's processes have their own), and its output.</summary>
+/// <remarks>Names that begin with <c>process_</c> are those of every Prometheus client.</remarks>
 internal static class HostMetrics
 {
     public static void AddTo(CollectorRegistry registry, StandardOutputs outputs, ConnectionCaps connections)
     {
         var metrics = Metrics.WithCustomRegistry(registry);
+        // Read once: the clock may be set later, and a start that moves would be counted as a restart.
+        using var process = Process.GetCurrentProcess();
+        metrics
+            .CreateGauge("process_start_time_seconds", "Start of this process, in seconds since 1970")
+            .Set(new DateTimeOffset(process.StartTime).ToUnixTimeMilliseconds() / 1000.0);
+        var cpu = metrics.CreateCounter("process_cpu_seconds_total", "CPU time of this process, in user and kernel mode");
+        var resident = metrics.CreateGauge("process_resident_memory_bytes", "Resident set of this process");
         var heap = metrics.CreateGauge("dynamo_vllm_managed_heap_bytes", "Managed heap after the last garbage collection");
         var committed = metrics.CreateGauge(
             "dynamo_vllm_managed_committed_bytes",
@@ -27,6 +36,8 @@ internal static class HostMetrics
         registry.AddBeforeCollectCallback(() =>
         {
             var memory = GC.GetGCMemoryInfo(GCKind.Any);
+            cpu.IncTo(Environment.CpuUsage.TotalTime.TotalSeconds);
+            resident.Set(Environment.WorkingSet);
             closed.WithLabels("requests").IncTo(connections.Requests.Closed);
             closed.WithLabels("status").IncTo(connections.Status.Closed);
             dropped.IncTo(outputs.DroppedLines);

@@ -24,6 +24,7 @@ internal sealed partial class WorkerService : IHostedLifecycleService
     private readonly HealthState _health;
     private readonly WorkerLifetime _lifetime;
     private readonly ServiceReport _report;
+    private readonly StateMetrics _state;
     private readonly ILogger<WorkerService> _logger;
     private int _isStopped;
 
@@ -36,6 +37,7 @@ internal sealed partial class WorkerService : IHostedLifecycleService
         WorkerLifetime lifetime,
         Reload reload,
         ServiceReport report,
+        StateMetrics state,
         ILogger<WorkerService> logger
     )
     {
@@ -46,6 +48,7 @@ internal sealed partial class WorkerService : IHostedLifecycleService
         _health = health;
         _lifetime = lifetime;
         _report = report;
+        _state = state;
         reload.Changed += report.Reloading;
         _logger = logger;
     }
@@ -60,6 +63,7 @@ internal sealed partial class WorkerService : IHostedLifecycleService
     public async Task StartedAsync(CancellationToken cancellationToken)
     {
         _allowance.Check();
+        _state.Begin();
         using var starting = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _lifetime.Stopping);
         _report.Begin();
         _ = _lifetime.Stopping.Register(_report.Stopping); // for the life of the process

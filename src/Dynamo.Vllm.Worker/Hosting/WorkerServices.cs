@@ -48,6 +48,7 @@ internal static class WorkerServices
         services.AddSingleton<ModelCardSource>();
         services.AddSingleton<StageSequence>();
         services.AddSingleton<StopAllowance>();
+        services.AddSingleton<StateMetrics>();
         services.AddSingleton<WorkerService>();
         services.AddHostedService(provider => provider.GetRequiredService<WorkerService>());
         return services;

@@ -41,6 +41,18 @@ internal sealed class StatusLine
         set => _isReloading = value;
     }
 
+    public WorkerState State =>
+        _stages.Position switch
+        {
+            _ when Failure is not null => WorkerState.Failed,
+            null or { Phase: StagePhase.Starting } => WorkerState.Starting,
+            _ when _health.Fault is not null => WorkerState.GivenUp,
+            { Phase: StagePhase.Stopping or StagePhase.Down } => WorkerState.Stopping,
+            _ when _health.Suspicion is not null => WorkerState.Suspected,
+            _ when _isReloading => WorkerState.Reloading,
+            _ => _health.Hindrance is null ? WorkerState.Serving : WorkerState.Unreachable,
+        };
+
     public override string ToString()
     {
         var text = Text().ReplaceLineEndings(" ");

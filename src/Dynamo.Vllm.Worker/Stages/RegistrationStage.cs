@@ -41,6 +41,7 @@ internal sealed partial class RegistrationStage : IStage
     private readonly TimeProvider _time;
     private readonly ILogger<RegistrationStage> _logger;
     private bool _isVisible;
+    private int _aborted;
 
     public RegistrationStage(
         WorkerSettings settings,
@@ -87,6 +88,9 @@ internal sealed partial class RegistrationStage : IStage
         _settings.Arguments.Host.DrainTimeout < _settings.Runtime.Shutdown.DrainTimeout
             ? _settings.Arguments.Host.DrainTimeout
             : _settings.Runtime.Shutdown.DrainTimeout;
+
+    /// <summary>Those that a drain left.</summary>
+    public int AbortedRequests => Volatile.Read(ref _aborted);
 
     public async Task UpAsync(CancellationToken cancellationToken)
     {
@@ -182,6 +186,7 @@ internal sealed partial class RegistrationStage : IStage
         if (_endpoints.Running is > 0 and var left)
         {
             LogAborting(_logger, left);
+            Volatile.Write(ref _aborted, left);
             _endpoints.Abort();
             await _endpoints.WhenIdleAsync(AbortLimit).ConfigureAwait(false);
         }
