@@ -21,12 +21,14 @@ CURRENT_STREAM: contextvars.ContextVar["Stream | None"] = contextvars.ContextVar
 class Stream:
     """One request of the host while it runs."""
 
-    __slots__ = ("id", "is_plain", "has_text", "internal_id", "request_id", "cancelled", "done", "routed_start", "hand_over")
+    __slots__ = ("id", "is_plain", "has_text", "names_prompt", "internal_id", "request_id", "cancelled", "done", "routed_start", "hand_over")
 
     def __init__(self, stream_id: int) -> None:
         self.id = stream_id
         self.is_plain = False
         self.has_text = False
+        #: The next output tells the tokens of the prompt.
+        self.names_prompt = False
         self.internal_id: str | None = None
         self.request_id: str | None = None
         self.cancelled = False
@@ -112,6 +114,9 @@ class Delivery:
             extras["stop_reason"] = choice.stop_reason
         if output.prompt_logprobs is not None:
             extras["prompt_logprobs"] = [_prompt_position(position) for position in output.prompt_logprobs]
+        if stream.names_prompt:
+            stream.names_prompt = False
+            extras["prompt_token_ids"] = list(output.prompt_token_ids or ())
         if reason is not None and output.kv_transfer_params is not None:
             extras["kv_transfer_params"] = output.kv_transfer_params
         if reason is not None:

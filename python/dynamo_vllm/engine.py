@@ -196,6 +196,7 @@ class Engine:
         """Starts a request. Every way ends in a record for the host."""
         stream = delivery.Stream(stream_id)
         stream.has_text = "text" in fields
+        stream.names_prompt = stream.has_text and "names_tokens" in fields["text"]
         for name in ("max_tokens", "kv_transfer_params"):  # apart, since they differ where all the rest is the same
             if name in fields:
                 fields["sampling"][name] = fields.pop(name)
@@ -320,6 +321,8 @@ class Engine:
             # Passed only when set: older vLLM releases lack them.
             if fields.get(optional) is not None:
                 options[optional] = fields[optional]
+        if "tokens_max" in fields.get("text", ()):
+            options["tokenization_kwargs"] = {"truncate_prompt_tokens": fields["text"]["tokens_max"]}
         if "kv_hints" in fields:
             options["kv_hints"] = hints.build(fields["kv_hints"])
         return prompt, params, options
@@ -332,7 +335,7 @@ class Engine:
         elif "media" in fields:
             assert self._media is not None
             prompt, stream.hand_over = await self._media.prepare(fields["media"], blob)
-        elif fields.get("text"):
+        elif "prompt" in fields.get("text", ()) or "messages" in fields.get("text", ()):
             prompt = {"prompt": await prompts.render(self._llm.get_tokenizer(), fields["text"])}
         else:
             tokens = array("i")

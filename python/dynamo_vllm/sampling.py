@@ -9,7 +9,7 @@ FIELDS = (
     "n", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "seed",
     "include_stop_str_in_output", "allowed_token_ids", "logprob_token_ids", "routed_experts_prompt_start", "logit_bias", "max_tokens",
     "min_tokens", "ignore_eos", "thinking_token_budget", "stop", "stop_token_ids", "logprobs", "prompt_logprobs",
-    "skip_reading_prefix_cache",
+    "skip_reading_prefix_cache", "skip_special_tokens",
 )
 
 #: Fields of StructuredOutputsParams that the host may send.

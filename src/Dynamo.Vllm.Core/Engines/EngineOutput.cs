@@ -35,6 +35,9 @@ public sealed class EngineOutput
 
     public ReadOnlyMemory<byte>? PromptLogprobsJson { get; set; }
 
+    /// <summary>Token ids of a prompt that was text, in its first output, where they were asked for.</summary>
+    public ReadOnlyMemory<byte>? PromptTokensJson { get; set; }
+
     public ReadOnlyMemory<byte>? KvTransferParamsJson { get; set; }
 
     /// <summary>The experts that each token took, at the end of a choice; null unless the engine tells of them.</summary>
@@ -58,6 +61,7 @@ public sealed class EngineOutput
         && Logprobs is null
         && StopReasonJson is null
         && PromptLogprobsJson is null
+        && PromptTokensJson is null
         && KvTransferParamsJson is null
         && EmbeddingParamsJson is null;
 
@@ -71,6 +75,7 @@ public sealed class EngineOutput
         Logprobs = null;
         StopReasonJson = null;
         PromptLogprobsJson = null;
+        PromptTokensJson = null;
         KvTransferParamsJson = null;
         RoutedExpertsJson = null;
         SamplingMaskJson = null;

@@ -35,6 +35,9 @@ public sealed class EngineRequest
     /// <summary>What it shows the engine; null for text alone.</summary>
     public EngineMedia? Media { get; init; }
 
+    /// <summary>Its outputs hold text; null for tokens alone, which costs less.</summary>
+    public EngineText? Text { get; init; }
+
     /// <summary>Trace context for the engine's own spans; null without one.</summary>
     public IReadOnlyDictionary<string, string>? TraceHeaders { get; init; }
 }

@@ -44,7 +44,7 @@ public abstract class GenerateHandler : IEndpointHandler
 
     public async Task HandleAsync(RequestContext context, IResponseWriter responses)
     {
-        var request = PreprocessedRequestParser.Parse(context.Body.Span, context.Codec);
+        var request = Read(context);
         context.ReleaseBody();
         Refuse(request);
         RequestLimits.Check(request, Engine.Description);
@@ -56,6 +56,9 @@ public abstract class GenerateHandler : IEndpointHandler
             await ServeAsync(context, request, media, use?.Adapter, responses);
         }
     }
+
+    /// <summary>Decodes the body.</summary>
+    protected virtual PreprocessedRequest Read(RequestContext context) => PreprocessedRequestParser.Parse(context.Body.Span, context.Codec);
 
     /// <summary>Serves a request that was found acceptable.</summary>
     /// <param name="context">The request's life.</param>
@@ -79,7 +82,8 @@ public abstract class GenerateHandler : IEndpointHandler
         LoadedAdapter? adapter,
         int maxTokens,
         int? minTokens,
-        ReadOnlyMemory<byte>? kvTransferParams
+        ReadOnlyMemory<byte>? kvTransferParams,
+        EngineText? text = null
     ) =>
         new()
         {
@@ -93,6 +97,7 @@ public abstract class GenerateHandler : IEndpointHandler
             KvHintsJson = KvHints(request),
             Adapter = adapter,
             Media = media,
+            Text = text,
             TraceHeaders = context.TraceHeaders(),
         };
 

@@ -6,23 +6,26 @@ namespace Dynamo.Vllm.Core.KvEvents;
 public static class EngineEventEndpoint
 {
     /// <summary>The configured endpoint for a global rank, with a wildcard host replaced by the loopback address.</summary>
-    public static string OfRank(string endpoint, int rank)
+    public static string OfRank(string endpoint, int rank) =>
+        BoundBy(endpoint.Replace("*", "127.0.0.1", StringComparison.Ordinal).Replace("[::]", "[::1]", StringComparison.Ordinal), rank);
+
+    /// <summary>The same as the rank binds it, where a host may be a wildcard.</summary>
+    public static string BoundBy(string endpoint, int rank)
     {
-        var local = endpoint.Replace("*", "127.0.0.1", StringComparison.Ordinal).Replace("[::]", "[::1]", StringComparison.Ordinal);
         if (rank == 0)
         {
-            return local;
+            return endpoint;
         }
 
-        if (local.StartsWith("inproc://", StringComparison.Ordinal))
+        if (endpoint.StartsWith("inproc://", StringComparison.Ordinal))
         {
-            return $"{local}_dp{rank.ToString(CultureInfo.InvariantCulture)}";
+            return $"{endpoint}_dp{rank.ToString(CultureInfo.InvariantCulture)}";
         }
 
-        var colon = local.LastIndexOf(':');
-        var hasPort = int.TryParse(local.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var port);
-        return local.StartsWith("tcp://", StringComparison.Ordinal) && hasPort && port != 0
-            ? string.Create(CultureInfo.InvariantCulture, $"{local[..colon]}:{port + rank}")
-            : local;
+        var colon = endpoint.LastIndexOf(':');
+        var hasPort = int.TryParse(endpoint.AsSpan(colon + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var port);
+        return endpoint.StartsWith("tcp://", StringComparison.Ordinal) && hasPort && port != 0
+            ? string.Create(CultureInfo.InvariantCulture, $"{endpoint[..colon]}:{port + rank}")
+            : endpoint;
     }
 }

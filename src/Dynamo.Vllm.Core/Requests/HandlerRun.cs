@@ -27,7 +27,11 @@ internal sealed partial class HandlerRun(ILogger logger)
         }
     }
 
-    public async Task<RequestEnd> AnswerAsync(ServedEndpoint endpoint, RequestContext context, ICallHome home)
+    /// <param name="endpoint">Whose request it is.</param>
+    /// <param name="handler">The endpoint's, or one in its place.</param>
+    /// <param name="context">The request.</param>
+    /// <param name="home">Its caller.</param>
+    public async Task<RequestEnd> AnswerAsync(ServedEndpoint endpoint, IEndpointHandler handler, RequestContext context, ICallHome home)
     {
         DynamoError? error = null;
         try
@@ -37,7 +41,7 @@ internal sealed partial class HandlerRun(ILogger logger)
                 throw new RequestFailedException(turnedAway);
             }
 
-            await endpoint.Handler.HandleAsync(context, home);
+            await handler.HandleAsync(context, home);
         }
         catch (RequestFailedException exception)
         {

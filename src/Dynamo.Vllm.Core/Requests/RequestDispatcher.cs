@@ -89,59 +89,114 @@ public sealed partial class RequestDispatcher
             return RequestAck.Unanswerable(exception.Message);
         }
 
-        if (!_admission.TryAdmit())
+        if (!TryAdmit(endpoint, payload.Length))
         {
             release?.Invoke();
-            LogOverloaded(_logger, _limits.Running, _limits.Queued);
             return RequestAck.Overloaded;
         }
 
-        endpoint.Ledger.Accept();
-        endpoint.Metrics.Requests.Inc();
-        endpoint.Metrics.RequestBytes.Inc(payload.Length);
         // Never on the ingress loop: it has the next acknowledgement to send.
         Background.Run(
-            static state => _ = ((Work)state!).Dispatcher.ServeAsync((Work)state),
+            static state => _ = ((Work)state!).Dispatcher.ServeAsync(((Work)state).Endpoint, (Work)state, ServeWorkAsync),
             new Work(this, endpoint, headersJson, envelope, body, problem, release)
         );
         return null;
     }
 
-    private async Task ServeAsync(Work work)
+    /// <summary>Serves a request whose caller needs no call home, to its end; limits, books and metrics are those of any other.</summary>
+    /// <param name="endpoint">Whose request it counts as.</param>
+    /// <param name="handler">Serves it, in place of the endpoint's own.</param>
+    /// <param name="context">The request.</param>
+    /// <param name="home">Its caller, who disposes of it.</param>
+    /// <param name="requestBytes">Its size.</param>
+    /// <returns>False: too many run and wait. Its caller was told nothing.</returns>
+    public async Task<bool> TryServeAsync(
+        ServedEndpoint endpoint,
+        IEndpointHandler handler,
+        RequestContext context,
+        ICallHome home,
+        int requestBytes
+    )
+    {
+        if (!TryAdmit(endpoint, requestBytes))
+        {
+            return false;
+        }
+
+        await ServeAsync(
+            endpoint,
+            (Handler: handler, Context: context, Home: home),
+            (dispatcher, call, started) =>
+                dispatcher.RunAsync(
+                    endpoint,
+                    call.Context,
+                    started,
+                    () => dispatcher.AnswerAtHomeAsync(endpoint, call.Handler, call.Context, call.Home, problem: null, started)
+                )
+        );
+        return true;
+    }
+
+    private bool TryAdmit(ServedEndpoint endpoint, int requestBytes)
+    {
+        if (!_admission.TryAdmit())
+        {
+            LogOverloaded(_logger, _limits.Running, _limits.Queued);
+            return false;
+        }
+
+        endpoint.Ledger.Accept();
+        endpoint.Metrics.Requests.Inc();
+        endpoint.Metrics.RequestBytes.Inc(requestBytes);
+        return true;
+    }
+
+    /// <summary>Waits for a place, serves, and closes the books on it.</summary>
+    private async Task ServeAsync<T>(ServedEndpoint endpoint, T request, Func<RequestDispatcher, T, long, Task<RequestEnd>> serve)
     {
         var started = _time.GetTimestamp();
         var end = RequestEnd.Unanswered;
         try
         {
             await _admission.EnterAsync();
-            end = await ServeAsync(work, started);
+            end = await serve(this, request, started);
         }
         catch (Exception exception)
         {
             // Loop supervision (style E3): one request must not take the process down.
-            LogUnexpected(_logger, work.Endpoint.Id.ToString(), exception);
+            LogUnexpected(_logger, endpoint.Id.ToString(), exception);
         }
         finally
         {
-            work.Endpoint.Ledger.End(end);
+            endpoint.Ledger.End(end);
             _admission.Leave();
         }
     }
 
-    private async Task<RequestEnd> ServeAsync(Work work, long started)
+    private static Task<RequestEnd> ServeWorkAsync(RequestDispatcher dispatcher, Work work, long started)
     {
-        var metrics = work.Endpoint.Metrics;
         var envelope = work.Envelope;
         var context = new RequestContext(envelope.Id, envelope.Codec, work.Body, ReadHeaders(work.HeadersJson), work.Release);
-        context.Trace = _tracing?.Begin(work.Endpoint.Id, context, _time.GetElapsedTime(started));
+        var problem = work.Problem ?? (envelope.IsStreamingInput ? "this endpoint takes no streaming input" : null);
+        return dispatcher.RunAsync(
+            work.Endpoint,
+            context,
+            started,
+            () => dispatcher.AnswerAsync(work.Endpoint, envelope, context, problem, started)
+        );
+    }
+
+    private async Task<RequestEnd> RunAsync(ServedEndpoint endpoint, RequestContext context, long started, Func<Task<RequestEnd>> answer)
+    {
+        var metrics = endpoint.Metrics;
+        context.Trace = _tracing?.Begin(endpoint.Id, context, _time.GetElapsedTime(started));
         ObserveTransit(context);
-        work.Endpoint.Enter(context);
+        endpoint.Enter(context);
         metrics.InFlight.Inc();
         var end = RequestEnd.Unanswered;
         try
         {
-            var problem = work.Problem ?? (envelope.IsStreamingInput ? "this endpoint takes no streaming input" : null);
-            return end = await AnswerAsync(work.Endpoint, envelope, context, problem, started);
+            return end = await answer();
         }
         finally
         {
@@ -149,7 +204,7 @@ public sealed partial class RequestDispatcher
             context.ReleaseBody();
             metrics.InFlight.Dec();
             metrics.Duration.Observe(_time.GetElapsedTime(started).TotalSeconds);
-            work.Endpoint.Leave(context);
+            endpoint.Leave(context);
         }
     }
 
@@ -183,49 +238,61 @@ public sealed partial class RequestDispatcher
 
         await using (home)
         {
-            home.ItemSent = endpoint.NotifyResponded;
-            home.Watch(context);
-            var isStarted = false;
-            try
-            {
-                if (problem is not null)
-                {
-                    endpoint.Metrics.Error("invalid_message");
-                    var refusal = DynamoError.InvalidRequest(problem);
-                    await home.RefuseAsync(refusal);
-                    return RequestEnd.Of(refusal);
-                }
+            return await AnswerAtHomeAsync(endpoint, endpoint.Handler, context, home, problem, started);
+        }
+    }
 
-                await home.AcceptAsync();
-                _metrics.TimeToFirstResponse.Observe(_time.GetElapsedTime(started).TotalSeconds);
-                isStarted = true;
-                return await _run.AnswerAsync(endpoint, context, home);
-            }
-            catch (Exception exception) when (exception is IOException or System.Net.Sockets.SocketException or ObjectDisposedException)
+    private async Task<RequestEnd> AnswerAtHomeAsync(
+        ServedEndpoint endpoint,
+        IEndpointHandler handler,
+        RequestContext context,
+        ICallHome home,
+        string? problem,
+        long started
+    )
+    {
+        home.ItemSent = endpoint.NotifyResponded;
+        home.Watch(context);
+        var isStarted = false;
+        try
+        {
+            if (problem is not null)
             {
+                endpoint.Metrics.Error("invalid_message");
+                var refusal = DynamoError.InvalidRequest(problem);
+                await home.RefuseAsync(refusal);
+                return RequestEnd.Of(refusal);
+            }
+
+            await home.AcceptAsync();
+            _metrics.TimeToFirstResponse.Observe(_time.GetElapsedTime(started).TotalSeconds);
+            isStarted = true;
+            return await _run.AnswerAsync(endpoint, handler, context, home);
+        }
+        catch (Exception exception) when (exception is IOException or System.Net.Sockets.SocketException or ObjectDisposedException)
+        {
+            using (context.Trace?.Speak())
+            {
+                LogCallerGone(_logger, context.Id, exception.Message);
+            }
+
+            if (!isStarted)
+            {
+                await _run.UnheardAsync(endpoint, context);
+            }
+
+            context.Cancel(CancellationCause.Disconnect);
+            return RequestEnd.Cancelled;
+        }
+        finally
+        {
+            endpoint.Metrics.ResponseBytes.Inc(home.BodyBytes);
+            if (context.IsCallerGone)
+            {
+                endpoint.Metrics.Cancellations.Inc();
                 using (context.Trace?.Speak())
                 {
-                    LogCallerGone(_logger, context.Id, exception.Message);
-                }
-
-                if (!isStarted)
-                {
-                    await _run.UnheardAsync(endpoint, context);
-                }
-
-                context.Cancel(CancellationCause.Disconnect);
-                return RequestEnd.Cancelled;
-            }
-            finally
-            {
-                endpoint.Metrics.ResponseBytes.Inc(home.BodyBytes);
-                if (context.IsCallerGone)
-                {
-                    endpoint.Metrics.Cancellations.Inc();
-                    using (context.Trace?.Speak())
-                    {
-                        LogCancelled(_logger, context.Id, context.Cause);
-                    }
+                    LogCancelled(_logger, context.Id, context.Cause);
                 }
             }
         }

@@ -245,6 +245,7 @@ internal sealed partial class DirectDrive : IStreamCommands, IAsyncDisposable
     /// <summary>What else would only fill the table of templates: it differs from request to request, or is never taught.</summary>
     private static bool MayBeLikeOthers(EngineRequest request) =>
         request.Media is null
+        && request.Text is null
         && request.Options is { NativeGenerate: null, PromptEmbeds: null or "" } options
         && options.SamplingOptions is { Seed: null, GuidedDecoding: null, LogitBias: null, BadWordsTokenIds: null };
 

@@ -314,6 +314,9 @@ internal sealed class EngineStream : IEngineStream, IValueTaskSource
                 case "prompt_logprobs":
                     output.PromptLogprobsJson = raw;
                     break;
+                case "prompt_token_ids":
+                    output.PromptTokensJson = raw;
+                    break;
                 case "kv_transfer_params":
                     output.KvTransferParamsJson = raw;
                     break;

@@ -81,6 +81,19 @@ internal static class RequestEncoder
         CommonFields.WriteRaw(json, "reasoning_parser_kwargs"u8, options.ReasoningParserKwargsJson);
         CommonFields.WriteRaw(json, "kv_hints"u8, request.KvHintsJson);
         MediaFields.Write(json, request.Media);
+        if (request.Text is { } text)
+        {
+            WriteText(json, text);
+        }
+    }
+
+    private static void WriteText(Utf8JsonWriter json, EngineText text)
+    {
+        json.WriteStartObject("text"u8);
+        CommonFields.WriteText(json, "prompt"u8, text.Prompt);
+        CommonFields.WriteNumber(json, "tokens_max"u8, text.PromptTokensMax);
+        CommonFields.WriteFlag(json, "names_tokens"u8, text.NamesPromptTokens ? true : null);
+        json.WriteEndObject();
     }
 
     /// <summary>vLLM reads it itself: of the worker's own is only what a prefill worker left.</summary>
@@ -107,6 +120,8 @@ internal static class RequestEncoder
         CommonFields.WriteNumber(json, "routed_experts_prompt_start"u8, sampling.RoutedExpertsPromptStart);
         WriteLists(json, sampling);
         WriteStops(json, request);
+        CommonFields.WriteTexts(json, "stop"u8, request.Text?.StopStrings);
+        CommonFields.WriteFlag(json, "skip_special_tokens"u8, request.Text?.SkipSpecialTokens);
         WriteLogprobs(json, options);
         if (sampling.GuidedDecoding is { } guided)
         {

@@ -34,17 +34,7 @@ internal static class TextRequestEncoder
         CommonFields.WriteNumber(json, "min_tokens"u8, stop.MinTokens);
         CommonFields.WriteFlag(json, "ignore_eos"u8, stop.IgnoreEos);
         CommonFields.WriteNumber(json, "thinking_token_budget"u8, stop.MaxThinkingTokens);
-        if (options.StopStrings.Count > 0)
-        {
-            json.WriteStartArray("stop"u8);
-            foreach (var text in options.StopStrings)
-            {
-                json.WriteStringValue(text);
-            }
-
-            json.WriteEndArray();
-        }
-
+        CommonFields.WriteTexts(json, "stop"u8, options.StopStrings);
         json.WriteEndObject();
     }
 

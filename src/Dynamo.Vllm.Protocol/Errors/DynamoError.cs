@@ -13,13 +13,22 @@ public sealed class DynamoError
     /// <summary><see cref="Class"/> of what the caller can mend.</summary>
     public const string InvalidRequestClass = "InvalidRequest";
 
-    private DynamoError(string type, bool isBackendType, string errorClass, string reason, string message, string? publicMessage = null)
+    private DynamoError(
+        string type,
+        bool isBackendType,
+        string errorClass,
+        string reason,
+        string message,
+        string? publicMessage = null,
+        string? text = null
+    )
     {
         Type = type;
         IsBackendType = isBackendType;
         Class = errorClass;
         Reason = reason;
         Message = Truncate(message);
+        Text = text is null ? Message : Truncate(text);
         PublicMessage = publicMessage is null ? null : Truncate(publicMessage);
     }
 
@@ -34,6 +43,9 @@ public sealed class DynamoError
 
     /// <summary>Operator text; never shown to a client.</summary>
     public string Message { get; }
+
+    /// <summary><see cref="Message"/> for callers of other protocols: without the JSON in which an HTTP error travels.</summary>
+    public string Text { get; }
 
     /// <summary>The text that a client sees, or null for the generic text of the class.</summary>
     public string? PublicMessage { get; }
@@ -84,11 +96,11 @@ public sealed class DynamoError
         var text = HttpErrorText.Format(status, message);
         return status switch
         {
-            400 or 422 => new("InvalidArgument", false, InvalidRequestClass, "request.invalid", text),
-            404 => new("Unknown", false, "NotFound", "request.not_found", text),
-            429 => new("ResourceExhausted", false, "RateLimited", "request.rate_limited", text),
-            503 => new("Unavailable", false, "Unavailable", "backend.unavailable", text),
-            _ => new("Unknown", false, "Internal", "runtime.internal", text),
+            400 or 422 => new("InvalidArgument", false, InvalidRequestClass, "request.invalid", text, text: message),
+            404 => new("Unknown", false, "NotFound", "request.not_found", text, text: message),
+            429 => new("ResourceExhausted", false, "RateLimited", "request.rate_limited", text, text: message),
+            503 => new("Unavailable", false, "Unavailable", "backend.unavailable", text, text: message),
+            _ => new("Unknown", false, "Internal", "runtime.internal", text, text: message),
         };
     }
 

@@ -62,6 +62,12 @@ public sealed class EngineArgumentValues
     /// <summary>Engine steps between two outputs of a request.</summary>
     public long StreamInterval => Integer("stream_interval") ?? 1;
 
+    public long TensorParallelSize => Integer("tensor_parallel_size") ?? 1;
+
+    public long PipelineParallelSize => Integer("pipeline_parallel_size") ?? 1;
+
+    public long DecodeContextParallelSize => Integer("decode_context_parallel_size") ?? 1;
+
     public long DataParallelSize => Integer("data_parallel_size") ?? 1;
 
     /// <summary>What starts the processes of the ranks; null: vLLM decides.</summary>

@@ -30,6 +30,9 @@ public sealed record HostSettings
     /// <summary>Where gRPC's health service listens; null: nowhere.</summary>
     public int? GrpcPort { get; init; }
 
+    /// <summary>Requests are taken there, too.</summary>
+    public bool GrpcRequests { get; init; }
+
     /// <summary>Holds the token that guards what controls the worker over HTTP; null: nothing is guarded.</summary>
     public string? SystemTokenFile { get; init; }
 
@@ -50,6 +53,7 @@ public sealed record HostSettings
             TerminationGracePeriod = options.Get(OwnOptions.TerminationGracePeriod) is { } granted ? TimeSpan.FromSeconds(granted) : null,
             LiveIsReady = options.Get(OwnOptions.LiveIsReady),
             GrpcPort = (int?)options.Get(OwnOptions.GrpcPort),
+            GrpcRequests = ReadGrpcRequests(options),
             SystemTokenFile = options.Get(OwnOptions.SystemTokenFile) is { Length: > 0 } path ? path : null,
             SystemTls = ReadTls(options.Get(OwnOptions.SystemTlsCert), options.Get(OwnOptions.SystemTlsKey)),
             Stalls = ReadStallLimits(
@@ -81,6 +85,14 @@ public sealed record HostSettings
                 $"{OwnOptions.EngineDrive.Environment}={PythonText.Quote(drive)}: expected one of "
                     + string.Join(", ", drives.Select(PythonText.Quote))
             );
+    }
+
+    private static bool ReadGrpcRequests(OptionValues options)
+    {
+        var takes = options.Get(OwnOptions.GrpcRequests);
+        return !takes || options.Get(OwnOptions.GrpcPort) is not null
+            ? takes
+            : throw new ConfigurationException($"{OwnOptions.GrpcRequests.Flags[0]} needs {OwnOptions.GrpcPort.Flags[0]}: where to listen");
     }
 
     private static StallLimits ReadStallLimits(TimeSpan frozen, TimeSpan busy, TimeSpan stall)

@@ -19,7 +19,6 @@ internal sealed class EngineControl
     private readonly ServedEndpoint _generate;
     private readonly AdapterTable? _adapters;
     private readonly Func<IReadOnlyList<string>, CancellationToken, Task> _setTaints;
-    private bool _isAsleep;
     private bool _needsWakeUp;
 
     public EngineControl(
@@ -66,7 +65,7 @@ internal sealed class EngineControl
         // Of whatever type: the engine says what it cannot take. Null is its own default.
         var level = body.ContainsKey("level") ? body["level"] : JsonValue.Create(1);
         using var turn = await _pause.EnterAsync(cancellationToken).ConfigureAwait(false);
-        if (_isAsleep)
+        if (_pause.IsAsleep)
         {
             return ControlCalls.Success("Engine already sleeping");
         }
@@ -91,7 +90,7 @@ internal sealed class EngineControl
             _needsWakeUp = true;
             await _engine.PauseAsync(PauseMode.Abort, clearCache: true, CancellationToken.None).ConfigureAwait(false);
             await _engine.SleepAsync(level, CancellationToken.None).ConfigureAwait(false);
-            _isAsleep = true;
+            _pause.IsAsleep = true;
             _needsWakeUp = false;
             return ControlCalls.Success($"Engine slept (level={PythonValues.Show(level)})");
         }
@@ -125,7 +124,7 @@ internal sealed class EngineControl
     private async Task<JsonObject> WakeUpAsync(JsonObject body, CancellationToken cancellationToken)
     {
         using var turn = await _pause.EnterAsync(cancellationToken).ConfigureAwait(false);
-        if (!_isAsleep && !_needsWakeUp)
+        if (!_pause.IsAsleep && !_needsWakeUp)
         {
             return ControlCalls.Success("Engine already awake");
         }
@@ -134,7 +133,7 @@ internal sealed class EngineControl
         await _engine.ResumeAsync(CancellationToken.None).ConfigureAwait(false);
         // A leaving worker stays away.
         await _registration.ShowAsync(_generate, HiddenReasons.Asleep, CancellationToken.None).ConfigureAwait(false);
-        _isAsleep = false;
+        _pause.IsAsleep = false;
         _needsWakeUp = false;
         return ControlCalls.Success("Engine woke");
     }

@@ -10,6 +10,9 @@ internal sealed class GenerationPause
     /// <summary>Paused by its own call; an engine that sleeps is not. Read and written by whoever has the turn.</summary>
     public bool IsPaused { get; set; }
 
+    /// <summary>The engine sleeps. As <see cref="IsPaused"/>.</summary>
+    public bool IsAsleep { get; set; }
+
     /// <summary>Why requests must not go on, or null: an engine whose weights are half loaded ends with the next one.</summary>
     public string? Obstacle { get; set; }
 

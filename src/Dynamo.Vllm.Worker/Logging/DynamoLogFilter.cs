@@ -6,6 +6,8 @@ namespace Dynamo.Vllm.Worker.Logging;
 /// <remarks>Targets match by prefix, the longest one wins; Rust and C# spellings are taken alike. Unknown words count as info.</remarks>
 internal sealed class DynamoLogFilter
 {
+    private static readonly string[] Frameworks = ["microsoft.", "grpc."];
+
     private readonly LogLevel _default = LogLevel.Information;
     private readonly List<(string Target, LogLevel Level)> _targets = [];
 
@@ -43,8 +45,15 @@ internal sealed class DynamoLogFilter
             }
         }
 
+        if (name.StartsWith("microsoft.extensions.diagnostics.healthchecks.", StringComparison.Ordinal))
+        {
+            return LogLevel.None; // an error each second, for as long as gRPC's health is not yet or no longer SERVING
+        }
+
         // Frameworks talk about each request at information; that is debug to an operator of this worker.
-        return name.StartsWith("microsoft.", StringComparison.Ordinal) && _default == LogLevel.Information ? LogLevel.Warning : _default;
+        return Frameworks.Any(framework => name.StartsWith(framework, StringComparison.Ordinal)) && _default == LogLevel.Information
+            ? LogLevel.Warning
+            : _default;
     }
 
     private static string Normalize(string target) => target.Replace("::", ".", StringComparison.Ordinal).ToLowerInvariant();

@@ -84,8 +84,12 @@ internal sealed class AdaptersStage : IStage
         );
     }
 
+    /// <summary>Null unless the engine takes adapters.</summary>
+    public AdapterLifecycle? Lifecycle { get; private set; }
+
     private void Add(AdapterLifecycle adapters)
     {
+        Lifecycle = adapters;
         _roles.Add("load_lora", new AdapterEndpointHandler(adapters.LoadAsync));
         _roles.Add("unload_lora", new AdapterEndpointHandler(adapters.UnloadAsync));
         _roles.Add("list_loras", new AdapterEndpointHandler((_, _) => adapters.ListAsync()));

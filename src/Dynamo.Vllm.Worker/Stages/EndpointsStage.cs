@@ -87,6 +87,9 @@ internal sealed class EndpointsStage : IStage
 
     public ServedEndpoint Generate { get; private set; } = null!;
 
+    /// <summary>Of requests for tokens; null on a worker that generates nothing.</summary>
+    public GenerateOptions? Options { get; private set; }
+
     /// <summary>For what makes the engine stand still.</summary>
     public ExpectedSilence Silence { get; } = new();
 
@@ -151,19 +154,22 @@ internal sealed class EndpointsStage : IStage
     {
         var engine = _arguments.Engine;
         var firstTokens = _events.Relay?.FirstTokens;
+        var options = Options = new GenerateOptions
+        {
+            BaseModelNames = configuration.BaseModelNames,
+            EnablePromptEmbeds = configuration.Engine.EnablePromptEmbeds,
+            LoraEnabled = configuration.Engine.EnableLora && _settings.Runtime.Lora.Enabled,
+            Media =
+                configuration.Options.Get(VllmOptions.EnableMultimodal) && !configuration.TakesText
+                    ? CreateMediaLoader(engine.Description)
+                    : null,
+            EnableReinforcementLearning = _settings.Options.Get(VllmOptions.EnableRl),
+        };
         if (configuration.TakesText)
         {
             return new TextHandler(engine, configuration.Mode == DisaggregationMode.Decode, firstTokens, _time);
         }
 
-        var options = new GenerateOptions
-        {
-            BaseModelNames = configuration.BaseModelNames,
-            EnablePromptEmbeds = configuration.Engine.EnablePromptEmbeds,
-            LoraEnabled = configuration.Engine.EnableLora && _settings.Runtime.Lora.Enabled,
-            Media = configuration.Options.Get(VllmOptions.EnableMultimodal) ? CreateMediaLoader(engine.Description) : null,
-            EnableReinforcementLearning = _settings.Options.Get(VllmOptions.EnableRl),
-        };
         return configuration.Mode switch
         {
             DisaggregationMode.Prefill => CreatePrefillHandler(options),

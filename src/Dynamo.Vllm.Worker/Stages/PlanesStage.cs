@@ -63,6 +63,8 @@ internal sealed partial class PlanesStage : IStage
 
     public WorkerRegistration Registration => _registration!;
 
+    public RequestDispatcher Dispatcher { get; private set; } = null!;
+
     /// <summary>The identity now; null before there is one.</summary>
     public InstanceId? Instance => _registration?.Instance;
 
@@ -79,7 +81,7 @@ internal sealed partial class PlanesStage : IStage
         _metadata.Show(_discovery);
         _health.AddHindrance(() => _discovery.Hindrance);
         _metrics.RuntimeMetrics = new RuntimeMetrics(_metrics.Runtime, instance.Hex);
-        var dispatcher = new RequestDispatcher(
+        Dispatcher = new RequestDispatcher(
             new TcpCallHomeDialer(security, _time, _loggers.CreateLogger<TcpCallHomeDialer>()),
             _factory.CreateAdmission(),
             Metrics.Dispatcher,
@@ -87,7 +89,7 @@ internal sealed partial class PlanesStage : IStage
             _loggers.CreateLogger<RequestDispatcher>(),
             new RequestTracing(instance.Value.ToString(CultureInfo.InvariantCulture), _time)
         );
-        _requests = _factory.CreateRequestPlane(dispatcher, security);
+        _requests = _factory.CreateRequestPlane(Dispatcher, security);
         await _requests.StartAsync(cancellationToken).ConfigureAwait(false);
         _health.AddHindrance(() => _requests.Hindrance);
         _registration = Register(_discovery, _requests, instance);

@@ -7,6 +7,7 @@ using Dynamo.Vllm.Protocol.ModelCards;
 using Dynamo.Vllm.Worker.Control;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.Models;
+using Dynamo.Vllm.Worker.NativeGrpc;
 using Dynamo.Vllm.Worker.StatusPort;
 
 namespace Dynamo.Vllm.Worker.Stages;
@@ -31,15 +32,18 @@ internal sealed partial class RegistrationStage : IStage
     private readonly PlanesStage _planes;
     private readonly EventPlaneStage _events;
     private readonly EndpointsStage _roles;
+    private readonly AdaptersStage _adapters;
     private readonly ServedEndpoints _endpoints;
     private readonly ModelCardSource _cards;
     private readonly EngineRoutes _routes;
+    private readonly NativeIntake _native;
     private readonly HealthState _health;
     private readonly WorkerLifetime _lifetime;
     private readonly StorePatience _patience;
     private readonly StopSteps _steps;
     private readonly TimeProvider _time;
     private readonly ILogger<RegistrationStage> _logger;
+    private readonly GenerationPause _pause = new();
     private bool _isVisible;
     private int _aborted;
 
@@ -49,9 +53,11 @@ internal sealed partial class RegistrationStage : IStage
         PlanesStage planes,
         EventPlaneStage events,
         EndpointsStage roles,
+        AdaptersStage adapters,
         ServedEndpoints endpoints,
         ModelCardSource cards,
         EngineRoutes routes,
+        NativeIntake native,
         HealthState health,
         WorkerLifetime lifetime,
         StorePatience patience,
@@ -65,9 +71,11 @@ internal sealed partial class RegistrationStage : IStage
         _planes = planes;
         _events = events;
         _roles = roles;
+        _adapters = adapters;
         _endpoints = endpoints;
         _cards = cards;
         _routes = routes;
+        _native = native;
         _health = health;
         _lifetime = lifetime;
         _patience = patience;
@@ -114,17 +122,38 @@ internal sealed partial class RegistrationStage : IStage
 
         _events.Attach(_roles.Generate);
         Place = await DescribePlaceAsync().ConfigureAwait(false);
+        OpenNative();
         _health.Hold(false);
+    }
+
+    private void OpenNative()
+    {
+        if (_settings.Arguments.Host.GrpcRequests)
+        {
+            _native.Open(
+                new NativeServing
+                {
+                    Configuration = _arguments.Configuration,
+                    Engine = _arguments.Engine,
+                    Dispatcher = _planes.Dispatcher,
+                    Generate = _roles.Generate,
+                    Options = _roles.Options!,
+                    Adapters = _roles.Adapters,
+                    AdapterLifecycle = _adapters.Lifecycle,
+                    Pause = _pause,
+                    Registration = _planes.Registration,
+                }
+            );
+        }
     }
 
     private void AddControl(ModelCard card)
     {
         var engine = _arguments.Engine.Control;
         var calls = new ControlCalls(_routes, _roles.Silence, _planes.Registration);
-        var pause = new GenerationPause();
         var control = new EngineControl(
             calls,
-            pause,
+            _pause,
             engine,
             _planes.Registration,
             _roles.Generate,
@@ -139,7 +168,7 @@ internal sealed partial class RegistrationStage : IStage
 
         control.AddCalls();
         var groupTimeout = _settings.Environment.GetValueOrDefault(WeightControl.GroupTimeoutVariable);
-        new WeightControl(calls, pause, engine, groupTimeout, _lifetime.Fail, _time).AddCalls();
+        new WeightControl(calls, _pause, engine, groupTimeout, _lifetime.Fail, _time).AddCalls();
         new ElasticControl(calls, engine, _lifetime.Fail).AddCalls();
     }
 
@@ -151,6 +180,7 @@ internal sealed partial class RegistrationStage : IStage
         LogStopping(_logger, cause.Reason);
         if (cause.Kind == StopKind.Fatal)
         {
+            _native.Close();
             await _steps.TryAsync("close intake", registration.CloseIntakeAsync).ConfigureAwait(false);
             _arguments.Engine.GiveUp(cause.Reason); // a stalled engine fails nothing by itself
             _endpoints.Abort(); // and what waits for an adapter is not in the engine
@@ -169,6 +199,7 @@ internal sealed partial class RegistrationStage : IStage
         var grace = _settings.Runtime.Shutdown.GracePeriod - _time.GetElapsedTime(leaving);
         await _steps.TryAsync("grace period", () => Task.Delay(grace > TimeSpan.Zero ? grace : TimeSpan.Zero, _time)).ConfigureAwait(false);
         _health.Hold(true);
+        _native.Close();
         await _steps.TryAsync("close intake", _planes.Registration.CloseIntakeAsync).ConfigureAwait(false);
         if (_endpoints.Running is > 0 and var running)
         {

@@ -1,5 +1,6 @@
 using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Worker.Hosting;
+using Dynamo.Vllm.Worker.NativeGrpc;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 
 namespace Dynamo.Vllm.Worker.StatusPort;
@@ -10,24 +11,36 @@ internal static class GrpcHealth
 {
     private const string Ready = "ready";
     private const string Live = "live";
+    private const string Native = "native";
 
     /// <summary>How soon a caller that watches hears of a change. A check asks at once.</summary>
     private static readonly TimeSpan WatchInterval = TimeSpan.FromSeconds(1);
 
-    public static IServiceCollection AddGrpcHealth(this IServiceCollection services)
+    /// <param name="services">The host's.</param>
+    /// <param name="takesRequests">The services of vLLM's contract have health of their own.</param>
+    public static IServiceCollection AddGrpcHealth(this IServiceCollection services, bool takesRequests)
     {
         services.AddGrpc();
         services.AddGrpcReflection();
-        services
+        var checks = services
             .AddGrpcHealthChecks(options =>
             {
                 options.Services.Clear();
                 options.Services.Map("", check => check.Name == Ready);
                 options.Services.Map(Ready, check => check.Name == Ready);
                 options.Services.Map(Live, check => check.Name == Live);
+                foreach (var service in takesRequests ? NativeGrpcServices.Names : [])
+                {
+                    options.Services.Map(service, check => check.Name == Native);
+                }
             })
             .Add(CheckOf(Ready, (health, _) => health.IsReady))
             .Add(CheckOf(Live, (health, isReady) => isReady ? health.IsReadyItself : health.IsLive));
+        if (takesRequests)
+        {
+            checks.Add(NativeCheck());
+        }
+
         services.Configure<HealthCheckPublisherOptions>(options =>
         {
             options.Delay = TimeSpan.Zero;
@@ -41,6 +54,22 @@ internal static class GrpcHealth
         routes.MapGrpcHealthChecksService();
         routes.MapGrpcReflectionService();
     }
+
+    /// <summary>Callers here need no discovery, and hear at once that the worker will leave.</summary>
+    private static HealthCheckRegistration NativeCheck() =>
+        new(
+            Native,
+            provider =>
+            {
+                var intake = provider.GetRequiredService<NativeIntake>();
+                return new HealthStateCheck(
+                    provider.GetRequiredService<HealthState>(),
+                    health => health.IsReadyItself && intake.IsInviting
+                );
+            },
+            failureStatus: null,
+            tags: null
+        );
 
     private static HealthCheckRegistration CheckOf(string name, Func<HealthState, bool, bool> isOk) =>
         new(

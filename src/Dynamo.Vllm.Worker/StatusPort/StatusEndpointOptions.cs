@@ -18,6 +18,9 @@ internal sealed record StatusEndpointOptions
     /// <summary>Where gRPC is served, and nothing else; null: nowhere.</summary>
     public int? GrpcPort { get; init; }
 
+    /// <summary>Requests are taken there.</summary>
+    public bool TakesGrpcRequests { get; init; }
+
     /// <summary>Ports that are the status port's twins, but for the metrics.</summary>
     public IReadOnlyList<int> FurtherPorts { get; init; } = [];
 
@@ -35,6 +38,7 @@ internal sealed record StatusEndpointOptions
             LiveIsReady = settings.Arguments.Host.LiveIsReady,
             HasAdapters = settings.Runtime.Lora.Enabled,
             GrpcPort = settings.Arguments.Host.GrpcPort,
+            TakesGrpcRequests = settings.Arguments.Host.GrpcRequests,
             TokenFile = settings.Arguments.Host.SystemTokenFile,
             FurtherPorts = settings.FurtherStatusPorts,
         };

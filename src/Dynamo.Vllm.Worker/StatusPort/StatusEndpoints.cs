@@ -1,4 +1,7 @@
+using System.Globalization;
+using Dynamo.Vllm.Worker.NativeGrpc;
 using Grpc.AspNetCore.Server;
+using Grpc.Core;
 using Microsoft.Net.Http.Headers;
 
 namespace Dynamo.Vllm.Worker.StatusPort;
@@ -40,6 +43,11 @@ internal static class StatusEndpoints
             application.MapGrpcHealth();
         }
 
+        if (options.TakesGrpcRequests)
+        {
+            application.MapNativeGrpc();
+        }
+
         return application;
     }
 
@@ -51,9 +59,24 @@ internal static class StatusEndpoints
             return next(context);
         }
 
+        const string problem = "The token of --system-token-file is needed";
+        if (context.GetEndpoint()?.Metadata.GetMetadata<GrpcMethodMetadata>() is not null)
+        {
+            return RefuseCall(context, StatusCode.Unauthenticated, problem);
+        }
+
         // Basic is what a browser can ask its user for.
         context.Response.Headers.WWWAuthenticate = "Basic realm=\"dynamo-vllm\", charset=\"UTF-8\"";
-        return Reply.WriteAsync(context, StatusCodes.Status401Unauthorized, "The token of --system-token-file is needed");
+        return Reply.WriteAsync(context, StatusCodes.Status401Unauthorized, problem);
+    }
+
+    /// <summary>As gRPC answers a call that has not begun: everything is in the headers.</summary>
+    private static Task RefuseCall(HttpContext context, StatusCode status, string text)
+    {
+        context.Response.ContentType = "application/grpc";
+        context.Response.Headers.GrpcStatus = ((int)status).ToString(CultureInfo.InvariantCulture);
+        context.Response.Headers.GrpcMessage = text;
+        return Task.CompletedTask;
     }
 
     /// <summary>Whoever may reach the port of gRPC reaches no control call by it.</summary>

@@ -3,6 +3,7 @@ using Dynamo.Vllm.Python.Platform;
 using Dynamo.Vllm.Transports;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.Logging;
+using Dynamo.Vllm.Worker.NativeGrpc;
 using Dynamo.Vllm.Worker.StatusPage;
 using Microsoft.AspNetCore.Hosting.Server;
 
@@ -50,7 +51,8 @@ internal static class StatusServices
         services.AddSingleton<EngineRoutes>();
         services.AddSingleton<HostedFiles>();
         services.AddSingleton<AdapterRoutes>();
-        return settings.Arguments.Host.GrpcPort is null ? services : services.AddGrpcHealth();
+        services.AddNativeGrpc(settings);
+        return settings.Arguments.Host.GrpcPort is null ? services : services.AddGrpcHealth(settings.Arguments.Host.GrpcRequests);
     }
 
     /// <summary>Kestrel as the host's server, behind <see cref="StatusServer"/>.</summary>

@@ -85,21 +85,30 @@ public static class OwnOptions
             "--grpc-port",
             "DYN_VLLM_GRPC_PORT",
             help: "Port for gRPC on the status server's host (DYN_SYSTEM_HOST): grpc.health.v1 and reflection. The empty service name "
-                + "answers like /health, 'live' like /live. If unset, gRPC is not served."
+                + "answers like /health, 'live' like /live. Requests only with --grpc-requests. If unset, gRPC is not served."
         ) with
         {
             Minimum = 1,
             Maximum = 65535,
         };
 
+    public static Option<bool> GrpcRequests { get; } =
+        Option.Boolean(
+            "--grpc-requests",
+            "DYN_VLLM_GRPC_REQUESTS",
+            false,
+            help: "Serve requests on --grpc-port, too, in vLLM's own gRPC contract (vllm.Inference and vllm.Control), for its clients and "
+                + "for Dynamo's sidecar. Whoever reaches the port can then use the model. Only with --disaggregation-mode agg."
+        );
+
     public static Option<string?> SystemTokenFile { get; } =
         Option.OptionalText(
             "--system-token-file",
             "DYN_VLLM_SYSTEM_TOKEN_FILE",
-            help: "File with a token of 16 characters or more. Control calls (/engine/..., /v1/loras) and the status page then need "
-                + "'Authorization: Bearer TOKEN', or Basic with the token as password; probes, metrics and metadata do not. Read at each "
-                + "use, so that a renewed token counts at once. If unset, they are open to whoever reaches the port, as in the Python "
-                + "worker."
+            help: "File with a token of 16 characters or more. Control calls (/engine/..., /v1/loras, those of --grpc-requests that "
+                + "change something) and the status page then need 'Authorization: Bearer TOKEN', or Basic with the token as password; "
+                + "probes, metrics, metadata and requests do not. Read at each use, so that a renewed token counts at once. If unset, "
+                + "they are open to whoever reaches the port, as in the Python worker."
         );
 
     public static Option<string?> SystemTlsCert { get; } =
@@ -163,6 +172,7 @@ public static class OwnOptions
         TerminationGracePeriod,
         LiveIsReady,
         GrpcPort,
+        GrpcRequests,
         SystemTokenFile,
         SystemTlsCert,
         SystemTlsKey,

@@ -52,6 +52,7 @@ public sealed class ConfigurationResolver
         _roles.CheckRealtime(draft);
         _roles.CheckClassify(draft);
         _roles.CheckCustomEncoder(draft);
+        RoleRules.CheckGrpcRequests(draft);
         _benchmark.CheckBenchmark(draft);
 
         _engine.CheckAgainstEngine(draft);

@@ -46,6 +46,24 @@ internal sealed class RoleRules(HostFacts facts) : ConfigurationRules(facts)
             ),
         };
 
+    /// <summary>Of the other roles a request's own protocol says what it is for, and theirs is Dynamo's.</summary>
+    public static void CheckGrpcRequests(ConfigurationDraft draft)
+    {
+        if (!draft.Options.Get(OwnOptions.GrpcRequests))
+        {
+            return;
+        }
+
+        var (grpc, options) = (OwnOptions.GrpcRequests.Flags[0], draft.Options);
+        Refuse(
+            draft.Mode != DisaggregationMode.Aggregated,
+            $"{grpc} cannot be combined with --disaggregation-mode {Word(draft.Mode)}: a client of that contract says itself what is "
+                + "prefilled and what is decoded"
+        );
+        Refuse(options.Get(VllmOptions.EmbeddingWorker), $"{grpc} cannot be combined with --embedding-worker: it generates nothing");
+        Refuse(options.Get(VllmOptions.ClassifyWorker), $"{grpc} cannot be combined with --classify-worker: it generates nothing");
+    }
+
     public void CheckTransferMode(string word) =>
         Refuse(
             word is not ("local" or "nixl-write" or "nixl-read"),

@@ -1,0 +1,78 @@
+using Dynamo.Vllm.Core.Adapters;
+using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Core.Multimodal;
+using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Protocol.Requests;
+
+namespace Dynamo.Vllm.Core.Generate;
+
+/// <summary>One request that came by another protocol than Dynamo's: decoded already, and answered with the engine's own outputs.</summary>
+/// <remarks>All that a request of Dynamo's is checked for, this one is, too.</remarks>
+public sealed class OutputHandler : GenerateHandler
+{
+    private readonly PreprocessedRequest _request;
+    private readonly EngineText? _text;
+    private readonly Func<EngineOutput, ValueTask> _write;
+
+    /// <param name="engine">Serves it.</param>
+    /// <param name="options">Of the worker.</param>
+    /// <param name="adapters">The LoRA adapters that are loaded; null unless the engine takes some.</param>
+    /// <param name="request">What was asked for.</param>
+    /// <param name="text">What of it is text; null for nothing.</param>
+    /// <param name="write">Takes each output, and waits while the caller does not read.</param>
+    public OutputHandler(
+        IEngine engine,
+        GenerateOptions options,
+        AdapterTable? adapters,
+        PreprocessedRequest request,
+        EngineText? text,
+        Func<EngineOutput, ValueTask> write
+    )
+        : base(engine, options, adapters)
+    {
+        _request = request;
+        _text = text;
+        _write = write;
+    }
+
+    protected override PreprocessedRequest Read(RequestContext context) => _request;
+
+    protected override async Task ServeAsync(
+        RequestContext context,
+        PreprocessedRequest request,
+        EngineMedia? media,
+        LoadedAdapter? adapter,
+        IResponseWriter responses
+    )
+    {
+        if (context.IsCallerGone)
+        {
+            return;
+        }
+
+        var kvTransferParams = request.KvTransferParamsJson;
+        var stream = Engine.Submit(
+            BuildEngineRequest(
+                context,
+                request,
+                media,
+                adapter,
+                ResolveMaxTokens(request),
+                request.StopConditions.MinTokens,
+                kvTransferParams,
+                _text
+            )
+        );
+        // While blocks are pulled from another engine this one must not be disturbed, as on a decode worker.
+        var guard = new AbortGuard(stream, holdUntilFirstOutput: kvTransferParams is not null);
+        await EngineStreamPump.RunAsync(
+            context,
+            stream,
+            guard,
+            output =>
+                context.Cause == CancellationCause.Shutdown && output.Finish == FinishReason.Abort
+                    ? ValueTask.CompletedTask // the error that follows says what happened
+                    : _write(output)
+        );
+    }
+}

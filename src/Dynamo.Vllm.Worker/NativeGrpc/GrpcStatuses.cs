@@ -1,0 +1,26 @@
+using Dynamo.Vllm.Protocol.Errors;
+using Grpc.Core;
+
+namespace Dynamo.Vllm.Worker.NativeGrpc;
+
+/// <summary>Errors of the worker as gRPC's.</summary>
+internal static class GrpcStatuses
+{
+    /// <param name="error">Of a request.</param>
+    /// <param name="hasEngineDied">Otherwise an engine that ends is one that is told to: the same request may be served elsewhere.</param>
+    public static Status Of(DynamoError error, bool hasEngineDied) =>
+        new(
+            error.Class switch
+            {
+                DynamoError.InvalidRequestClass or "UnsupportedMedia" => StatusCode.InvalidArgument,
+                "NotFound" => StatusCode.NotFound,
+                "PermissionDenied" => StatusCode.PermissionDenied,
+                "RateLimited" or "CapacityExhausted" => StatusCode.ResourceExhausted,
+                "DeadlineExceeded" => StatusCode.DeadlineExceeded,
+                "Cancelled" => StatusCode.Cancelled,
+                "Unavailable" when !hasEngineDied => StatusCode.Unavailable,
+                _ => StatusCode.Internal,
+            },
+            error.Text
+        );
+}

@@ -1,0 +1,278 @@
+using System.Globalization;
+using System.Text;
+using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Protocol;
+using Dynamo.Vllm.Protocol.Requests;
+using Dynamo.Vllm.Worker.NativeGrpc.Contract;
+using Grpc.Core;
+
+namespace Dynamo.Vllm.Worker.NativeGrpc;
+
+/// <summary>Requests of the contract to those of the worker's own handlers. Refusals have the codes and texts of vLLM's server.</summary>
+/// <remarks>Ranges that the engine checks are left to it. A number that is 0 was not given, and the model's default holds.</remarks>
+internal static class NativeRequestReader
+{
+    public const string RankHeader = "x-data-parallel-rank";
+
+    /// <summary>Which the engine's cache knows salts with, whoever gave them: the same salt is one space over every way.</summary>
+    private const string SaltPrefix = "dynamo-cache-salt:";
+
+    /// <param name="request">As it came.</param>
+    /// <param name="rank">Value of <see cref="RankHeader"/>, or null.</param>
+    /// <param name="serving">Names, limits and adapters.</param>
+    /// <exception cref="RpcException">It cannot be served as it is.</exception>
+    public static NativeRequest Read(GenerateRequest request, string? rank, NativeServing serving)
+    {
+        var id = request.RequestId.Length > 0 ? request.RequestId : Guid.NewGuid().ToString();
+        var form = AnswerForm.Of(request.Response);
+        RefuseUnserved(request, form);
+        var read = new PreprocessedRequest { HasTokenIds = true, Model = ModelOf(request, serving) };
+        ReadPrompt(request, read, id, serving.Engine.Description);
+        ReadSampling(request, read.SamplingOptions);
+        ReadDecoding(request.Decoding, read.SamplingOptions);
+        ReadStopping(request.Stopping, read);
+        ReadLogprobs(form, read);
+        ReadKv(request.Kv, read);
+        read.SessionId = request.HasSessionId ? request.SessionId : null;
+        // Here lower is served first, as in the engine; Dynamo's requests, whose form this is, say it the other way round.
+        read.Routing.Priority = request.Priority == int.MinValue ? int.MaxValue : -request.Priority;
+        read.Routing.DataParallelRank = RankOf(rank, serving.Engine.Description);
+        return new NativeRequest(id, read, ReadText(request, form), form);
+    }
+
+    private static void RefuseUnserved(GenerateRequest request, AnswerForm form)
+    {
+        if (request.Media.Count > 0)
+        {
+            throw Numbers.Refused("media: multimodal input is not supported by this server");
+        }
+
+        if (request.Kv?.EcTransferParams is not null)
+        {
+            throw Numbers.Refused("kv.ec_transfer_params: encoder caches are not supported by this server");
+        }
+
+        if (request.Sampling is { NumSequences: > 1 })
+        {
+            throw Numbers.Refused("num_sequences > 1 is not supported");
+        }
+
+        if (form.PromptCandidates?.Tokens is not null)
+        {
+            throw Numbers.Refused("response.prompt_candidates: token_ids is not supported for the prompt");
+        }
+    }
+
+    /// <returns>The name of an adapter, or the model's own.</returns>
+    private static string ModelOf(GenerateRequest request, NativeServing serving)
+    {
+        if (request.Model.Length > 0 && !serving.Options.BaseModelNames.Contains(request.Model))
+        {
+            throw new RpcException(new Status(StatusCode.NotFound, $"model `{request.Model}` not found"));
+        }
+
+        if (request.LoraName.Length == 0)
+        {
+            return serving.Configuration.ServedModelName;
+        }
+
+        if (serving.Adapters is null)
+        {
+            throw AdapterCalls.NotEnabled();
+        }
+
+        return serving.Adapters.Loaded.Any(adapter => adapter.Name == request.LoraName)
+            ? request.LoraName
+            : throw AdapterCalls.NotLoaded(request.LoraName);
+    }
+
+    private static void ReadPrompt(GenerateRequest request, PreprocessedRequest read, string id, EngineDescription engine)
+    {
+        switch (request.PromptCase)
+        {
+            case GenerateRequest.PromptOneofCase.Text:
+                if (Encoding.UTF8.GetByteCount(request.Text) > Limits.TextPromptBytesMax)
+                {
+                    throw Numbers.Refused($"text takes more than {Limits.TextPromptBytesMax} bytes");
+                }
+
+                return;
+            case GenerateRequest.PromptOneofCase.TokenIds when request.TokenIds.Ids.Count == 0:
+                throw Numbers.Refused($"text request `{id}` must contain at least one prompt token ID");
+            case GenerateRequest.PromptOneofCase.TokenIds:
+                read.TokenIds = Truncate(ReadTokens(request, engine), request.TruncatePromptTokens);
+                break;
+            default:
+                throw Numbers.Refused("prompt is required");
+        }
+
+        if (read.TokenIds.Length > engine.MaxModelLength)
+        {
+            throw Numbers.Refused(
+                $"this model's maximum context length is {engine.MaxModelLength} tokens, but the prompt contains "
+                    + $"{read.TokenIds.Length} input tokens"
+            );
+        }
+    }
+
+    private static int[] ReadTokens(GenerateRequest request, EngineDescription engine)
+    {
+        var ids = request.TokenIds.Ids;
+        foreach (var id in ids)
+        {
+            if (id > int.MaxValue)
+            {
+                throw Numbers.Refused($"token_id(s) [{id}] in prompt are out of vocabulary. Vocabulary size: {engine.VocabularySize}");
+            }
+        }
+
+        return Numbers.Tokens("token_ids", ids);
+    }
+
+    /// <summary>The last ones stay, as vLLM cuts prompts for generation.</summary>
+    private static int[] Truncate(int[] tokens, uint count) => count == 0 || count >= tokens.Length ? tokens : tokens[^(int)count..];
+
+    private static EngineText? ReadText(GenerateRequest request, AnswerForm form)
+    {
+        var stops = request.Stopping?.StopStrings;
+        var isText = request.PromptCase == GenerateRequest.PromptOneofCase.Text;
+        if (!isText && !form.Text && stops is not { Count: > 0 })
+        {
+            return null; // the short way, by which nothing is detokenized
+        }
+
+        return new EngineText
+        {
+            Prompt = isText ? request.Text : null,
+            PromptTokensMax = isText ? Numbers.Given("truncate_prompt_tokens", request.TruncatePromptTokens) : null,
+            NamesPromptTokens = isText && form.PromptTokens,
+            StopStrings = stops is { Count: > 0 } ? ReadStopStrings([.. stops]) : [],
+            SkipSpecialTokens = request.Response is { HasSkipSpecialTokens: true } response ? response.SkipSpecialTokens : null,
+        };
+    }
+
+    private static string[] ReadStopStrings(string[] texts)
+    {
+        var bytes = texts.Sum(text => (long)Encoding.UTF8.GetByteCount(text));
+        if (texts.Length > Limits.StopStringsMax)
+        {
+            throw Numbers.Refused($"stop_strings holds {texts.Length} texts, above the limit {Limits.StopStringsMax}");
+        }
+
+        return bytes <= Limits.StopStringBytesMax
+            ? texts
+            : throw Numbers.Refused($"stop_strings takes {bytes} bytes, above the limit {Limits.StopStringBytesMax}");
+    }
+
+    private static void ReadSampling(GenerateRequest request, SamplingOptions sampling)
+    {
+        // Greedy where nothing is said, whatever the model's own default.
+        sampling.Temperature = Within("temperature", request.Temperature, 0, 2, isOpen: false);
+        if (request.Sampling is not { } random)
+        {
+            return;
+        }
+
+        sampling.TopK = Numbers.Given("top_k", random.TopK);
+        sampling.TopP = random.TopP == 0 ? null : Within("top_p", random.TopP, 0, 1, isOpen: true);
+        sampling.MinP = random.MinP == 0 ? null : Within("min_p", random.MinP, 0, 1, isOpen: false);
+        sampling.Seed = random.HasSeed ? random.Seed : null;
+    }
+
+    private static double Within(string field, float value, double least, double most, bool isOpen)
+    {
+        var number = Numbers.Double(field, value);
+        return number <= most && (isOpen ? number > least : number >= least)
+            ? number
+            : throw Numbers.Refused(
+                string.Create(CultureInfo.InvariantCulture, $"{field} must be in {(isOpen ? '(' : '[')}{least}, {most}], got {number}")
+            );
+    }
+
+    private static void ReadDecoding(DecodingParameters? decoding, SamplingOptions sampling)
+    {
+        if (decoding is null)
+        {
+            return;
+        }
+
+        sampling.PresencePenalty = Numbers.Given("presence_penalty", decoding.PresencePenalty);
+        sampling.FrequencyPenalty = Numbers.Given("frequency_penalty", decoding.FrequencyPenalty);
+        sampling.RepetitionPenalty = Numbers.Given("repetition_penalty", decoding.RepetitionPenalty);
+        if (decoding.LogitBias.Count > 0)
+        {
+            sampling.LogitBias = decoding.LogitBias.ToDictionary(
+                pair => Numbers.Int32("logit_bias", pair.Key),
+                pair => Numbers.Double("logit_bias", pair.Value)
+            );
+        }
+
+        if (decoding.AllowedTokenIds.Count > 0)
+        {
+            sampling.AllowedTokenIds = Numbers.Tokens("allowed_token_ids", decoding.AllowedTokenIds);
+        }
+
+        sampling.GuidedDecoding = GuidedForms.Read(decoding);
+    }
+
+    private static void ReadStopping(StoppingCriteria? stopping, PreprocessedRequest read)
+    {
+        if (stopping is null)
+        {
+            return;
+        }
+
+        var stop = read.StopConditions;
+        stop.MaxTokens = Numbers.Given("max_new_tokens", stopping.MaxNewTokens);
+        stop.MinTokens = Numbers.Given("min_new_tokens", stopping.MinNewTokens);
+        stop.IgnoreEos = stopping.IgnoreEos ? true : null;
+        stop.StopTokenIds = stopping.StopTokenIds.Count > 0 ? Numbers.Tokens("stop_token_ids", stopping.StopTokenIds) : null;
+        read.SamplingOptions.IncludeStopStrInOutput = stopping.IncludeStopStrings ? true : null;
+    }
+
+    private static void ReadLogprobs(AnswerForm form, PreprocessedRequest read)
+    {
+        read.Logprobs = form.Candidates?.EngineCount;
+        read.SamplingOptions.LogprobTokenIds = form.Candidates?.Tokens;
+        read.PromptLogprobs = form.PromptCandidates?.EngineCount;
+    }
+
+    private static void ReadKv(KVCacheParameters? kv, PreprocessedRequest read)
+    {
+        if (kv is null)
+        {
+            return;
+        }
+
+        read.SamplingOptions.SkipReadingPrefixCache = kv.BypassPrefixCache ? true : null;
+        var salt = kv.CacheSalt;
+        read.CacheSalt =
+            salt.Length == 0 ? null
+            : salt.StartsWith(SaltPrefix, StringComparison.Ordinal) ? salt[SaltPrefix.Length..]
+            : salt;
+        if (kv.KvTransferParams is { } transfer)
+        {
+            read.KvTransferParamsJson = StructJson.Write("kv.kv_transfer_params", transfer);
+        }
+    }
+
+    private static int? RankOf(string? text, EngineDescription engine)
+    {
+        if (text is null)
+        {
+            return null;
+        }
+
+        if (!uint.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var rank))
+        {
+            throw Numbers.Refused($"{RankHeader} metadata must be an unsigned 32-bit integer");
+        }
+
+        return rank <= int.MaxValue && engine.LocalRank((int)rank) is not null
+            ? (int)rank
+            : throw Numbers.Refused(
+                $"engine-core error: data parallel rank {rank} is not connected to this frontend; connected ranks: "
+                    + $"[{string.Join(", ", Enumerable.Range(engine.DataParallelStart, engine.DataParallelSize))}]"
+            );
+    }
+}

@@ -1,0 +1,34 @@
+using Dynamo.Vllm.Core.Adapters;
+using Dynamo.Vllm.Core.Discovery;
+using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Core.Generate;
+using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Worker.Configuration;
+using Dynamo.Vllm.Worker.Control;
+
+namespace Dynamo.Vllm.Worker.NativeGrpc;
+
+/// <summary>What calls in vLLM's own contract are answered from, once the worker serves.</summary>
+internal sealed record NativeServing
+{
+    public required WorkerConfiguration Configuration { get; init; }
+
+    public required IEngine Engine { get; init; }
+
+    public required RequestDispatcher Dispatcher { get; init; }
+
+    /// <summary>In whose books such requests are, so that they are drained, cancelled and turned away with Dynamo's.</summary>
+    public required ServedEndpoint Generate { get; init; }
+
+    public required GenerateOptions Options { get; init; }
+
+    /// <summary>Null unless the engine takes adapters.</summary>
+    public required AdapterTable? Adapters { get; init; }
+
+    /// <summary>Likewise.</summary>
+    public required AdapterLifecycle? AdapterLifecycle { get; init; }
+
+    public required GenerationPause Pause { get; init; }
+
+    public required WorkerRegistration Registration { get; init; }
+}
