@@ -44,7 +44,13 @@ internal sealed class InferenceService : Inference.InferenceBase
     private async Task ServeAsync(GenerateRequest request, ServerCallContext call, Func<GenerateResponse, bool, Task> write)
     {
         var serving = _intake.Enter();
-        var read = NativeRequestReader.Read(request, call.RequestHeaders.GetValue(NativeRequestReader.RankHeader), serving);
+        var read = NativeRequestReader.Read(
+            request,
+            call.RequestHeaders.GetValue(NativeRequestReader.RankHeader),
+            serving.Engine.Description,
+            serving.Options.BaseModelNames,
+            serving.Adapters
+        );
         var context = new RequestContext(read.Id, PayloadCodec.Json, body: default, ReadHeaders(call.RequestHeaders));
         var caller = new NativeCaller(new ResponseBuilder(read), write, call.CancellationToken);
         await using (caller.ConfigureAwait(false))

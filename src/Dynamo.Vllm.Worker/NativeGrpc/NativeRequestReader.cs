@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Requests;
@@ -19,15 +20,23 @@ internal static class NativeRequestReader
 
     /// <param name="request">As it came.</param>
     /// <param name="rank">Value of <see cref="RankHeader"/>, or null.</param>
-    /// <param name="serving">Names, limits and adapters.</param>
+    /// <param name="engine">Its limits.</param>
+    /// <param name="models">Names of the base model.</param>
+    /// <param name="adapters">What else is served; null unless the engine takes adapters.</param>
     /// <exception cref="RpcException">It cannot be served as it is.</exception>
-    public static NativeRequest Read(GenerateRequest request, string? rank, NativeServing serving)
+    public static NativeRequest Read(
+        GenerateRequest request,
+        string? rank,
+        EngineDescription engine,
+        IReadOnlySet<string> models,
+        AdapterTable? adapters
+    )
     {
         var id = request.RequestId.Length > 0 ? request.RequestId : Guid.NewGuid().ToString();
         var form = AnswerForm.Of(request.Response);
         RefuseUnserved(request, form);
-        var read = new PreprocessedRequest { HasTokenIds = true, Model = ModelOf(request, serving) };
-        ReadPrompt(request, read, id, serving.Engine.Description);
+        var read = new PreprocessedRequest { HasTokenIds = true, Model = ModelOf(request, models, adapters) };
+        ReadPrompt(request, read, id, engine);
         ReadSampling(request, read.SamplingOptions);
         ReadDecoding(request.Decoding, read.SamplingOptions);
         ReadStopping(request.Stopping, read);
@@ -36,7 +45,7 @@ internal static class NativeRequestReader
         read.SessionId = request.HasSessionId ? request.SessionId : null;
         // Here lower is served first, as in the engine; Dynamo's requests, whose form this is, say it the other way round.
         read.Routing.Priority = request.Priority == int.MinValue ? int.MaxValue : -request.Priority;
-        read.Routing.DataParallelRank = RankOf(rank, serving.Engine.Description);
+        read.Routing.DataParallelRank = RankOf(rank, engine);
         return new NativeRequest(id, read, ReadText(request, form), form);
     }
 
@@ -63,25 +72,25 @@ internal static class NativeRequestReader
         }
     }
 
-    /// <returns>The name of an adapter, or the model's own.</returns>
-    private static string ModelOf(GenerateRequest request, NativeServing serving)
+    /// <returns>The name of an adapter; null for the model itself.</returns>
+    private static string? ModelOf(GenerateRequest request, IReadOnlySet<string> models, AdapterTable? adapters)
     {
-        if (request.Model.Length > 0 && !serving.Options.BaseModelNames.Contains(request.Model))
+        if (request.Model.Length > 0 && !models.Contains(request.Model))
         {
             throw new RpcException(new Status(StatusCode.NotFound, $"model `{request.Model}` not found"));
         }
 
         if (request.LoraName.Length == 0)
         {
-            return serving.Configuration.ServedModelName;
+            return null;
         }
 
-        if (serving.Adapters is null)
+        if (adapters is null)
         {
             throw AdapterCalls.NotEnabled();
         }
 
-        return serving.Adapters.Loaded.Any(adapter => adapter.Name == request.LoraName)
+        return adapters.Loaded.Any(adapter => adapter.Name == request.LoraName)
             ? request.LoraName
             : throw AdapterCalls.NotLoaded(request.LoraName);
     }
@@ -115,18 +124,17 @@ internal static class NativeRequestReader
         }
     }
 
+    /// <summary>Without media there is no id that the model has no place for: the engine's process would end with one.</summary>
     private static int[] ReadTokens(GenerateRequest request, EngineDescription engine)
     {
-        var ids = request.TokenIds.Ids;
-        foreach (var id in ids)
-        {
-            if (id > int.MaxValue)
-            {
-                throw Numbers.Refused($"token_id(s) [{id}] in prompt are out of vocabulary. Vocabulary size: {engine.VocabularySize}");
-            }
-        }
-
-        return Numbers.Tokens("token_ids", ids);
+        const int named = 8; // enough to see what is wrong
+        var vocabulary = (uint)(engine.VocabularySize ?? int.MaxValue);
+        var unknown = request.TokenIds.Ids.Where(id => id >= vocabulary).Distinct().Take(named).ToList();
+        return unknown.Count == 0
+            ? Numbers.Tokens("token_ids", request.TokenIds.Ids)
+            : throw Numbers.Refused(
+                $"token_id(s) [{string.Join(", ", unknown)}] in prompt are out of vocabulary. Vocabulary size: {vocabulary}"
+            );
     }
 
     /// <summary>The last ones stay, as vLLM cuts prompts for generation.</summary>

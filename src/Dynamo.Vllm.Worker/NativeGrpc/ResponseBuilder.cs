@@ -107,7 +107,8 @@ internal sealed class ResponseBuilder
                     {
                         Id = (uint)candidate.TokenId,
                         Logprob = (float)candidate.Logprob,
-                        Rank = (uint)candidate.Rank,
+                        // Of tokens that were named the engine gives their place in its list, which is no rank.
+                        Rank = asked.Tokens is null || candidate.TokenId == token ? (uint)candidate.Rank : 0,
                     }),
                     asked
                 )
