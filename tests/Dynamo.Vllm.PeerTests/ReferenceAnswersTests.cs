@@ -119,6 +119,7 @@ public sealed class ReferenceAnswersTests
                 "config.engine_frozen_timeout",
                 "config.engine_stall_timeout",
                 "config.grpc_port",
+                "config.grpc_requests",
                 "config.item_interval",
                 "config.live_is_ready",
                 "config.python",

@@ -166,12 +166,24 @@ public sealed class NativeGrpcTests : SimulatedWorkerTests
         unknown.Model = "zzz";
         await FailsAsync(StatusCode.NotFound, "model `zzz` not found", native.Inference.GenerateAsync(unknown));
         await FailsAsync(StatusCode.InvalidArgument, "prompt is required", native.Inference.GenerateAsync(new GenerateRequest()));
+        var adapted = Request(1);
+        adapted.LoraName = "x";
+        const string withoutLora = "engine was not started with LoRA enabled";
+        await FailsAsync(StatusCode.FailedPrecondition, withoutLora, native.Inference.GenerateAsync(adapted));
         // One of the engine's own.
         var wrong = Request(1);
         wrong.Decoding = new DecodingParameters { RepetitionPenalty = -1 };
         var refusal = await Assert.ThrowsAsync<RpcException>(async () => await native.Inference.GenerateAsync(wrong));
         Assert.Equal(StatusCode.InvalidArgument, refusal.StatusCode);
         Assert.Contains("repetition_penalty must be greater than zero", refusal.Status.Detail, StringComparison.Ordinal);
+
+        // In the books as any other, by their reasons.
+        native.Worker.Process.Signal("TERM");
+        Assert.Equal(0, await native.Worker.Process.ExitCodeAsync(Limit));
+        Assert.Contains(
+            native.Worker.Process.Lines,
+            line => line.Contains("Requests to generate: 3 accepted = 0 finished + 3 failed", StringComparison.Ordinal)
+        );
     }
 
     [Fact]

@@ -6,36 +6,37 @@ using Dynamo.Vllm.Protocol.Requests;
 
 namespace Dynamo.Vllm.Core.Generate;
 
-/// <summary>One request that came by another protocol than Dynamo's: decoded already, and answered with the engine's own outputs.</summary>
+/// <summary>One request of another protocol than Dynamo's, which reads it itself and is answered with the engine's own outputs.</summary>
 /// <remarks>All that a request of Dynamo's is checked for, this one is, too.</remarks>
 public sealed class OutputHandler : GenerateHandler
 {
-    private readonly PreprocessedRequest _request;
-    private readonly EngineText? _text;
+    private readonly Func<(PreprocessedRequest Request, EngineText? Text)> _read;
     private readonly Func<EngineOutput, ValueTask> _write;
+    private EngineText? _text;
 
     /// <param name="engine">Serves it.</param>
     /// <param name="options">Of the worker.</param>
     /// <param name="adapters">The LoRA adapters that are loaded; null unless the engine takes some.</param>
-    /// <param name="request">What was asked for.</param>
-    /// <param name="text">What of it is text; null for nothing.</param>
+    /// <param name="read">What was asked for, and what of it is text; null for nothing. Throws as a handler does.</param>
     /// <param name="write">Takes each output, and waits while the caller does not read.</param>
     public OutputHandler(
         IEngine engine,
         GenerateOptions options,
         AdapterTable? adapters,
-        PreprocessedRequest request,
-        EngineText? text,
+        Func<(PreprocessedRequest Request, EngineText? Text)> read,
         Func<EngineOutput, ValueTask> write
     )
         : base(engine, options, adapters)
     {
-        _request = request;
-        _text = text;
+        _read = read;
         _write = write;
     }
 
-    protected override PreprocessedRequest Read(RequestContext context) => _request;
+    protected override PreprocessedRequest Read(RequestContext context)
+    {
+        (var request, _text) = _read();
+        return request;
+    }
 
     protected override async Task ServeAsync(
         RequestContext context,

@@ -10,7 +10,7 @@ internal static class AdapterCalls
 {
     public static RpcException NotEnabled() => new(new Status(StatusCode.FailedPrecondition, "engine was not started with LoRA enabled"));
 
-    public static RpcException NotLoaded(string name) => new(new Status(StatusCode.NotFound, $"LoRA adapter `{name}` is not loaded"));
+    public static string NotLoaded(string name) => $"LoRA adapter `{name}` is not loaded";
 
     public static ListLorasResponse List(NativeServing serving)
     {
@@ -25,7 +25,7 @@ internal static class AdapterCalls
         var (table, lifecycle) = Enabled(serving, request.LoraName);
         if (!Path.IsPathFullyQualified(request.SourcePath))
         {
-            throw Numbers.Refused($"source_path must be an absolute path of a folder on this host, got '{request.SourcePath}'");
+            throw GrpcStatuses.Refused($"source_path must be an absolute path of a folder on this host, got '{request.SourcePath}'");
         }
 
         if (!serving.Options.LoraEnabled)
@@ -48,13 +48,13 @@ internal static class AdapterCalls
         var reply = await lifecycle.LoadAsync(body, cancellationToken).ConfigureAwait(false);
         return reply.IsSuccess && Find(table, request.LoraName) is { } loaded
             ? Describe(loaded)
-            : throw Numbers.Refused(reply.Message ?? "the adapter cannot be loaded");
+            : throw GrpcStatuses.Refused(reply.Message ?? "the adapter cannot be loaded");
     }
 
     public static async Task<LoraAdapter> UnloadAsync(NativeServing serving, string name, CancellationToken cancellationToken)
     {
         var (table, lifecycle) = Enabled(serving, name);
-        var loaded = Find(table, name) ?? throw NotLoaded(name);
+        var loaded = Find(table, name) ?? throw new RpcException(new Status(StatusCode.NotFound, NotLoaded(name)));
         var reply = await lifecycle.UnloadAsync(new JsonObject { ["lora_name"] = name }, cancellationToken).ConfigureAwait(false);
         return reply.IsSuccess
             ? Describe(loaded)
@@ -68,7 +68,7 @@ internal static class AdapterCalls
             throw NotEnabled();
         }
 
-        return name.Length > 0 ? (table, lifecycle) : throw Numbers.Refused("lora_name must not be empty");
+        return name.Length > 0 ? (table, lifecycle) : throw GrpcStatuses.Refused("lora_name must not be empty");
     }
 
     private static LoadedAdapter? Find(AdapterTable table, string name) => table.Loaded.FirstOrDefault(adapter => adapter.Name == name);

@@ -77,7 +77,7 @@ internal sealed class ControlService : Contract.Control.ControlBase
                 PauseMode.Keep => "keep",
                 PauseMode.Wait => "wait",
                 PauseMode.Unspecified or PauseMode.Abort => "abort",
-                var unknown => throw Numbers.Refused($"mode: {(int)unknown} is no mode"),
+                var unknown => throw GrpcStatuses.Refused($"mode: {(int)unknown} is no mode"),
             },
             ["clear_cache"] = !request.HasClearCache || request.ClearCache,
         };
@@ -99,7 +99,7 @@ internal sealed class ControlService : Contract.Control.ControlBase
         RefuseWithoutSleepMode();
         if (request.Mode is not (PauseMode.Unspecified or PauseMode.Abort))
         {
-            throw Numbers.Refused("mode: only PAUSE_MODE_ABORT is served; pause first, and sleep when nothing runs");
+            throw GrpcStatuses.Refused("mode: only PAUSE_MODE_ABORT is served; pause first, and sleep when nothing runs");
         }
 
         var body = new JsonObject { ["level"] = request.HasLevel ? request.Level : 1 };
@@ -149,7 +149,7 @@ internal sealed class ControlService : Contract.Control.ControlBase
     {
         if (request.WeightVersion.Length == 0)
         {
-            throw Numbers.Refused("weight_version must not be empty");
+            throw GrpcStatuses.Refused("weight_version must not be empty");
         }
 
         await CallAsync("set_weight_version", new JsonObject { ["weight_version"] = request.WeightVersion }, context).ConfigureAwait(false);

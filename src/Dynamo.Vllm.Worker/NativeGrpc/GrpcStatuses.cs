@@ -6,6 +6,9 @@ namespace Dynamo.Vllm.Worker.NativeGrpc;
 /// <summary>Errors of the worker as gRPC's.</summary>
 internal static class GrpcStatuses
 {
+    /// <summary>A control call that cannot be made as it is.</summary>
+    public static RpcException Refused(string text) => new(new Status(StatusCode.InvalidArgument, text));
+
     /// <param name="error">Of a request.</param>
     /// <param name="hasEngineDied">Otherwise an engine that ends is one that is told to: the same request may be served elsewhere.</param>
     public static Status Of(DynamoError error, bool hasEngineDied) =>

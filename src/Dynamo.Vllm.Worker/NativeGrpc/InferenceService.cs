@@ -44,24 +44,44 @@ internal sealed class InferenceService : Inference.InferenceBase
     private async Task ServeAsync(GenerateRequest request, ServerCallContext call, Func<GenerateResponse, bool, Task> write)
     {
         var serving = _intake.Enter();
-        var read = NativeRequestReader.Read(
-            request,
-            call.RequestHeaders.GetValue(NativeRequestReader.RankHeader),
-            serving.Engine.Description,
-            serving.Options.BaseModelNames,
-            serving.Adapters
-        );
-        var context = new RequestContext(read.Id, PayloadCodec.Json, body: default, ReadHeaders(call.RequestHeaders));
-        var caller = new NativeCaller(new ResponseBuilder(read), write, call.CancellationToken);
+        if (request.LoraName.Length > 0 && serving.Adapters is null)
+        {
+            throw AdapterCalls.NotEnabled();
+        }
+
+        var id = request.RequestId.Length > 0 ? request.RequestId : Guid.NewGuid().ToString();
+        var context = new RequestContext(id, PayloadCodec.Json, body: default, ReadHeaders(call.RequestHeaders));
+        var caller = new NativeCaller(write, call.CancellationToken);
         await using (caller.ConfigureAwait(false))
         {
-            var handler = new OutputHandler(serving.Engine, serving.Options, serving.Adapters, read.Request, read.Text, caller.WriteAsync);
+            var handler = new OutputHandler(
+                serving.Engine,
+                serving.Options,
+                serving.Adapters,
+                () =>
+                {
+                    var read = Read(request, id, call, serving);
+                    caller.Expect(new ResponseBuilder(read));
+                    return (read.Request, read.Text);
+                },
+                caller.WriteAsync
+            );
             var isAdmitted = await serving
                 .Dispatcher.TryServeAsync(serving.Generate, handler, context, caller, request.CalculateSize())
                 .ConfigureAwait(false);
             Finish(serving, caller, call, isAdmitted);
         }
     }
+
+    private static NativeRequest Read(GenerateRequest request, string id, ServerCallContext call, NativeServing serving) =>
+        NativeRequestReader.Read(
+            request,
+            id,
+            call.RequestHeaders.GetValue(NativeRequestReader.RankHeader),
+            serving.Engine.Description,
+            serving.Options.BaseModelNames,
+            serving.Adapters
+        );
 
     private static void Finish(NativeServing serving, NativeCaller caller, ServerCallContext call, bool isAdmitted)
     {

@@ -10,19 +10,17 @@ namespace Dynamo.Vllm.Worker.NativeGrpc;
 /// <summary>The caller of one request: its connection is there already, and its error is the status at the end.</summary>
 internal sealed class NativeCaller : ICallHome
 {
-    private readonly ResponseBuilder _answer;
     private readonly Func<GenerateResponse, bool, Task> _write;
     private readonly CancellationToken _left;
     private CancellationTokenRegistration _watch;
     private Action? _itemSent;
+    private ResponseBuilder? _answer;
     private bool _hasBegun;
 
-    /// <param name="answer">Makes the messages.</param>
     /// <param name="write">Takes one, and whether another follows at once.</param>
     /// <param name="left">Fires when the caller is gone.</param>
-    public NativeCaller(ResponseBuilder answer, Func<GenerateResponse, bool, Task> write, CancellationToken left)
+    public NativeCaller(Func<GenerateResponse, bool, Task> write, CancellationToken left)
     {
-        _answer = answer;
         _write = write;
         _left = left;
     }
@@ -40,16 +38,20 @@ internal sealed class NativeCaller : ICallHome
     /// <summary>The answer came to its end.</summary>
     public bool IsComplete { get; private set; }
 
+    /// <summary>The request was read: this is what its answer is like.</summary>
+    public void Expect(ResponseBuilder answer) => _answer = answer;
+
     public void Watch(RequestContext context) =>
         _watch = _left.UnsafeRegister(static state => ((RequestContext)state!).Cancel(CancellationCause.Disconnect), context);
 
     public async ValueTask WriteAsync(EngineOutput output)
     {
-        var built = _answer.Build(output);
+        var answer = _answer!; // an output is one of a request that was read
+        var built = answer.Build(output);
         if (!_hasBegun)
         {
             _hasBegun = true;
-            await SendAsync(new GenerateResponse { PromptInfo = _answer.BuildPrompt(output) }, hasMore: built is not null)
+            await SendAsync(new GenerateResponse { PromptInfo = answer.BuildPrompt(output) }, hasMore: built is not null)
                 .ConfigureAwait(false);
         }
 

@@ -4,8 +4,7 @@ using Dynamo.Vllm.Protocol.Requests;
 namespace Dynamo.Vllm.Worker.NativeGrpc;
 
 /// <summary>A request of the contract, read and found right in form.</summary>
-/// <param name="Id">Under which it can be aborted.</param>
 /// <param name="Request">In the form that the worker's own handlers take.</param>
 /// <param name="Text">What of it is text; null for nothing.</param>
 /// <param name="Form">Of the answer.</param>
-internal sealed record NativeRequest(string Id, PreprocessedRequest Request, EngineText? Text, AnswerForm Form);
+internal sealed record NativeRequest(PreprocessedRequest Request, EngineText? Text, AnswerForm Form);

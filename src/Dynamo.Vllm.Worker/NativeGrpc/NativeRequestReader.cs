@@ -1,11 +1,12 @@
 using System.Globalization;
+using System.Net;
 using System.Text;
 using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Protocol;
+using Dynamo.Vllm.Protocol.Errors;
 using Dynamo.Vllm.Protocol.Requests;
 using Dynamo.Vllm.Worker.NativeGrpc.Contract;
-using Grpc.Core;
 
 namespace Dynamo.Vllm.Worker.NativeGrpc;
 
@@ -19,20 +20,21 @@ internal static class NativeRequestReader
     private const string SaltPrefix = "dynamo-cache-salt:";
 
     /// <param name="request">As it came.</param>
+    /// <param name="id">Its own, or one that was made for it.</param>
     /// <param name="rank">Value of <see cref="RankHeader"/>, or null.</param>
     /// <param name="engine">Its limits.</param>
     /// <param name="models">Names of the base model.</param>
     /// <param name="adapters">What else is served; null unless the engine takes adapters.</param>
-    /// <exception cref="RpcException">It cannot be served as it is.</exception>
+    /// <exception cref="RequestFailedException">It cannot be served as it is.</exception>
     public static NativeRequest Read(
         GenerateRequest request,
+        string id,
         string? rank,
         EngineDescription engine,
         IReadOnlySet<string> models,
         AdapterTable? adapters
     )
     {
-        var id = request.RequestId.Length > 0 ? request.RequestId : Guid.NewGuid().ToString();
         var form = AnswerForm.Of(request.Response);
         RefuseUnserved(request, form);
         var read = new PreprocessedRequest { HasTokenIds = true, Model = ModelOf(request, models, adapters) };
@@ -46,7 +48,7 @@ internal static class NativeRequestReader
         // Here lower is served first, as in the engine; Dynamo's requests, whose form this is, say it the other way round.
         read.Routing.Priority = request.Priority == int.MinValue ? int.MaxValue : -request.Priority;
         read.Routing.DataParallelRank = RankOf(rank, engine);
-        return new NativeRequest(id, read, ReadText(request, form), form);
+        return new NativeRequest(read, ReadText(request, form), form);
     }
 
     private static void RefuseUnserved(GenerateRequest request, AnswerForm form)
@@ -77,7 +79,7 @@ internal static class NativeRequestReader
     {
         if (request.Model.Length > 0 && !models.Contains(request.Model))
         {
-            throw new RpcException(new Status(StatusCode.NotFound, $"model `{request.Model}` not found"));
+            throw NotFound($"model `{request.Model}` not found");
         }
 
         if (request.LoraName.Length == 0)
@@ -85,15 +87,12 @@ internal static class NativeRequestReader
             return null;
         }
 
-        if (adapters is null)
-        {
-            throw AdapterCalls.NotEnabled();
-        }
-
-        return adapters.Loaded.Any(adapter => adapter.Name == request.LoraName)
+        return adapters?.Loaded.Any(adapter => adapter.Name == request.LoraName) == true
             ? request.LoraName
-            : throw AdapterCalls.NotLoaded(request.LoraName);
+            : throw NotFound(AdapterCalls.NotLoaded(request.LoraName));
     }
+
+    private static RequestFailedException NotFound(string text) => new(DynamoError.Http((int)HttpStatusCode.NotFound, text));
 
     private static void ReadPrompt(GenerateRequest request, PreprocessedRequest read, string id, EngineDescription engine)
     {

@@ -1,10 +1,10 @@
 using System.Globalization;
+using Dynamo.Vllm.Protocol.Errors;
 using Google.Protobuf.Collections;
-using Grpc.Core;
 
 namespace Dynamo.Vllm.Worker.NativeGrpc;
 
-/// <summary>Numbers of the contract as the engine takes them. What it cannot take is refused by name.</summary>
+/// <summary>Numbers of a request as the engine takes them. What it cannot take is refused by name.</summary>
 internal static class Numbers
 {
     public static int Int32(string field, uint value) =>
@@ -32,5 +32,5 @@ internal static class Numbers
 
     public static double? Given(string field, float value) => value == 0 ? null : Double(field, value);
 
-    public static RpcException Refused(string text) => new(new Status(StatusCode.InvalidArgument, text));
+    public static RequestFailedException Refused(string text) => new(DynamoError.InvalidArgument(text));
 }

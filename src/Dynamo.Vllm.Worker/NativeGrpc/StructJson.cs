@@ -14,7 +14,7 @@ internal static class StructJson
     /// <summary>Numbers that are whole become integers again, which connectors insist on: the contract knows doubles alone.</summary>
     /// <param name="field">For the refusal.</param>
     /// <param name="value">Not nested deeper than its decoder allows.</param>
-    /// <exception cref="Grpc.Core.RpcException">A number is none that JSON has.</exception>
+    /// <exception cref="Protocol.Errors.RequestFailedException">A number is none that JSON has.</exception>
     public static ReadOnlyMemory<byte> Write(string field, Struct value)
     {
         var buffer = new ArrayBufferWriter<byte>();

@@ -35,6 +35,7 @@ internal sealed partial class StatusServer : IServer
     private readonly SystemServerEnvironment _options;
     private readonly IReadOnlyList<int> _furtherPorts;
     private readonly int? _grpcPort;
+    private readonly bool _takesRequests;
     private readonly bool _hasToken;
     private readonly ServerIdentity? _identity;
     private readonly ConnectionCap _connections;
@@ -61,6 +62,7 @@ internal sealed partial class StatusServer : IServer
         _options = settings.Runtime.SystemServer;
         _furtherPorts = settings.FurtherStatusPorts;
         _grpcPort = settings.Arguments.Host.GrpcPort;
+        _takesRequests = settings.Arguments.Host.GrpcRequests;
         _hasToken = settings.Arguments.Host.SystemTokenFile is not null;
         _connections = connections.Status;
         _logger = loggers.CreateLogger<StatusServer>();
@@ -164,6 +166,10 @@ internal sealed partial class StatusServer : IServer
             }
 
             Listen(address, grpc, HttpProtocols.Http2);
+            if (_takesRequests && !IPAddress.IsLoopback(address))
+            {
+                LogOpenRequests(_logger, new IPEndPoint(address, grpc), _hasToken ? "" : " and control the engine");
+            }
         }
 
         foreach (var port in _furtherPorts)
@@ -272,6 +278,14 @@ internal sealed partial class StatusServer : IServer
             + "--system-token-file, by the network, or by DYN_SYSTEM_HOST=127.0.0.1 (SECURITY.md)"
     )]
     private static partial void LogOpen(ILogger logger, IPEndPoint address);
+
+    [LoggerMessage(
+        EventId = 3208,
+        Level = LogLevel.Warning,
+        Message = "Whoever reaches {Address} can use the model{AndControl} (--grpc-requests): guard it by the network, or by "
+            + "DYN_SYSTEM_HOST=127.0.0.1 (SECURITY.md)"
+    )]
+    private static partial void LogOpenRequests(ILogger logger, IPEndPoint address, string andControl);
 
     [LoggerMessage(
         EventId = 3205,

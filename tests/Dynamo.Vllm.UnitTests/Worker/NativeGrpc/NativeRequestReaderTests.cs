@@ -1,6 +1,7 @@
 using System.Text;
 using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Engines;
+using Dynamo.Vllm.Protocol.Errors;
 using Dynamo.Vllm.Worker.NativeGrpc;
 using Dynamo.Vllm.Worker.NativeGrpc.Contract;
 using Google.Protobuf;
@@ -38,7 +39,6 @@ public sealed class NativeRequestReaderTests
         Assert.Null(read.Request.SamplingOptions.RepetitionPenalty);
         Assert.Null(read.Request.StopConditions.MaxTokens);
         Assert.Null(read.Request.Model);
-        Assert.True(Guid.TryParse(read.Id, out _));
         Assert.Equal(new AnswerForm(PromptTokens: false, null, Text: true, Tokens: false, null), read.Form);
         Assert.Equal((null, null), (read.Text!.Prompt, read.Text.SkipSpecialTokens));
     }
@@ -62,7 +62,6 @@ public sealed class NativeRequestReaderTests
             rank: "3"
         );
         var (request, sampling, stop) = (read.Request, read.Request.SamplingOptions, read.Request.StopConditions);
-        Assert.Equal("r", read.Id);
         Assert.Equal([2, 3, 4], request.TokenIds);
         Assert.Equal((0.7, 0.9, 0.1, 5, -3), (sampling.Temperature, sampling.TopP, sampling.MinP, sampling.TopK, sampling.Seed));
         Assert.Equal((0.5, -0.5, 1.5), (sampling.PresencePenalty, sampling.FrequencyPenalty, sampling.RepetitionPenalty));
@@ -176,7 +175,6 @@ public sealed class NativeRequestReaderTests
         "max_new_tokens must be at most 2147483647, got 3000000000",
         """{"stopping":{"max_new_tokens":3000000000}}"""
     )]
-    [InlineData(StatusCode.FailedPrecondition, "engine was not started with LoRA enabled", """{"lora_name":"x","token_ids":{"ids":[1]}}""")]
     [InlineData(StatusCode.InvalidArgument, "media: multimodal input is not supported by this server", """{"media":[{}]}""")]
     [InlineData(
         StatusCode.InvalidArgument,
@@ -227,11 +225,12 @@ public sealed class NativeRequestReaderTests
 
     private static void Refused(StatusCode code, string text, string request, string? rank = null, AdapterTable? adapters = null)
     {
-        var refusal = Assert.Throws<RpcException>(() => Read(request, rank, adapters));
-        Assert.Equal(code, refusal.StatusCode);
-        Assert.StartsWith(text, refusal.Status.Detail, StringComparison.Ordinal);
+        var refusal = Assert.Throws<RequestFailedException>(() => Read(request, rank, adapters));
+        var status = GrpcStatuses.Of(refusal.Error, hasEngineDied: false);
+        Assert.Equal(code, status.StatusCode);
+        Assert.StartsWith(text, status.Detail, StringComparison.Ordinal);
     }
 
     private static NativeRequest Read(string request, string? rank = null, AdapterTable? adapters = null) =>
-        NativeRequestReader.Read(Json.Parse<GenerateRequest>(request), rank, Engine, new HashSet<string> { "m" }, adapters);
+        NativeRequestReader.Read(Json.Parse<GenerateRequest>(request), "r", rank, Engine, new HashSet<string> { "m" }, adapters);
 }

@@ -117,7 +117,7 @@ public sealed class ResponseBuilderTests
     private static string Show(ResponseBuilder builder, EngineOutput output) => Json.Format(builder.Build(output));
 
     private static ResponseBuilder Builder(AnswerForm form) =>
-        new(new NativeRequest("r", new PreprocessedRequest { TokenIds = [1, 2] }, Text: null, form));
+        new(new NativeRequest(new PreprocessedRequest { TokenIds = [1, 2] }, Text: null, form));
 
     private static EngineOutput Output(int[] tokens, string text, FinishReason finish = FinishReason.None)
     {
