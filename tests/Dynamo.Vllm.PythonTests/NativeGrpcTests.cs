@@ -187,6 +187,22 @@ public sealed class NativeGrpcTests : SimulatedWorkerTests
     }
 
     [Fact]
+    public async Task A_message_may_be_as_long_as_one_on_the_TCP_plane_and_no_longer()
+    {
+        const int mebibyte = 1 << 20;
+        await using var native = await ServeAsync();
+        await FailsAsync(
+            StatusCode.InvalidArgument,
+            $"text takes more than {16 * mebibyte} bytes",
+            native.Inference.GenerateAsync(new GenerateRequest { Text = new string('a', 17 * mebibyte) })
+        );
+        var tooLong = new GenerateRequest { Text = new string('a', 33 * mebibyte) };
+        var refusal = await Assert.ThrowsAsync<RpcException>(async () => await native.Inference.GenerateAsync(tooLong));
+        Assert.Equal(StatusCode.ResourceExhausted, refusal.StatusCode);
+        Assert.Equal(1u, (await native.Inference.GenerateAsync(Request(1))).Outputs.NumTokens);
+    }
+
+    [Fact]
     public async Task Above_the_worker_s_limits_a_request_is_refused_and_not_queued_without_bound()
     {
         await using var native = await ServeAsync(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import struct
 import unittest
 from array import array
@@ -24,6 +25,8 @@ class TextAnswers(Answers):
     def __init__(self) -> None:
         super().__init__()
         self.texts: dict[int, str] = {}
+        #: Token ids of the prompts that were named.
+        self.prompts: list[list[int]] = []
 
     def expect(self, stream: int) -> None:
         super().expect(stream)
@@ -35,7 +38,10 @@ class TextAnswers(Answers):
             (count,) = struct.unpack_from("<I", record, 24)
             position = 28 + 4 * count
             if record[1] & wire.FLAG_EXTRAS:
-                position += 4 + struct.unpack_from("<I", record, position)[0]
+                (length,) = struct.unpack_from("<I", record, position)
+                extras = json.loads(record[position + 4 : position + 4 + length])
+                self.prompts += [extras["prompt_token_ids"]] if "prompt_token_ids" in extras else []
+                position += 4 + length
             (length,) = struct.unpack_from("<I", record, position)
             assert position + 4 + length == len(record), "bytes that belong to nothing"
             self.texts[stream] += record[position + 4 :].decode()
@@ -65,6 +71,23 @@ class TextTest(RunningEngineTest):
         ours = self.run_one({"sampling": sampling, "text": {"prompt": "hello"}})
         self.assertNotEqual("", ours)
         self.assertEqual(ours, self.run_one({"sampling": sampling, "text": {}}, array("i", tokens).tobytes()))
+
+    def test_the_tokens_of_a_prompt_are_named_once_where_they_are_asked_for(self) -> None:
+        tokens = self.engine._llm.get_tokenizer().encode("hello there")
+        self.assertGreater(len(tokens), 2)
+        sampling = {"temperature": 0.0, "max_tokens": 4}
+        self.answers.prompts.clear()
+        self.run_one({"sampling": sampling, "text": {"prompt": "hello there"}})
+        self.run_one({"sampling": sampling, "text": {"prompt": "hello there", "names_tokens": True}})
+        self.run_one({"sampling": sampling, "text": {"prompt": "hello there", "names_tokens": True, "tokens_max": 2}})
+        self.assertEqual([tokens, 2], [self.answers.prompts[0], len(self.answers.prompts[1])])
+
+    def test_special_tokens_are_shown_where_they_are_asked_for(self) -> None:
+        end = self.engine._llm.get_tokenizer().eos_token_id
+        blob = array("i", [5, 6]).tobytes()
+        sampling = {"max_tokens": 2, "allowed_token_ids": [end], "ignore_eos": True}
+        self.assertEqual("", self.run_one({"sampling": sampling, "text": {}}, blob))
+        self.assertNotEqual("", self.run_one({"sampling": {**sampling, "skip_special_tokens": False}, "text": {}}, blob))
 
     def test_requests_without_text_have_none(self) -> None:
         self.assertEqual("", self.run_one({"sampling": {"max_tokens": 4}}, array("i", [1, 5]).tobytes()))

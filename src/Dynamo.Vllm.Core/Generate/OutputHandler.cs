@@ -46,12 +46,12 @@ public sealed class OutputHandler : GenerateHandler
         IResponseWriter responses
     )
     {
-        if (context.IsCallerGone)
+        var kvTransferParams = request.KvTransferParamsJson;
+        if (context.IsCallerGone && kvTransferParams is null)
         {
-            return;
+            return; // with blocks staged in another engine it still runs: only the pull releases them there
         }
 
-        var kvTransferParams = request.KvTransferParamsJson;
         var stream = Engine.Submit(
             BuildEngineRequest(
                 context,

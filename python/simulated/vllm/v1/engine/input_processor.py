@@ -229,7 +229,7 @@ class InputProcessor:
                 raise TypeError(
                     "Prompt dictionary must contain text, tokens or embeddings"
                 )
-            token_ids = self.get_tokenizer().encode(text)
+            token_ids = self._tokenize(text, tokenization)
         if isinstance(token_ids, (str, bytes)):
             raise TypeError(
                 f"prompt_token_ids must be a list, got {type(token_ids).__name__}"
