@@ -43,7 +43,11 @@ public sealed class SidecarFixture : IAsyncLifetime
         _sidecarStore = new TemporaryFolder();
         var port = FreePorts.Next().ToString(CultureInfo.InvariantCulture);
         GrpcAddress = $"http://127.0.0.1:{port}";
-        var ordinary = Peers.Variables(_ordinaryStore.Path);
+        // A second for what is on its way when the worker stops; the default only makes the test longer.
+        var ordinary = new Dictionary<string, string>(Peers.Variables(_ordinaryStore.Path))
+        {
+            ["DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS"] = "1",
+        };
         Worker = WorkerProcess.Start(
             _ordinaryStore.Path,
             [

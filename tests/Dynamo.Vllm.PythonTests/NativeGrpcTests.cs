@@ -1,5 +1,6 @@
 using System.Globalization;
 using Dynamo.Vllm.Testing;
+using Dynamo.Vllm.Testing.Adapters;
 using Dynamo.Vllm.Worker.NativeGrpc.Contract;
 using Grpc.Core;
 using Grpc.Health.V1;
@@ -122,6 +123,48 @@ public sealed class NativeGrpcTests : SimulatedWorkerTests
         await native.Control.WakeUpAsync(new WakeUpRequest());
         Assert.False((await native.Control.IsSleepingAsync(new IsSleepingRequest())).Sleeping);
         Assert.Equal(1u, (await native.Inference.GenerateAsync(Request(1))).Outputs.NumTokens);
+    }
+
+    [Fact]
+    public async Task Adapters_are_loaded_listed_used_and_unloaded()
+    {
+        using var folder = new TemporaryFolder();
+        var path = await TestAdapter.MakeAsync(
+            Path.Combine(SimulatedPaths.SimulatedEngine, "model"),
+            Path.Combine(folder.Path, "one"),
+            seed: 1
+        );
+        await using var native = await ServeAsync(
+            ["--enable-lora", "--max-loras", "2"],
+            new Dictionary<string, string> { ["DYN_LORA_ENABLED"] = "true" }
+        );
+        Assert.True((await native.Control.GetModelInfoAsync(new GetModelInfoRequest())).SupportsLora);
+        Assert.Equal(2u, (await native.Control.GetServerInfoAsync(new GetServerInfoRequest())).MaxLoras);
+        Assert.Empty((await native.Control.ListLorasAsync(new ListLorasRequest())).Adapters);
+        var load = new LoadLoraRequest { LoraName = "one", SourcePath = path };
+        var loaded = (await native.Control.LoadLoraAsync(load)).Adapter;
+        Assert.Equal(("one", path), (loaded.LoraName, loaded.SourcePath));
+        Assert.Equal(loaded, Assert.Single((await native.Control.ListLorasAsync(new ListLorasRequest())).Adapters));
+        await FailsAsync(StatusCode.AlreadyExists, "LoRA adapter `one` is already loaded", native.Control.LoadLoraAsync(load));
+        var missing = new LoadLoraRequest { LoraName = "two", SourcePath = Path.Combine(folder.Path, "nothing") };
+        var refusal = await Assert.ThrowsAsync<RpcException>(async () => await native.Control.LoadLoraAsync(missing));
+        Assert.Equal(StatusCode.InvalidArgument, refusal.StatusCode);
+
+        var plain = await native.Inference.GenerateAsync(Request(8));
+        var adapted = Request(8);
+        adapted.LoraName = "one";
+        Assert.NotEqual(plain.Outputs.TokenIds, (await native.Inference.GenerateAsync(adapted)).Outputs.TokenIds);
+
+        var unload = new UnloadLoraRequest { LoraName = "one" };
+        Assert.Equal(loaded, (await native.Control.UnloadLoraAsync(unload)).Adapter);
+        const string gone = "LoRA adapter `one` is not loaded";
+        await FailsAsync(StatusCode.NotFound, gone, native.Control.UnloadLoraAsync(unload));
+        await FailsAsync(StatusCode.NotFound, gone, native.Inference.GenerateAsync(adapted));
+        await FailsAsync(
+            StatusCode.InvalidArgument,
+            "lora_name must not be empty",
+            native.Control.UnloadLoraAsync(new UnloadLoraRequest())
+        );
     }
 
     [Fact]

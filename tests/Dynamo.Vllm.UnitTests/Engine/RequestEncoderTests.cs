@@ -48,6 +48,24 @@ public sealed class RequestEncoderTests
         );
 
     [Fact]
+    public void What_is_text_is_left_to_the_guest()
+    {
+        var text = new EngineText
+        {
+            Prompt = "p",
+            PromptTokensMax = 3,
+            NamesPromptTokens = true,
+            StopStrings = ["x"],
+            SkipSpecialTokens = false,
+        };
+        Assert.Equal(
+            """{"sampling":{"stop":["x"],"skip_special_tokens":false},"text":{"prompt":"p","tokens_max":3,"names_tokens":true},"request_id":"r","max_tokens":1}""",
+            Encode("{}", text: text)
+        );
+        Assert.Contains("\"text\":{}", Encode("""{"token_ids":[1]}""", text: new EngineText()), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void What_requests_share_has_none_of_what_each_has_of_its_own()
     {
         const string first =
@@ -67,7 +85,14 @@ public sealed class RequestEncoderTests
             StringComparison.Ordinal
         );
 
-    private static string Encode(string body, string id = "r", int maxTokens = 1, int? question = null, bool isShared = false)
+    private static string Encode(
+        string body,
+        string id = "r",
+        int maxTokens = 1,
+        int? question = null,
+        bool isShared = false,
+        EngineText? text = null
+    )
     {
         var output = new ArrayBufferWriter<byte>();
         var options = PreprocessedRequestParser.Parse(Encoding.UTF8.GetBytes(body), PayloadCodec.Json);
@@ -77,6 +102,7 @@ public sealed class RequestEncoderTests
             RequestId = id,
             Options = options,
             MaxTokens = maxTokens,
+            Text = text,
         };
         RequestEncoder.WriteShared(json, request);
         if (isShared)
