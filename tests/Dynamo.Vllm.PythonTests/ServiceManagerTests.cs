@@ -98,11 +98,14 @@ public sealed class ServiceManagerTests : SimulatedWorkerTests
             () => Task.FromResult(FileDirectoryReader.FindTcp(Store, "generate").Count == 0)
         );
         await socket.MessageAsync(message => message == "STATUS=Reloading: out of discovery until 1 running requests have ended", Limit);
+        Assert.Equal(1, await worker.MetricAsync("dynamo_vllm_worker_state", "state=\"reloading\""));
+        Assert.True(await worker.MetricAsync("dynamo_vllm_drain_seconds") > 0);
         Assert.Equal(200, await reading.WaitAsync(Limit));
         await socket.MessageAsync(message => message == "READY=1", Limit, reloading);
         Assert.Single(FileDirectoryReader.FindTcp(Store, "generate"));
         await using var again = await client.CallAsync(Body(2, 5), default);
         Assert.Equal(5, await CountAsync(again));
+        Assert.Equal(0, await worker.MetricAsync("dynamo_vllm_drain_seconds"));
         worker.Process.Signal("TERM");
         Assert.Equal(0, await worker.Process.ExitCodeAsync(Limit));
     }
