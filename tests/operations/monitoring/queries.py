@@ -126,7 +126,8 @@ def check_scrapes(prometheus: Prometheus, seconds: int, interval: int) -> None:
         gap = max((later - earlier for earlier, later in zip(times, times[1:])), default=math.inf)
         place = series["metric"]["instance"]
         print(f"{place}: {len(times)} scrapes in {seconds} s, the longest way from one to the next {gap:.2f} s")
-        if down or gap > 1.5 * interval or len(times) < 0.8 * seconds / interval:
+        # A busy machine may be late by half a second; one scrape that is missing is a gap of two intervals.
+        if down or gap > 1.5 * interval + 0.4 or len(times) < 0.8 * seconds / interval:
             failures.append(f"{place}: {len(times)} scrapes, {len(down)} failed, a gap of {gap:.1f} s")
     slowest = max(float(series["value"][1]) for series in prometheus.ask(f"max_over_time(scrape_duration_seconds{{{job}}}[{seconds}s])"))
     print(f"the slowest scrape took {slowest * 1000:.0f} ms")
