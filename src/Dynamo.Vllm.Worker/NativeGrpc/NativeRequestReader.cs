@@ -123,7 +123,7 @@ internal static class NativeRequestReader
         }
     }
 
-    /// <summary>Without media there is no id that the model has no place for: the engine's process would end with one.</summary>
+    /// <summary>Ids above the model's own stand for media, of which there are none here.</summary>
     private static int[] ReadTokens(GenerateRequest request, EngineDescription engine)
     {
         const int named = 8; // enough to see what is wrong
