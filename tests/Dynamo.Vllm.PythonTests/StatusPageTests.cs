@@ -100,6 +100,33 @@ public sealed class StatusPageTests : SimulatedWorkerTests
         static bool IsOpen(string line) => line.Contains("can call what controls the engine", StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task Top_shows_a_worker_that_serves_and_one_that_is_not_there()
+    {
+        await using var worker = await StartAsync();
+        await CallAsync();
+        var here = worker.Http.BaseAddress!.Authority;
+        var nobody = $"127.0.0.1:{FreePorts.Next()}";
+        await using var top = new ChildProcess(
+            "top",
+            "dotnet",
+            [
+                System.IO.Path.Combine(AppContext.BaseDirectory, "Dynamo.Vllm.Worker.dll"),
+                "top",
+                here,
+                nobody,
+                "--interval",
+                "0.3",
+                "--count",
+                "2",
+            ],
+            new Dictionary<string, string>()
+        );
+        Assert.Equal(0, await top.ExitCodeAsync(Limit));
+        Assert.Equal(2, top.Lines.Count(line => line.StartsWith($"{here}  serving", StringComparison.Ordinal)));
+        Assert.Equal(2, top.Lines.Count(line => line.StartsWith($"{nobody}  Connection refused", StringComparison.Ordinal)));
+    }
+
     private async Task CallAsync()
     {
         await using var client = await ConnectAsync();

@@ -9,6 +9,9 @@ internal sealed record PassTraceOptions
     private const string ModeVariable = "DYN_FPM_MODE";
     private const string PathVariable = "DYN_FPM_OUTPUT_PATH";
 
+    /// <summary>A timer takes 49 days at most; a longer interval is cut to this.</summary>
+    private static readonly TimeSpan IntervalMax = TimeSpan.FromDays(7);
+
     /// <summary>Path of the files without <c>.{producer}.{number}.jsonl.gz</c>.</summary>
     public string Path { get; init; } = "/tmp/dynamo-fpm";
 
@@ -43,7 +46,7 @@ internal sealed record PassTraceOptions
                 "full" => true,
                 _ => throw new ConfigurationException($"{ModeVariable} must be sampled or full"),
             },
-            Interval = TimeSpan.FromMilliseconds(Math.Min(interval, EnvironmentReader.SecondsMax)),
+            Interval = TimeSpan.FromMilliseconds(Math.Min(interval, IntervalMax.TotalMilliseconds)),
             FileBytesMax = (long)Math.Min(Number(environment, "DYN_FPM_JSONL_GZ_ROLL_BYTES", (ulong)defaults.FileBytesMax), long.MaxValue),
             FilesMax = (int)Math.Min(Number(environment, "DYN_FPM_MAX_SEGMENTS", (ulong)defaults.FilesMax), int.MaxValue),
         };

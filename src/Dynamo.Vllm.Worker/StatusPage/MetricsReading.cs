@@ -6,6 +6,8 @@ namespace Dynamo.Vllm.Worker.StatusPage;
 /// <summary>One look at a metrics page, added up over the series of each family.</summary>
 internal sealed class MetricsReading
 {
+    private const string WorkerState = "dynamo_vllm_worker_state";
+
     private const string FirstToken = "vllm:time_to_first_token_seconds_bucket";
 
     private readonly Dictionary<string, double> _sums = new(StringComparer.Ordinal);
@@ -17,6 +19,9 @@ internal sealed class MetricsReading
     /// <summary>When it was taken, by the clock that does not jump.</summary>
     public long Timestamp { get; }
 
+    /// <summary>What the worker does, in the words of its metrics; null where it does not tell.</summary>
+    public string? State { get; private set; }
+
     /// <param name="text">Of the page.</param>
     /// <param name="timestamp">When it was read.</param>
     public static MetricsReading Parse(string text, long timestamp)
@@ -26,6 +31,11 @@ internal sealed class MetricsReading
         {
             reading._sums[sample.Name] = reading._sums.GetValueOrDefault(sample.Name) + sample.Value;
             reading._series[sample.Name] = reading._series.GetValueOrDefault(sample.Name) + 1;
+            if (sample.Name == WorkerState && sample.Value == 1)
+            {
+                reading.State = sample.Labels.FirstOrDefault(label => label.Key == "state").Value;
+            }
+
             if (sample.Name == FirstToken)
             {
                 var le = sample.Labels.First(label => label.Key == "le").Value;
@@ -53,7 +63,8 @@ internal sealed class MetricsReading
         );
     }
 
-    private double? Sum(string name) => _sums.TryGetValue(name, out var sum) ? sum : null;
+    /// <summary>Of all series of a name; null where there is none.</summary>
+    public double? Sum(string name) => _sums.TryGetValue(name, out var sum) ? sum : null;
 
     /// <summary>A total that is smaller than it was began anew.</summary>
     private double? Rate(MetricsReading earlier, string name, double seconds) =>

@@ -12,8 +12,12 @@ internal sealed partial class SystemToken
     /// <summary>Of characters. Less can be tried out.</summary>
     public const int LengthMin = 16;
 
+    /// <summary>Of a file. What is longer is no token, and is not read to its end.</summary>
+    private const int BytesMax = 4096;
+
     private readonly string _path;
     private readonly ILogger _logger;
+    private string? _said;
 
     /// <exception cref="ConfigurationException">The file cannot be read, or holds no token.</exception>
     public SystemToken(string path, ILogger logger)
@@ -32,10 +36,16 @@ internal sealed partial class SystemToken
     {
         if (TryRead(out var problem) is not { } token)
         {
-            LogUnreadable(_logger, _path, problem);
+            // Whoever is refused asks again and again: one line for each problem.
+            if (Interlocked.Exchange(ref _said, problem) != problem)
+            {
+                LogUnreadable(_logger, _path, problem);
+            }
+
             return false;
         }
 
+        Volatile.Write(ref _said, null);
         return Offered(authorization) is { } offered && AreEqual(offered, token);
     }
 
@@ -72,8 +82,14 @@ internal sealed partial class SystemToken
     {
         try
         {
-            var token = File.ReadAllText(_path).Trim();
-            problem = token.Length < LengthMin ? $"a token has {LengthMin} characters at least, this one has {token.Length}" : "";
+            using var file = new FileStream(_path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0);
+            var bytes = new byte[BytesMax + 1];
+            var count = file.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false);
+            var token = Encoding.UTF8.GetString(bytes, 0, count).TrimStart('\uFEFF').Trim();
+            problem =
+                count > BytesMax ? $"it holds more than {BytesMax} bytes"
+                : token.Length < LengthMin ? $"a token has {LengthMin} characters at least, this one has {token.Length}"
+                : "";
             return problem.Length == 0 ? token : null;
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)

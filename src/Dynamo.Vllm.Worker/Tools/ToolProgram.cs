@@ -1,12 +1,13 @@
 using System.CommandLine;
+using Dynamo.Vllm.Worker.Configuration;
 
 namespace Dynamo.Vllm.Worker.Tools;
 
-/// <summary>The tools beside the worker: <c>demo</c>, <c>call</c>, <c>doctor</c>.
+/// <summary>The tools beside the worker: <c>demo</c>, <c>call</c>, <c>doctor</c>, <c>top</c>.
 /// The worker's own options keep argparse's rules and are not here.</summary>
 internal static class ToolProgram
 {
-    private static readonly string[] Names = ["demo", "call", "doctor"];
+    private static readonly string[] Names = ["demo", "call", "doctor", "top"];
 
     public static bool IsTool(string[] arguments) => arguments.Length > 0 && Names.Contains(arguments[0]);
 
@@ -16,6 +17,7 @@ internal static class ToolProgram
         root.Subcommands.Add(Demo());
         root.Subcommands.Add(Call());
         root.Subcommands.Add(Doctor());
+        root.Subcommands.Add(Top());
         // A word that begins with @ is the worker's, not a file with more words.
         return root.Parse(arguments, new ParserConfiguration { ResponseFileTokenReplacer = null }).InvokeAsync();
     }
@@ -86,5 +88,48 @@ internal static class ToolProgram
                 DoctorTool.RunAsync([.. result.UnmatchedTokens], result.GetValue(json), Console.Out, cancellationToken)
         );
         return command;
+    }
+
+    private static Command Top()
+    {
+        var addresses = new Argument<string[]>("addresses")
+        {
+            Description = "Status ports: HOST:PORT, a port of this host, or a URL; else DYN_SYSTEM_PORT",
+            Arity = ArgumentArity.ZeroOrMore,
+        };
+        var interval = new Option<double>("--interval") { Description = "Seconds between two looks", DefaultValueFactory = _ => 2 };
+        var count = new Option<int>("--count") { Description = "Tables until it ends; 0: until Ctrl-C", DefaultValueFactory = _ => 0 };
+        var command = new Command(
+            "top",
+            "Shows what workers do, from /metrics: state, running and waiting requests, tokens and requests a second, use of the KV cache, "
+                + "95th percentile of the time to the first token. Exit code: 0, or 1 where none could be seen."
+        )
+        {
+            addresses,
+            interval,
+            count,
+        };
+        command.SetAction(
+            (result, cancellationToken) =>
+                TopAsync(result.GetValue(addresses) ?? [], result.GetValue(interval), result.GetValue(count), cancellationToken)
+        );
+        return command;
+    }
+
+    private static async Task<int> TopAsync(string[] addresses, double interval, int count, CancellationToken cancellationToken)
+    {
+        try
+        {
+            var options = TopOptions.Of(addresses, Environment.GetEnvironmentVariable("DYN_SYSTEM_PORT"), interval, count);
+            using var http = new HttpClient { MaxResponseContentBufferSize = TopTool.PageBytesMax, Timeout = Timeout.InfiniteTimeSpan };
+            return await new TopTool(options, http, Console.Out, !Console.IsOutputRedirected, TimeProvider.System)
+                .RunAsync(cancellationToken)
+                .ConfigureAwait(false);
+        }
+        catch (FormatException exception)
+        {
+            await Console.Error.WriteLineAsync($"top: {exception.Message}").ConfigureAwait(false);
+            return ExitCodes.Usage;
+        }
     }
 }

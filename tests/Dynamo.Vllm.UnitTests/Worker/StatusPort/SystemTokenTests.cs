@@ -3,6 +3,7 @@ using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Testing;
+using Dynamo.Vllm.Testing.Logs;
 using Dynamo.Vllm.Worker.Configuration;
 using Dynamo.Vllm.Worker.StatusPort;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -72,6 +73,24 @@ public sealed class SystemTokenTests : StatusPortTests
 
         Assert.StartsWith($"--system-token-file {missing}: Could not find file", one.Message, StringComparison.Ordinal);
         Assert.Equal($"--system-token-file {tooShort}: a token has 16 characters at least, this one has 15", other.Message);
+    }
+
+    [Fact]
+    public void A_file_that_has_become_unusable_is_said_once_however_many_are_refused_and_no_more_than_a_token_is_read()
+    {
+        using var log = new LogCapture();
+        var path = Folder.Write("renewed", "\uFEFF" + Token);
+        var token = new SystemToken(path, log.For<SystemToken>());
+        Assert.True(token.Admits("Bearer " + Token));
+        Folder.Write("renewed", new string('x', 5000));
+        Assert.All(Enumerable.Range(0, 9), _ => Assert.False(token.Admits("Bearer " + new string('x', 5000))));
+        Assert.EndsWith("it holds more than 4096 bytes", Assert.Single(log.Lines).Text, StringComparison.Ordinal);
+
+        Folder.Write("renewed", Token);
+        Assert.True(token.Admits("Bearer " + Token));
+        File.Delete(path);
+        Assert.All(Enumerable.Range(0, 9), _ => Assert.False(token.Admits("Bearer " + Token)));
+        Assert.Equal(2, log.Lines.Count);
     }
 
     private static string Write(string token) => Folder.Write("token", token);
