@@ -25,13 +25,12 @@ internal static class OtlpLogs
     private static LogRecord Convert(OtlpLogRecord said)
     {
         var time = OtlpValues.Nanoseconds(said.Time.UtcDateTime);
-        var (number, word) = Severity(said.Level);
         var record = new LogRecord
         {
             TimeUnixNano = time,
             ObservedTimeUnixNano = time,
-            SeverityNumber = number,
-            SeverityText = word,
+            SeverityNumber = Severity(said.Level),
+            SeverityText = said.LevelWord,
             Body = new AnyValue { StringValue = said.Text },
             EventName = said.Event.Name ?? "",
         };
@@ -47,13 +46,13 @@ internal static class OtlpLogs
         return record;
     }
 
-    private static (SeverityNumber Number, string Word) Severity(LogLevel level) =>
+    private static SeverityNumber Severity(LogLevel level) =>
         level switch
         {
-            LogLevel.Trace => (SeverityNumber.Trace, "TRACE"),
-            LogLevel.Debug => (SeverityNumber.Debug, "DEBUG"),
-            LogLevel.Information => (SeverityNumber.Info, "INFO"),
-            LogLevel.Warning => (SeverityNumber.Warn, "WARN"),
-            _ => (SeverityNumber.Error, "ERROR"),
+            LogLevel.Trace => SeverityNumber.Trace,
+            LogLevel.Debug => SeverityNumber.Debug,
+            LogLevel.Information => SeverityNumber.Info,
+            LogLevel.Warning => SeverityNumber.Warn,
+            _ => SeverityNumber.Error,
         };
 }

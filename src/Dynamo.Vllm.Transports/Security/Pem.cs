@@ -1,4 +1,5 @@
 using System.Net.Security;
+using System.Security.Authentication;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 
@@ -11,6 +12,10 @@ namespace Dynamo.Vllm.Transports.Security;
 /// </remarks>
 internal static class Pem
 {
+    /// <summary>Of TLS, on the request plane and the status port: those that the peers have; older ones are refused whatever the
+    /// system's defaults say.</summary>
+    public const SslProtocols Versions = SslProtocols.Tls12 | SslProtocols.Tls13;
+
     private const string Begin = "-----BEGIN ";
 
     /// <summary>True if the value is a file name, whose content may change later.</summary>

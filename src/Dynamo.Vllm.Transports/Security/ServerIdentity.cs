@@ -1,5 +1,4 @@
 using System.Net.Security;
-using System.Security.Authentication;
 using Microsoft.Extensions.Logging;
 
 namespace Dynamo.Vllm.Transports.Security;
@@ -37,7 +36,7 @@ public sealed class ServerIdentity
         new()
         {
             ServerCertificateContext = _identity.Current,
-            EnabledSslProtocols = SslProtocols.Tls12 | SslProtocols.Tls13,
+            EnabledSslProtocols = Pem.Versions,
             ApplicationProtocols = [protocol],
         };
 

@@ -16,9 +16,6 @@ public sealed partial class TlsConnections : IConnectionSecurity
     /// <summary>Refused handshakes are told once in this time: a port scanner must not fill the log.</summary>
     private static readonly TimeSpan ReportInterval = TimeSpan.FromSeconds(10);
 
-    // The versions that the peers have; older ones are refused whatever the system's defaults say.
-    private const SslProtocols Versions = SslProtocols.Tls12 | SslProtocols.Tls13;
-
     private readonly TlsOptions _options;
     private readonly TimeProvider _time;
     private readonly ILogger<TlsConnections> _logger;
@@ -80,7 +77,7 @@ public sealed partial class TlsConnections : IConnectionSecurity
         var options = new SslClientAuthenticationOptions
         {
             TargetHost = _options.ServerName ?? host, // an address is checked against the certificate, but not sent as a name
-            EnabledSslProtocols = Versions,
+            EnabledSslProtocols = Pem.Versions,
             CertificateChainPolicy = settings.Trust,
             ClientCertificateContext = settings.Identity,
         };
@@ -133,7 +130,7 @@ public sealed partial class TlsConnections : IConnectionSecurity
     {
         var options = new SslServerAuthenticationOptions
         {
-            EnabledSslProtocols = Versions,
+            EnabledSslProtocols = Pem.Versions,
             ServerCertificateContext = Pem.LoadIdentity(
                 _options.CertificatePath!,
                 "DYN_TCP_TLS_CERT_PATH",

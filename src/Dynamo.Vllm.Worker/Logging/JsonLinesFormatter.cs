@@ -27,12 +27,9 @@ internal sealed class JsonLinesFormatter : ConsoleFormatter
             json.WriteString("level", LogLevels.Word(logEntry.LogLevel));
             json.WriteString("target", logEntry.Category);
             json.WriteString("message", logEntry.Formatter(logEntry.State, logEntry.Exception));
-            foreach (var (name, value) in logEntry.State as IReadOnlyList<KeyValuePair<string, object?>> ?? [])
+            foreach (var (name, value) in LogFields.Of(logEntry.State))
             {
-                if (name != "{OriginalFormat}")
-                {
-                    json.WriteString(JsonNamingPolicy.SnakeCaseLower.ConvertName(name), value?.ToString());
-                }
+                json.WriteString(name, value?.ToString());
             }
 
             if (logEntry.Exception is { } exception)

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Text.Json;
 using System.Threading.Channels;
 using Dynamo.Vllm.Transports.Otlp;
 
@@ -54,16 +53,16 @@ internal sealed class LogRecords : ILoggerProvider
         }
     }
 
-    private static string Shorten(string text) => text.Length <= LengthMax ? text : string.Concat(text.AsSpan(0, LengthMax), "...");
+    private static string Shorten(string text) => LogText.Shorten(text, LengthMax);
 
     private static List<KeyValuePair<string, string>> Fields(object? state, Exception? exception)
     {
         var fields = new List<KeyValuePair<string, string>>();
-        foreach (var (name, value) in state as IReadOnlyList<KeyValuePair<string, object?>> ?? [])
+        foreach (var (name, value) in LogFields.Of(state))
         {
-            if (name != "{OriginalFormat}" && value is not null)
+            if (value is not null)
             {
-                fields.Add(new(JsonNamingPolicy.SnakeCaseLower.ConvertName(name), Shorten(value.ToString() ?? "")));
+                fields.Add(new(name, Shorten(value.ToString() ?? "")));
             }
         }
 
@@ -96,7 +95,18 @@ internal sealed class LogRecords : ILoggerProvider
             {
                 var text = Shorten(format(state, exception));
                 var span = Activity.Current?.Context ?? default;
-                owner.Add(new OtlpLogRecord(owner._time.GetUtcNow(), logLevel, category, eventId, text, Fields(state, exception), span));
+                owner.Add(
+                    new OtlpLogRecord(
+                        owner._time.GetUtcNow(),
+                        logLevel,
+                        LogLevels.Word(logLevel),
+                        category,
+                        eventId,
+                        text,
+                        Fields(state, exception),
+                        span
+                    )
+                );
             }
         }
     }

@@ -38,6 +38,10 @@ internal static class LogText
         }
     }
 
+    /// <summary>At most so many characters, and three dots in place of the rest.</summary>
+    public static string Shorten(string text, int lengthMax) =>
+        text.Length <= lengthMax ? text : string.Concat(text.AsSpan(0, lengthMax), "...");
+
     private static int IndexOfSpecial(ReadOnlySpan<char> text)
     {
         for (var i = 0; i < text.Length; i++)

@@ -94,7 +94,7 @@ internal sealed class NativeCaller : ICallHome
         }
         catch (Exception exception) when (exception is OperationCanceledException or InvalidOperationException)
         {
-            // So the library says that the call is over.
+            // Boundary mapping (style E3): so the library says that the call is over.
             throw new IOException("the caller has left", exception);
         }
 

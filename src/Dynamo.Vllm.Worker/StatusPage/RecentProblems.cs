@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using Dynamo.Vllm.Worker.Logging;
 
 namespace Dynamo.Vllm.Worker.StatusPage;
 
@@ -42,7 +43,7 @@ internal sealed class RecentProblems : ILoggerProvider
             if (IsEnabled(logLevel))
             {
                 var text = exception is null ? format(state, null) : $"{format(state, null)}: {exception.Message}";
-                var message = text.Length <= LengthMax ? text : string.Concat(text.AsSpan(0, LengthMax), "...");
+                var message = LogText.Shorten(text, LengthMax);
                 owner.Add(new RecentProblem(owner._time.GetUtcNow(), logLevel.ToString(), eventId.Id, message));
             }
         }

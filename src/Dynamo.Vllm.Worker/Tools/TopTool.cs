@@ -1,4 +1,5 @@
 using System.Globalization;
+using Dynamo.Vllm.Worker.Logging;
 using Dynamo.Vllm.Worker.StatusPage;
 
 namespace Dynamo.Vllm.Worker.Tools;
@@ -88,8 +89,7 @@ internal sealed class TopTool
     private TopRow Unseen(Uri page, int number, string problem)
     {
         _last[number] = null;
-        var line = problem.ReplaceLineEndings(" ");
-        return new TopRow(page.Authority, line.Length <= ProblemLengthMax ? line : line[..ProblemLengthMax] + "...", null, null);
+        return new TopRow(page.Authority, LogText.Shorten(problem.ReplaceLineEndings(" "), ProblemLengthMax), null, null);
     }
 
     private async Task ShowAsync(IReadOnlyList<TopRow> rows)
