@@ -45,13 +45,17 @@ public sealed class AdapterPairFixture : IAsyncLifetime
         var variables = Variables(_store.Path);
         Frontend = Frontend.Start(Peers.Variables(_store.Path), "--router-mode", "round-robin");
         // One after the other: each start imports torch three times, and this machine has two cores.
-        Ours = WorkerProcess.Start(_store.Path, ["--python", Peers.Python, .. Peers.EngineArguments, .. Flags], variables);
+        Ours = WorkerProcess.Start(
+            _store.Path,
+            ["--python", Peers.Python, .. Peers.EngineArguments, .. Flags, .. KvEventFlags.OnFreePort(), "--drain-timeout", "120"],
+            variables
+        );
         await Ours.ReadyAsync(StartLimit);
         var port = FreePorts.Next();
         _official = new ChildProcess(
             "official",
             Peers.Python,
-            ["-m", "dynamo.vllm", .. Peers.EngineArguments, .. Flags],
+            ["-m", "dynamo.vllm", .. Peers.EngineArguments, .. Flags, .. KvEventFlags.OnFreePort()],
             new Dictionary<string, string>(variables) { ["DYN_SYSTEM_PORT"] = port.ToString(CultureInfo.InvariantCulture) }
         );
         OfficialHttp = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };

@@ -9,8 +9,13 @@ namespace Dynamo.Vllm.PeerTests;
 /// <summary>LoRA adapters: the same answers, cards and tokens as the official
 /// worker's, straight at the status server and through the frontend.</summary>
 [Trait("Category", "Peers")]
+[TestCaseOrderer(DeclarationOrder.Type, DeclarationOrder.Assembly)] // the last test ends our worker
 public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
 {
+    /// <summary>Tokens of an answer during which something else happens. An adapter's come at 17 a second on a busy
+    /// machine, so that it takes 15 s there and a second on an idle one.</summary>
+    private const int Long = 250;
+
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(2);
 
     private readonly AdapterPairFixture _pair;
@@ -102,7 +107,7 @@ public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
         await ServesAsync("busy");
         var first = await CompleteAsync("busy", prompt, _pair.OurInstance);
         await LoadOursAsync("fresh", "a2");
-        var busy = CompleteAsync("tiny", "run on", _pair.OurInstance, 700);
+        var busy = CompleteAsync("tiny", "run on", _pair.OurInstance, Long);
         await Polling.UntilAsync("nothing runs", Limit, async () => await _pair.Ours.MetricAsync("vllm:num_requests_running") > 0);
         CopyAdapter("a2", folder); // in place: vLLM knows cached blocks by the adapter's name and path
         await LoadOursAsync("busy", "replaced", "hot-swapped");
@@ -123,18 +128,14 @@ public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
     {
         await LoadAsync("gone", "a1");
         await ServesAsync("gone");
-        var whole = await CompleteAsync("gone", "on and on", _pair.OurInstance, 700);
+        var whole = await CompleteAsync("gone", "on and on", _pair.OurInstance, Long);
         foreach (
             var (http, instance) in ((HttpClient, ulong)[])
                 [(_pair.Ours.Http, _pair.OurInstance), (_pair.OfficialHttp, _pair.OfficialInstance)]
         )
         {
-            var running = CompleteAsync("gone", "on and on", instance, 700);
-            await Polling.UntilAsync(
-                "nothing runs",
-                Limit,
-                async () => MetricSamples.Sum(await http.GetStringAsync("/metrics"), "vllm:num_requests_running") > 0
-            );
+            var running = CompleteAsync("gone", "on and on", instance, Long);
+            await Polling.UntilAsync("nothing runs", Limit, async () => await MetricAsync(http, "vllm:num_requests_running") > 0);
             var unload = http.DeleteAsync("/v1/loras/gone");
             var late = LateAsync(instance);
             Assert.Equal(whole, await running);
@@ -143,6 +144,76 @@ public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
             Assert.Equal("400 Invalid request", await late);
         }
     }
+
+    /// <summary>Behind a second frontend, which routes by the workers' caches.</summary>
+    [PeerFact]
+    public async Task A_prompt_goes_to_the_worker_that_has_it_cached_for_this_adapter_and_a_drain_costs_no_client_its_answer()
+    {
+        await LoadAsync("ad", "a1");
+        await using var router = Frontend.Start(Peers.Variables(_pair.Store), "--router-mode", "kv");
+        await router.ServesAsync("ad", Limit);
+        var before = await Task.WhenAll(CountsAsync("vllm:request_success_total"));
+        await Polling.UntilAsync(
+            "the router does not know both",
+            Limit,
+            async () =>
+            {
+                await RouteAsync("tiny", $"warm {Guid.NewGuid()}", 1);
+                var counts = await Task.WhenAll(CountsAsync("vllm:request_success_total"));
+                return counts[0] > before[0] && counts[1] > before[1];
+            }
+        );
+
+        // Prompts of some blocks each, which the two share out among them; then each again, a part of it cached at one worker only.
+        string[] prompts =
+        [
+            .. Enumerable.Range(0, 12).Select(i => string.Join(' ', Enumerable.Range(0, 50).Select(n => $"p{i} w{n % 7}"))),
+        ];
+        foreach (var prompt in prompts)
+        {
+            Assert.Equal(0, (await RouteAsync("ad", prompt, 4)).Cached);
+        }
+
+        foreach (var prompt in prompts)
+        {
+            Assert.True((await RouteAsync("ad", prompt, 4)).Cached >= 64, "the router sent it to the other worker");
+        }
+
+        Assert.Equal(0, (await RouteAsync("tiny", prompts[0], 4)).Cached); // the same tokens without the adapter are other blocks
+
+        var whole = (await RouteAsync("ad", "on and on", Long)).Text;
+        var running = Enumerable.Range(0, 4).Select(_ => RouteAsync("ad", "on and on", Long)).ToList();
+        // All four have reached a worker, and some this one: what is still on its way at a SIGTERM is another matter.
+        await Polling.UntilAsync(
+            "not all run",
+            Limit,
+            async () =>
+            {
+                var counts = await Task.WhenAll(CountsAsync("vllm:num_requests_running"));
+                return (counts[0] > 0 && counts.Sum() == 4) || running.Any(answer => answer.IsCompleted);
+            }
+        );
+        Assert.DoesNotContain(running, answer => answer.IsCompleted); // else the drain below would show nothing
+        _pair.Ours.Process.Signal("TERM");
+        await _pair.Ours.Process.LineAsync("Stopping", Limit);
+        Assert.All(await Task.WhenAll(running), answer => Assert.Equal(whole, answer.Text));
+        Assert.Equal(0, await _pair.Ours.Process.ExitCodeAsync(Limit));
+        Assert.Equal(whole, (await RouteAsync("ad", "on and on", Long)).Text);
+
+        async Task<(string Text, int Cached)> RouteAsync(string model, string prompt, int tokens)
+        {
+            using var response = await router.PostAsync("/v1/completions", Body(model, prompt, tokens));
+            var answer = JsonNode.Parse(await response.Content.ReadAsStringAsync())!;
+            Assert.True(response.IsSuccessStatusCode, $"{answer.ToJsonString()}\n{_pair.Ours.Process.Tail}\n{router.Process.Tail}");
+            return ((string)answer["choices"]![0]!["text"]!, (int?)answer["usage"]?["prompt_tokens_details"]?["cached_tokens"] ?? 0);
+        }
+    }
+
+    /// <summary>Of both workers, ours first.</summary>
+    private Task<double>[] CountsAsync(string family) => [_pair.Ours.MetricAsync(family), MetricAsync(_pair.OfficialHttp, family)];
+
+    private static async Task<double> MetricAsync(HttpClient http, string family) =>
+        MetricSamples.Sum(await http.GetStringAsync("/metrics"), family);
 
     private void CopyAdapter(string name, string folder)
     {
