@@ -6,6 +6,7 @@ using System.Text;
 using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Protocol.KvEvents;
+using Dynamo.Vllm.Transports;
 using Dynamo.Vllm.Transports.Zmq;
 using Microsoft.Extensions.Logging.Abstractions;
 using NetMQ;
@@ -95,7 +96,13 @@ internal static class ZmqComparison
 
     private static async Task PublishOursAsync()
     {
-        await using var plane = new ZmqEventPlane("127.0.0.1", null, TimeProvider.System, NullLogger<ZmqEventPlane>.Instance);
+        await using var plane = new ZmqEventPlane(
+            "127.0.0.1",
+            null,
+            ConnectionCap.Unlimited,
+            TimeProvider.System,
+            NullLogger<ZmqEventPlane>.Instance
+        );
         await using var publisher = await plane.OpenAsync(
             new EventTopic(new EndpointId("n", "c", "e"), "kv-events", new PublisherId(7)),
             default

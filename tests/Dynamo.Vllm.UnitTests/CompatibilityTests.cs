@@ -76,7 +76,10 @@ public sealed partial class CompatibilityTests
             .TakeWhile(line => line.StartsWith('|'))
             .Select(line => line.Split('|')[1..^1].Select(cell => cell.Trim()).ToArray());
 
-    [GeneratedRegex(@"\[Peer(?:Fact|Theory)[^\]]*\](?:\s*\[InlineData\([^\n]*\)\])*\s*public (?:static )?(?:async )?(?:Task|void) (\w+)\(")]
+    [GeneratedRegex(
+        @"\[Peer(?:Fact|Theory)[^\]]*\](?:\s*\[(?:Inline|Member)Data\([^\n]*\)\])*"
+            + @"\s*public (?:static )?(?:async )?(?:Task|void) (\w+)\("
+    )]
     private static partial Regex PeerTest();
 
     [GeneratedRegex("`([^`]+)`")]

@@ -13,22 +13,21 @@ namespace Dynamo.Vllm.Transports.Zmq;
 /// <summary>A publisher that listens on a port of its own; routers connect to it.</summary>
 internal sealed partial class ZmqBoundPublisher : IEventPublisher
 {
-    /// <summary>Routers and their replicas; far above any deployment. More are closed at once.</summary>
-    private const int SubscribersMax = 1024;
-
     private readonly ZmqFanout _fanout;
     private readonly Socket _listener;
     private readonly string _endpoint;
     private readonly TimeProvider _time;
     private readonly ILogger _logger;
     private readonly CancellationTokenSource _stopping = new();
+    private readonly ConnectionCap _connections;
     private readonly Lock _lock = new();
     private readonly HashSet<Task> _serving = [];
     private readonly Task _accepting;
 
-    public ZmqBoundPublisher(EventTopic topic, IPAddress advertised, TimeProvider time, ILogger logger)
+    public ZmqBoundPublisher(EventTopic topic, IPAddress advertised, ConnectionCap connections, TimeProvider time, ILogger logger)
     {
         _fanout = new ZmqFanout(Encoding.UTF8.GetBytes(topic.Name), topic.Publisher);
+        _connections = connections;
         _time = time;
         _logger = logger;
         var any = advertised.AddressFamily == AddressFamily.InterNetworkV6 ? IPAddress.IPv6Any : IPAddress.Any;
@@ -85,13 +84,6 @@ internal sealed partial class ZmqBoundPublisher : IEventPublisher
 
     private void Accept(Socket socket)
     {
-        if (_fanout.Count >= SubscribersMax)
-        {
-            LogTooMany(_logger, _endpoint, SubscribersMax);
-            socket.Dispose();
-            return;
-        }
-
         Track(ServeAsync(socket));
     }
 
@@ -121,8 +113,10 @@ internal sealed partial class ZmqBoundPublisher : IEventPublisher
         try
         {
             using var owned = socket; // whatever fails before the connection takes it over
+            using var seat = _connections.Admit(socket.Dispose);
             ZmqEndpoint.Prepare(socket);
-            var problem = await _fanout.ServeAsync(socket, opened: null, _time, _stopping.Token).ConfigureAwait(false);
+            // A subscriber says nothing for as long as it lives; one that has not even shaken hands makes room for others.
+            var problem = await _fanout.ServeAsync(socket, opened: seat.BeginUse, _time, _stopping.Token).ConfigureAwait(false);
             LogSubscriberGone(_logger, _endpoint, problem);
         }
         catch (Exception exception) when (ZmqFaults.EndsConnection(exception))
@@ -139,11 +133,4 @@ internal sealed partial class ZmqBoundPublisher : IEventPublisher
 
     [LoggerMessage(EventId = 3302, Level = LogLevel.Warning, Message = "Cannot accept an event subscriber at {Endpoint}: {Problem}")]
     private static partial void LogAcceptFailed(ILogger logger, string endpoint, string problem);
-
-    [LoggerMessage(
-        EventId = 3303,
-        Level = LogLevel.Warning,
-        Message = "Refused an event subscriber at {Endpoint}: the limit is {SubscribersMax}"
-    )]
-    private static partial void LogTooMany(ILogger logger, string endpoint, int subscribersMax);
 }

@@ -11,16 +11,25 @@ public sealed partial class ZmqEventPlane : IEventPlane
 {
     private readonly IPAddress _advertised;
     private readonly ZmqBrokerAddresses? _brokers;
+    private readonly ConnectionCap _connections;
     private readonly TimeProvider _time;
     private readonly ILogger<ZmqEventPlane> _logger;
 
     /// <param name="host">DYN_EVENT_PLANE_HOST: address or network interface that routers are told, or null for automatic.</param>
     /// <param name="brokers">Not null: publish through these, with no ports of our own.</param>
+    /// <param name="connections">Bounds the subscribers of all topics together, where the ports are ours.</param>
     /// <param name="time">For pauses.</param>
     /// <param name="logger">Of this plane and its publishers.</param>
     /// <exception cref="InvalidOperationException">The host cannot be advertised.</exception>
-    public ZmqEventPlane(string? host, ZmqBrokerAddresses? brokers, TimeProvider time, ILogger<ZmqEventPlane> logger)
+    public ZmqEventPlane(
+        string? host,
+        ZmqBrokerAddresses? brokers,
+        ConnectionCap connections,
+        TimeProvider time,
+        ILogger<ZmqEventPlane> logger
+    )
     {
+        _connections = connections;
         _brokers = brokers;
         _time = time;
         _logger = logger;
@@ -45,7 +54,7 @@ public sealed partial class ZmqEventPlane : IEventPlane
             return new(new ZmqBrokerPublisher(topic, _brokers.Publish, _time, _logger));
         }
 
-        var publisher = new ZmqBoundPublisher(topic, _advertised, _time, _logger);
+        var publisher = new ZmqBoundPublisher(topic, _advertised, _connections, _time, _logger);
         publisher.Subscribed += () => Subscribed?.Invoke(topic.Key);
         return new(publisher);
     }

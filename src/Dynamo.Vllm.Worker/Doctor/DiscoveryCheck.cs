@@ -33,7 +33,7 @@ internal sealed class DiscoveryCheck(WorkerSettings settings)
             settings.Planes,
             settings.Runtime,
             settings.Environment,
-            ConnectionCap.Unlimited,
+            ConnectionCaps.Unlimited,
             TimeProvider.System,
             NullLoggerFactory.Instance
         );

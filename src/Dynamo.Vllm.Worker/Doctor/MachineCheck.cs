@@ -80,7 +80,9 @@ internal static class MachineCheck
         }
 
         var caps = ConnectionCaps.For(descriptors, TimeProvider.System, NullLogger.Instance);
-        var seen = $"{descriptors} open files are allowed: {caps.Requests.Max} callers and {caps.Status.Max} probes at once";
+        var seen =
+            $"{descriptors} open files are allowed: {caps.Requests.Max} callers, {caps.Status.Max} probes and "
+            + $"{caps.Events.Max} routers at once";
         if (caps.Requests.Max < CallersMin)
         {
             findings.Warning(seen, advice);

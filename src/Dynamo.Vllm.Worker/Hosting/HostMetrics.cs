@@ -40,6 +40,7 @@ internal static class HostMetrics
             resident.Set(Environment.WorkingSet);
             closed.WithLabels("requests").IncTo(connections.Requests.Closed);
             closed.WithLabels("status").IncTo(connections.Status.Closed);
+            closed.WithLabels("events").IncTo(connections.Events.Closed);
             dropped.IncTo(outputs.DroppedLines);
             heap.Set(memory.HeapSizeBytes);
             committed.Set(memory.TotalCommittedBytes);

@@ -19,7 +19,7 @@ internal sealed class PlaneFactory : IAsyncDisposable
     private readonly RuntimePlanes _planes;
     private readonly RuntimeEnvironment _environment;
     private readonly IReadOnlyDictionary<string, string> _variables;
-    private readonly ConnectionCap _requestConnections;
+    private readonly ConnectionCaps _connections;
     private readonly TimeProvider _time;
     private readonly ILoggerFactory _loggers;
     private readonly Lazy<NatsLink> _nats;
@@ -28,7 +28,7 @@ internal sealed class PlaneFactory : IAsyncDisposable
         RuntimePlanes planes,
         RuntimeEnvironment environment,
         IReadOnlyDictionary<string, string> variables,
-        ConnectionCap requestConnections,
+        ConnectionCaps connections,
         TimeProvider time,
         ILoggerFactory loggers
     )
@@ -36,7 +36,7 @@ internal sealed class PlaneFactory : IAsyncDisposable
         _variables = variables;
         _planes = planes;
         _environment = environment;
-        _requestConnections = requestConnections;
+        _connections = connections;
         _time = time;
         _loggers = loggers;
         _nats = new Lazy<NatsLink>(() => new NatsLink(environment.Nats, time, loggers.CreateLogger<NatsLink>()));
@@ -110,7 +110,7 @@ internal sealed class PlaneFactory : IAsyncDisposable
         }
 
         var brokers = await FindBrokersAsync(registration, @namespace, cancellationToken).ConfigureAwait(false);
-        return new ZmqEventPlane(_environment.EventPlaneHost, brokers, _time, _loggers.CreateLogger<ZmqEventPlane>());
+        return new ZmqEventPlane(_environment.EventPlaneHost, brokers, _connections.Events, _time, _loggers.CreateLogger<ZmqEventPlane>());
     }
 
     /// <summary>Connects to NATS if any plane, or the mere presence of its address, asks for it (runtime.md, 3.1).</summary>
@@ -163,7 +163,7 @@ internal sealed class PlaneFactory : IAsyncDisposable
             BindAddress = bind,
             AdvertisedAddress = advertised,
             Port = tcp.Port,
-            Connections = _requestConnections,
+            Connections = _connections.Requests,
             FrameBytesMax = tcp.FrameBytesMax,
         };
     }

@@ -73,7 +73,7 @@ internal sealed partial class PlanesStage : IStage
     public async Task UpAsync(CancellationToken cancellationToken)
     {
         var runtime = _settings.Runtime;
-        _factory = new PlaneFactory(_settings.Planes, runtime, _settings.Environment, _connections.Requests, _time, _loggers);
+        _factory = new PlaneFactory(_settings.Planes, runtime, _settings.Environment, _connections, _time, _loggers);
         var security = _factory.CreateSecurity();
         _discovery = _factory.CreateDiscovery();
         await _factory.ConnectAsync(cancellationToken).ConfigureAwait(false);

@@ -10,11 +10,11 @@ internal static class ConnectionSeats
     /// <summary>Under which a connection's items hold its place.</summary>
     private static readonly object SeatKey = new();
 
-    public static async Task AdmitAsync(ConnectionContext connection, ConnectionDelegate next, ConnectionCap connections)
+    public static void Admit(ConnectionContext connection, ConnectionCap connections)
     {
-        using var seat = connections.Admit(connection.Abort);
+        var seat = connections.Admit(connection.Abort);
         connection.Items[SeatKey] = seat;
-        await next(connection).ConfigureAwait(false);
+        connection.ConnectionClosed.UnsafeRegister(static seat => ((ConnectionCap.Seat)seat!).Dispose(), seat);
     }
 
     public static async Task UseAsync(HttpContext context, RequestDelegate next)

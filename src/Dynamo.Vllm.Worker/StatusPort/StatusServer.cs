@@ -38,13 +38,11 @@ internal sealed partial class StatusServer : IServer
     private readonly bool _takesRequests;
     private readonly bool _hasToken;
     private readonly ServerIdentity? _identity;
-    private readonly ConnectionCap _connections;
     private readonly ILogger<StatusServer> _logger;
 
     /// <param name="kestrel">Binds and serves.</param>
     /// <param name="kestrelOptions">Of it: read when it starts.</param>
     /// <param name="settings">Addresses.</param>
-    /// <param name="connections">Bounds what is accepted.</param>
     /// <param name="time">Clock.</param>
     /// <param name="loggers">Log.</param>
     /// <exception cref="ConfigurationException">Certificate or key cannot be used.</exception>
@@ -52,7 +50,6 @@ internal sealed partial class StatusServer : IServer
         IServer kestrel,
         IOptions<KestrelServerOptions> kestrelOptions,
         WorkerSettings settings,
-        ConnectionCaps connections,
         TimeProvider time,
         ILoggerFactory loggers
     )
@@ -64,7 +61,6 @@ internal sealed partial class StatusServer : IServer
         _grpcPort = settings.Arguments.Host.GrpcPort;
         _takesRequests = settings.Arguments.Host.GrpcRequests;
         _hasToken = settings.Arguments.Host.SystemTokenFile is not null;
-        _connections = connections.Status;
         _logger = loggers.CreateLogger<StatusServer>();
         _identity = settings.Arguments.Host.SystemTls is var (certificate, key) ? Identity(certificate, key, time, loggers) : null;
     }
@@ -199,7 +195,6 @@ internal sealed partial class StatusServer : IServer
             listener =>
             {
                 listener.Protocols = protocols;
-                listener.Use(next => connection => ConnectionSeats.AdmitAsync(connection, next, _connections));
                 if (_identity is { } identity)
                 {
                     var protocol = protocols == HttpProtocols.Http2 ? SslApplicationProtocol.Http2 : SslApplicationProtocol.Http11;

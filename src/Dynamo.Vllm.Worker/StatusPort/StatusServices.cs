@@ -5,7 +5,9 @@ using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.Logging;
 using Dynamo.Vllm.Worker.NativeGrpc;
 using Dynamo.Vllm.Worker.StatusPage;
+using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 
 namespace Dynamo.Vllm.Worker.StatusPort;
 
@@ -65,6 +67,11 @@ internal static class StatusServices
                 kestrel.AddServerHeader = false;
                 kestrel.Limits.MaxRequestBodySize = BodyBytesMax;
             });
+        // Kestrel takes the one that was added last.
+        builder.Services.AddSingleton<IConnectionListenerFactory>(provider => new CappedListenerFactory(
+            ActivatorUtilities.CreateInstance<SocketTransportFactory>(provider),
+            provider.GetRequiredService<ConnectionCaps>().Status
+        ));
         var kestrel = builder.Services.Last(service => service.ServiceType == typeof(IServer));
         builder.Services.Remove(kestrel);
         builder.Services.AddSingleton(provider =>

@@ -10,6 +10,7 @@ using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Protocol.MessagePack;
 using Dynamo.Vllm.Testing.Relay;
+using Dynamo.Vllm.Transports;
 using Dynamo.Vllm.Transports.Zmq;
 using Microsoft.Extensions.Logging.Abstractions;
 using Prometheus;
@@ -27,7 +28,13 @@ public sealed class KvRelayServiceTests : IAsyncDisposable
     private readonly RequestPlaneFake _requests = new();
     private readonly CollectorRegistry _registry = Prometheus.Metrics.NewCustomRegistry();
     private readonly WorkerRegistration _registration;
-    private readonly ZmqEventPlane _plane = new("127.0.0.1", null, TimeProvider.System, NullLogger<ZmqEventPlane>.Instance);
+    private readonly ZmqEventPlane _plane = new(
+        "127.0.0.1",
+        null,
+        ConnectionCap.Unlimited,
+        TimeProvider.System,
+        NullLogger<ZmqEventPlane>.Instance
+    );
     private KvRelayService? _service;
     private EngineFake? _engine;
 

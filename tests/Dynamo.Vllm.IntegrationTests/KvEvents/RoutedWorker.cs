@@ -13,6 +13,7 @@ using Dynamo.Vllm.Protocol.MessagePack;
 using Dynamo.Vllm.Protocol.Requests;
 using Dynamo.Vllm.Protocol.Responses;
 using Dynamo.Vllm.Testing.Relay;
+using Dynamo.Vllm.Transports;
 using Dynamo.Vllm.Transports.Discovery;
 using Dynamo.Vllm.Transports.Tcp;
 using Dynamo.Vllm.Transports.Zmq;
@@ -75,7 +76,7 @@ internal sealed class RoutedWorker : IEndpointHandler, IAsyncDisposable
         );
         var generate = new EndpointId("dynamo", "backend", "generate");
         _generate = new ServedEndpoint(generate, this, metrics.ForEndpoint(generate, "tiny"));
-        Plane = new LossyPlane(new ZmqEventPlane("127.0.0.1", null, time, NullLogger<ZmqEventPlane>.Instance));
+        Plane = new LossyPlane(new ZmqEventPlane("127.0.0.1", null, ConnectionCap.Unlimited, time, NullLogger<ZmqEventPlane>.Instance));
         _relay = new KvRelayService(
             new KvRelayOptions(),
             _engine,

@@ -1,10 +1,12 @@
 using System.Buffers.Binary;
+using System.Net;
 using System.Net.Sockets;
 using System.Text;
 using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Protocol.KvEvents;
 using Dynamo.Vllm.Protocol.Zmtp;
+using Dynamo.Vllm.Transports;
 using Dynamo.Vllm.Transports.Zmq;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -141,18 +143,55 @@ public sealed class ZmqEventPlaneTests
     public void Broker_urls_without_both_sides_are_refused(string text) =>
         Assert.Throws<FormatException>(() => ZmqBrokerAddresses.Parse(text));
 
+    [Fact]
+    public async Task Callers_that_say_nothing_keep_no_router_out()
+    {
+        const int max = 4;
+        var cap = new ConnectionCap("test", max, TimeProvider.System, NullLogger.Instance);
+        await using var plane = new ZmqEventPlane("127.0.0.1", null, cap, TimeProvider.System, NullLogger<ZmqEventPlane>.Instance);
+        await using var publisher = await plane.OpenAsync(Topic, CancellationToken.None);
+        using var stopping = new CancellationTokenSource();
+        var (before, after) = (new RecordingSink(), new RecordingSink());
+        var running = new List<Task> { new ZmqEventFeed(TimeProvider.System).RunAsync(Endpoint(publisher), before, stopping.Token) };
+        await ZmqPeer.ArrivesAsync(before.NextAsync(), SendAsync, "alone");
+        var silent = new List<Socket>();
+        for (var i = 0; i < 5 * max; i++)
+        {
+            silent.Add(new Socket(SocketType.Stream, ProtocolType.Tcp));
+            await silent[i].ConnectAsync(IPAddress.Loopback, new Uri(Endpoint(publisher)).Port);
+        }
+
+        running.Add(new ZmqEventFeed(TimeProvider.System).RunAsync(Endpoint(publisher), after, stopping.Token));
+        await ZmqPeer.ArrivesAsync(after.NextAsync(), SendAsync, "to the one that came last");
+        await ZmqPeer.ArrivesAsync(before.NextAsync(), SendAsync, "to the one that was there");
+        Assert.InRange(cap.Open, 2, max);
+        Assert.Equal(5 * max + 2 - max, cap.Closed); // none of the two that listen
+        silent.ForEach(socket => socket.Dispose());
+        await stopping.CancelAsync();
+        await Task.WhenAll(running)
+            .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
+
+        Task SendAsync() => publisher.PublishAsync(new EventMessage(1, new byte[40]), CancellationToken.None).AsTask();
+    }
+
     [Theory]
     [InlineData("0.0.0.0")]
     [InlineData("::")]
     [InlineData("no-such-interface")]
     public void Hosts_that_routers_cannot_reach_are_refused(string host) =>
         Assert.Throws<InvalidOperationException>(() =>
-            new ZmqEventPlane(host, null, TimeProvider.System, NullLogger<ZmqEventPlane>.Instance)
+            new ZmqEventPlane(host, null, ConnectionCap.Unlimited, TimeProvider.System, NullLogger<ZmqEventPlane>.Instance)
         );
 
     private static async Task<IEventPublisher> OpenAsync(ZmqBrokerAddresses? brokers)
     {
-        await using var plane = new ZmqEventPlane("127.0.0.1", brokers, TimeProvider.System, NullLogger<ZmqEventPlane>.Instance);
+        await using var plane = new ZmqEventPlane(
+            "127.0.0.1",
+            brokers,
+            ConnectionCap.Unlimited,
+            TimeProvider.System,
+            NullLogger<ZmqEventPlane>.Instance
+        );
         return await plane.OpenAsync(Topic, CancellationToken.None);
     }
 

@@ -4,6 +4,7 @@ using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Protocol.KvEvents;
 using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Testing.Network;
+using Dynamo.Vllm.Transports;
 using Dynamo.Vllm.Transports.Zmq;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -58,7 +59,13 @@ public sealed class ZmqFaultTests
     [InlineData(false)]
     public async Task A_router_that_loses_the_event_plane_hears_it_again_and_the_others_all_the_time(bool isFromWorker)
     {
-        await using var plane = new ZmqEventPlane("127.0.0.1", null, TimeProvider.System, NullLogger<ZmqEventPlane>.Instance);
+        await using var plane = new ZmqEventPlane(
+            "127.0.0.1",
+            null,
+            ConnectionCap.Unlimited,
+            TimeProvider.System,
+            NullLogger<ZmqEventPlane>.Instance
+        );
         await using var publisher = await plane.OpenAsync(Topic, CancellationToken.None);
         var port = new Uri(publisher.Transport!["config"]!["endpoint"]!.GetValue<string>()).Port;
         await using var undisturbed = ZmqPeer.Start("sub", $"tcp://127.0.0.1:{port}", "kv-events");

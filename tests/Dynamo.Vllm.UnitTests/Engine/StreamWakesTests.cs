@@ -79,15 +79,23 @@ public sealed class StreamWakesTests : IDisposable
             return Task.WhenAny(EngineStreamPump.RunAsync(context, stream, new AbortGuard(stream, holdUntilFirstOutput: false), write));
         });
         Steps(stream, 200); // the opening of the answer is kept, and buffers grow to their size
-        var before = GC.GetAllocatedBytesForCurrentThread();
-        Steps(stream, 1_000);
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+        var allocated = Enumerable.Range(0, 100).Select(_ => AllocatedBy(() => Steps(stream, 10))).ToArray();
+        // What the runtime itself does once, on whichever thread it happens to, is no token's: a token's would be in every part.
+        Assert.True(allocated.Count(bytes => bytes > 0) <= 1, $"bytes in each ten tokens: {string.Join(' ', allocated)}");
         Deliver(stream, FinishReason.Stop);
         _wakes.Run();
         await pumping.WaitAsync(Limit);
     }
 
     public void Dispose() => _border.Dispose();
+
+    /// <returns>Bytes, on this thread.</returns>
+    private static long AllocatedBy(Action action)
+    {
+        var before = GC.GetAllocatedBytesForCurrentThread();
+        action();
+        return GC.GetAllocatedBytesForCurrentThread() - before;
+    }
 
     private void Steps(EngineStream stream, int count)
     {
