@@ -56,7 +56,7 @@ internal static class TokenPath
     private static async Task<Result> RoundAsync(int streams, int stepMilliseconds, Func<ZmtpConnection, Socket[], Meter, Task> run)
     {
         var steps = Math.Clamp(40_000 / streams, 200, 1000);
-        using var sockets = EngineSockets.Listen();
+        using var sockets = EngineSockets.Listen(place: null);
         var accepting = sockets.AcceptAsync(TimeProvider.System, default);
         using var peer = StartPeer(sockets, streams, steps, stepMilliseconds);
         var port = int.Parse((await peer.StandardOutput.ReadLineAsync())!, CultureInfo.InvariantCulture);

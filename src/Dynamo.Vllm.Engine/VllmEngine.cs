@@ -36,6 +36,7 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine, I
     private readonly StepCounter _steps = new();
     private readonly MemoryGroup? _memory = MemoryGroup.OfThisProcess();
     private readonly DirectDrive? _direct;
+    private readonly string? _socketFolder;
 
     // The delivery loop goes on.
     private readonly TaskCompletionSource<string> _died = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -61,6 +62,7 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine, I
         _streams = new EngineStreams(commands, _pace);
         _encodes = new PendingEncodes(_mailbox);
         _load = new LoadListeners(_logger);
+        _socketFolder = options.SocketFolder;
         if (options.Drive == "direct")
         {
             var report = new StatisticsReport(_mailbox, options.Time);
@@ -158,7 +160,7 @@ public sealed partial class VllmEngine : IEngine, IPoolingEngine, ITextEngine, I
         {
             ["overrides"] = overrides,
             ["environment"] = environment,
-            ["direct"] = vision is null ? _direct?.Offer() : null,
+            ["direct"] = vision is null ? _direct?.Offer(_socketFolder) : null,
             ["vision"] = vision,
             ["embeddings_by"] = embeddingsBy,
         };

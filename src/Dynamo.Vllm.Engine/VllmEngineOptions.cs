@@ -17,6 +17,9 @@ public sealed record VllmEngineOptions
     /// <summary>Where Python and the engine's processes write their errors instead of to descriptor 2, or null for that.</summary>
     public int? ErrorDescriptor { get; init; }
 
+    /// <summary>Of this user alone, for sockets of the direct drive; null: a new one where temporary files go.</summary>
+    public string? SocketFolder { get; init; }
+
     /// <summary>Folder that holds the simulated <c>vllm</c> package, or null for the installed one.</summary>
     public string? SimulatedPath { get; init; }
 }

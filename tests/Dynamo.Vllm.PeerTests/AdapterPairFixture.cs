@@ -28,6 +28,9 @@ public sealed class AdapterPairFixture : IAsyncLifetime
     /// <summary>Adapters of the tiny model: <c>a1</c>, <c>a2</c>, <c>a3</c>, and broken ones named for what is wrong with them.</summary>
     public TemporaryFolder Adapters { get; } = new();
 
+    /// <summary>Where our worker and its engine put temporary files.</summary>
+    public TemporaryFolder Temporary { get; } = new();
+
     public string Store => _store!.Path;
 
     public static Dictionary<string, string> Variables(string store) =>
@@ -44,11 +47,12 @@ public sealed class AdapterPairFixture : IAsyncLifetime
         await MakeAdaptersAsync();
         var variables = Variables(_store.Path);
         Frontend = Frontend.Start(Peers.Variables(_store.Path), "--router-mode", "round-robin");
+        var temporary = new Dictionary<string, string>(variables) { ["TMPDIR"] = Temporary.Path };
         // One after the other: each start imports torch three times, and this machine has two cores.
         Ours = WorkerProcess.Start(
             _store.Path,
             ["--python", Peers.Python, .. Peers.EngineArguments, .. Flags, .. KvEventFlags.OnFreePort(), "--drain-timeout", "120"],
-            variables
+            temporary
         );
         await Ours.ReadyAsync(StartLimit);
         var port = FreePorts.Next();
@@ -81,6 +85,7 @@ public sealed class AdapterPairFixture : IAsyncLifetime
         }
 
         Adapters.Dispose();
+        Temporary.Dispose();
     }
 
     /// <summary>The adapter's card of that instance, or null.</summary>

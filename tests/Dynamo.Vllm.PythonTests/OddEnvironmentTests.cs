@@ -123,6 +123,27 @@ public sealed class OddEnvironmentTests : SimulatedWorkerTests, IDisposable
         Assert.Empty(Directory.GetFileSystemEntries(_folder.Path));
     }
 
+    [Fact]
+    public async Task What_a_killed_worker_left_in_the_temporary_folder_goes_with_the_next_start_and_a_living_one_s_stays()
+    {
+        var environment = new Dictionary<string, string> { ["TMPDIR"] = _folder.Path, ["DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS"] = "0" };
+        await using var killed = WorkerProcess.StartSimulated(Store, [], environment);
+        await killed.ReadyAsync(Limit);
+        var left = Assert.Single(Directory.GetDirectories(_folder.Path, "dynamo-vllm-*"));
+        killed.Process.Signal("KILL");
+        await killed.Process.ExitCodeAsync(Limit);
+        await using var living = WorkerProcess.StartSimulated(Store, [], environment);
+        await living.ReadyAsync(Limit);
+        Assert.False(Directory.Exists(left));
+        await using var next = WorkerProcess.StartSimulated(Store, [], environment);
+        await next.ReadyAsync(Limit);
+        Assert.Equal(2, Directory.GetDirectories(_folder.Path, "dynamo-vllm-*").Length);
+        Assert.Contains(
+            living.Process.Lines,
+            line => line.Contains("Removed the temporary folders of 1 workers", StringComparison.Ordinal)
+        );
+    }
+
     /// <param name="flags">Beside those of every worker.</param>
     /// <param name="isStopped">While it loads; otherwise the load fails by itself.</param>
     /// <param name="exitCode">Expected.</param>

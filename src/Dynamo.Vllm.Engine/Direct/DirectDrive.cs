@@ -67,12 +67,13 @@ internal sealed partial class DirectDrive : IStreamCommands, IAsyncDisposable
     public long Requests => Volatile.Read(ref _requests);
 
     /// <summary>Listens for the engine, which connects while it loads.</summary>
+    /// <param name="place">A folder of this user alone for the sockets, or null.</param>
     /// <returns>Where, for the guest; null if there is no room for sockets, which is said once.</returns>
-    public JsonObject? Offer()
+    public JsonObject? Offer(string? place)
     {
         try
         {
-            var sockets = EngineSockets.Listen();
+            var sockets = EngineSockets.Listen(place);
             _accepting = Task.Run(() => sockets.AcceptAsync(_time, _stopping.Token));
             return new JsonObject { ["input"] = sockets.InputAddress, ["output"] = sockets.OutputAddress };
         }

@@ -21,8 +21,8 @@ internal sealed class EngineSockets : IDisposable
     private EngineSockets(DirectoryInfo folder)
     {
         _folder = folder;
-        _input = Listen(InputPath);
-        _output = Listen(OutputPath);
+        _input = Bind(InputPath);
+        _output = Bind(OutputPath);
     }
 
     /// <summary>In ZeroMQ's form.</summary>
@@ -34,13 +34,16 @@ internal sealed class EngineSockets : IDisposable
 
     private string OutputPath => Path.Combine(_folder.FullName, "out");
 
+    /// <param name="place">A folder of this user alone; null: a new one where temporary files go.</param>
     /// <exception cref="IOException">There is no room for them; the message says where.</exception>
-    public static EngineSockets Listen()
+    public static EngineSockets Listen(string? place)
     {
         DirectoryInfo? folder = null;
         try
         {
-            folder = Directory.CreateTempSubdirectory("dynamo-vllm-"); // for this user alone
+            folder = place is null
+                ? Directory.CreateTempSubdirectory("vllm-drive-") // for this user alone
+                : Directory.CreateDirectory(Path.Combine(place, "drive"));
             var longest = Path.Combine(folder.FullName, "out");
             var bytes = Encoding.UTF8.GetByteCount(longest);
             return bytes <= PathBytesMax
@@ -54,7 +57,7 @@ internal sealed class EngineSockets : IDisposable
                 Remove(folder);
             }
 
-            throw new IOException($"no sockets in {folder?.FullName ?? Path.GetTempPath()}: {exception.Message}", exception);
+            throw new IOException($"no sockets in {folder?.FullName ?? place ?? Path.GetTempPath()}: {exception.Message}", exception);
         }
     }
 
@@ -82,7 +85,7 @@ internal sealed class EngineSockets : IDisposable
         Remove(_folder);
     }
 
-    private static Socket Listen(string path)
+    private static Socket Bind(string path)
     {
         var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         socket.Bind(new UnixDomainSocketEndPoint(path));

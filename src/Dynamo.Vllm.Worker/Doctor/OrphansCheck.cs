@@ -1,11 +1,12 @@
 using Dynamo.Vllm.Engine.Processes;
+using Dynamo.Vllm.Worker.Hosting;
 
 namespace Dynamo.Vllm.Worker.Doctor;
 
 /// <summary>What workers that were killed have left behind: processes, sockets, shared memory.</summary>
 internal static class OrphansCheck
 {
-    /// <summary>One that starts has its folder before its socket.</summary>
+    /// <summary>What has just been made may not be open yet.</summary>
     private static readonly TimeSpan AgeMin = TimeSpan.FromMinutes(1);
 
     private const int NamedMax = 8;
@@ -38,19 +39,15 @@ internal static class OrphansCheck
         }
     }
 
-    /// <summary>Of the direct drive: folders whose sockets nobody listens on. A worker that starts whole removes its own.</summary>
     private static void LookAtFolders(Findings findings)
     {
-        var sockets = ProcFiles.Read("/proc/net/unix");
-        string[] left =
-        [
-            .. Directory
-                .EnumerateDirectories(Path.GetTempPath(), "dynamo-vllm-*")
-                .Where(folder => IsOld(folder) && !sockets.Contains(folder + "/", StringComparison.Ordinal)),
-        ];
+        string[] left = [.. WorkerFolder.Abandoned(Path.GetTempPath())];
         if (left.Length > 0)
         {
-            findings.Warning($"{left.Length} folders of workers that are gone: {Names(left)}", $"rm -r {Names(left)}");
+            findings.Warning(
+                $"{left.Length} folders of workers that are gone: {Names(left)}",
+                $"the next worker that starts here removes them, as does rm -r {Names(left)}"
+            );
         }
     }
 

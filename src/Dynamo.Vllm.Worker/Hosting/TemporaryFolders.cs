@@ -9,14 +9,17 @@ internal static class TemporaryFolders
 
     /// <summary>Creates one where Python, too, puts such files: in the first place that
     /// takes a file, so that a missing, full or read-only TMPDIR is passed over.</summary>
+    /// <param name="prefix">Of its name.</param>
+    /// <param name="environment">Names the places.</param>
+    /// <param name="suffix">Of its name.</param>
     /// <exception cref="ConfigurationException">None does.</exception>
-    public static string Create(string prefix, IReadOnlyDictionary<string, string> environment)
+    public static string Create(string prefix, IReadOnlyDictionary<string, string> environment, string suffix = "")
     {
         var problems = new List<string>();
         var named = Variables.Select(variable => environment.GetValueOrDefault(variable)).OfType<string>().Where(path => path.Length > 0);
         foreach (var place in named.Concat(["/tmp", "/var/tmp", "/usr/tmp", Environment.CurrentDirectory]).Distinct())
         {
-            var folder = Path.Combine(place, prefix + Path.GetRandomFileName());
+            var folder = Path.Combine(place, prefix + Path.GetRandomFileName() + suffix);
             if (!Directory.Exists(place))
             {
                 problems.Add($"{place} does not exist");

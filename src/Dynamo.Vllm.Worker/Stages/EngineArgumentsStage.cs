@@ -19,6 +19,7 @@ internal sealed partial class EngineArgumentsStage : IStage
     private readonly StandardOutputs _outputs;
     private readonly ILoggerFactory _loggers;
     private readonly ILogger<EngineArgumentsStage> _logger;
+    private WorkerFolder? _folder;
     private VllmEngine? _engine;
     private WorkerConfiguration? _configuration;
 
@@ -54,9 +55,18 @@ internal sealed partial class EngineArgumentsStage : IStage
     /// <summary>How far the fetch of the model is; null where there is none.</summary>
     public FetchProgress? Fetched => _engine?.Fetched;
 
+    /// <summary>For the engine's files: they go with the worker.</summary>
+    public WorkerFolder Folder => _folder!;
+
     public async Task UpAsync(CancellationToken cancellationToken)
     {
-        PythonEnvironment.Prepare(_settings);
+        _folder = WorkerFolder.Create(_settings.Environment);
+        if (_folder.Removed > 0)
+        {
+            LogRemoved(_logger, _folder.Removed, Path.GetDirectoryName(_folder.Path)!);
+        }
+
+        PythonEnvironment.Prepare(_settings, _folder);
         var host = _settings.Arguments.Host;
         var python = PythonLocator.Locate(host.Python, name => _settings.Environment.GetValueOrDefault(name));
         Python = python;
@@ -73,6 +83,7 @@ internal sealed partial class EngineArgumentsStage : IStage
                 Drive = host.EngineDrive,
                 ItemInterval = host.ItemInterval,
                 ErrorDescriptor = _outputs.ErrorDescriptor,
+                SocketFolder = _folder.Path,
                 SimulatedPath = SimulatedPath,
             },
             _loggers
@@ -96,11 +107,12 @@ internal sealed partial class EngineArgumentsStage : IStage
 
     /// <summary>
     /// The interpreter ends with the engine (<see cref="EngineStage"/>), or with the process
-    /// where there was none; what vLLM may have started while it read its options, here.
+    /// where there was none; what vLLM may have started while it read its options, and what its processes left, here.
     /// </summary>
     public Task DownAsync(StopCause cause)
     {
         ChildProcesses.KillAll();
+        _folder?.Dispose();
         return Task.CompletedTask;
     }
 
@@ -124,6 +136,13 @@ internal sealed partial class EngineArgumentsStage : IStage
 
     [LoggerMessage(EventId = 5004, Level = LogLevel.Information, Message = "Embedding {Executable} ({Version}), library {Library}")]
     private static partial void LogPython(ILogger logger, string executable, string version, string library);
+
+    [LoggerMessage(
+        EventId = 5038,
+        Level = LogLevel.Information,
+        Message = "Removed the temporary folders of {Count} workers in {Place} that were killed"
+    )]
+    private static partial void LogRemoved(ILogger logger, int count, string place);
 
     [LoggerMessage(EventId = 5005, Level = LogLevel.Warning, Message = "{Warning}")]
     private static partial void LogWarning(ILogger logger, string warning);

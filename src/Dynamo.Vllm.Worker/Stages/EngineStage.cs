@@ -29,7 +29,6 @@ internal sealed partial class EngineStage : IStage
     private readonly StopSteps _steps;
     private readonly TimeProvider _time;
     private readonly ILogger<EngineStage> _logger;
-    private string? _metricsFolder;
     private bool _isUp;
 
     public EngineStage(
@@ -128,11 +127,6 @@ internal sealed partial class EngineStage : IStage
         {
             LogKilled(_logger, string.Join(", ", killed));
         }
-
-        if (_metricsFolder is not null)
-        {
-            await _steps.TryAsync("temporary files", RemoveMetricsFolder).ConfigureAwait(false);
-        }
     }
 
     /// <summary>Otherwise it would be registered, and refuse each request.</summary>
@@ -206,8 +200,7 @@ internal sealed partial class EngineStage : IStage
         {
             // Only now, when the metrics library is loaded: it then keeps this process's values in memory, with their _created series, as
             // in the reference, while the engine's processes write theirs to files.
-            _metricsFolder = TemporaryFolders.Create("vllm_prometheus_", _settings.Environment);
-            environment[PythonEnvironment.MetricsFolder] = _metricsFolder;
+            environment[PythonEnvironment.MetricsFolder] = _arguments.Folder.Add("metrics");
         }
 
         return environment;
@@ -238,12 +231,6 @@ internal sealed partial class EngineStage : IStage
         }
 
         await ChildProcesses.WhenGoneAsync(HelperLimit).ConfigureAwait(false);
-    }
-
-    private Task RemoveMetricsFolder()
-    {
-        Directory.Delete(_metricsFolder!, recursive: true);
-        return Task.CompletedTask;
     }
 
     [LoggerMessage(

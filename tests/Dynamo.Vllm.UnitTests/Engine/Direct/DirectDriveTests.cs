@@ -129,7 +129,7 @@ public sealed class DirectDriveTests : IAsyncDisposable
     [Fact]
     public async Task Without_the_engine_s_consent_nothing_goes_this_way_and_no_socket_is_left()
     {
-        var offer = _drive.Offer()!;
+        var offer = _drive.Offer(place: null)!;
         await _drive.OpenAsync(use: null, default);
         Assert.False(TrySubmit(out _, out var question));
         Assert.Null(question);
@@ -139,7 +139,7 @@ public sealed class DirectDriveTests : IAsyncDisposable
     [Fact]
     public async Task An_engine_that_tells_of_its_steps_alone_is_heard_as_long_as_it_lives()
     {
-        await using var engine = await StandInEngineCore.ConnectAsync(_drive.Offer()!);
+        await using var engine = await StandInEngineCore.ConnectAsync(_drive.Offer(place: null)!);
         await _drive.OpenAsync("statistics", default);
         Assert.False(TrySubmit(out _, out var question));
         Assert.Null(question);
@@ -161,7 +161,7 @@ public sealed class DirectDriveTests : IAsyncDisposable
     {
         var time = new FakeTimeProvider();
         await using var drive = NewDrive(time);
-        drive.Offer();
+        drive.Offer(place: null);
         var opening = drive.OpenAsync("requests", default);
         time.Advance(TimeSpan.FromSeconds(30));
         var failure = await Assert.ThrowsAsync<IOException>(() => opening.WaitAsync(Limit));
@@ -172,7 +172,7 @@ public sealed class DirectDriveTests : IAsyncDisposable
     [Fact]
     public async Task The_sockets_are_gone_once_the_engine_has_connected()
     {
-        var offer = _drive.Offer()!;
+        var offer = _drive.Offer(place: null)!;
         var folder = Path.GetDirectoryName(((string)offer["input"]!)["ipc://".Length..])!;
         Assert.Equal("700", Mode(folder));
         await using var engine = await StandInEngineCore.ConnectAsync(offer);
@@ -203,7 +203,7 @@ public sealed class DirectDriveTests : IAsyncDisposable
 
     private async Task<StandInEngineCore> OpenAsync()
     {
-        var engine = await StandInEngineCore.ConnectAsync(_drive.Offer()!);
+        var engine = await StandInEngineCore.ConnectAsync(_drive.Offer(place: null)!);
         await _drive.OpenAsync("requests", default);
         return engine;
     }
