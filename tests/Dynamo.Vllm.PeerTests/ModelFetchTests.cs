@@ -24,7 +24,7 @@ public sealed class ModelFetchTests : IDisposable
         await using (var slow = await ModelHub.StartAsync(_repository.Path, "--token", Secret, "--bytes-per-second", "2000000"))
         {
             await using var worker = Start(slow);
-            await worker.Process.LineAsync("Fetching tests/tiny: ", Limit);
+            await worker.Process.LineAsync("Start: model, for ", Limit);
             Assert.Equal(200, await worker.StatusAsync("/live"));
             Assert.Equal(503, await worker.StatusAsync("/health"));
             worker.Process.Signal("TERM");

@@ -39,6 +39,24 @@ public sealed class StatusPageTests : SimulatedWorkerTests
         await UntilAsync(worker, "it does not come back", now => !(bool)now["draining"]! && (bool)now["ready"]!);
     }
 
+    [Fact]
+    public async Task While_the_model_loads_it_says_how_far_that_is()
+    {
+        await using var worker = WorkerProcess.StartSimulated(Store, ["--simulated-load-time-ms", "12000"]);
+        await worker.Process.LineAsync("Start: weights, after ", Limit);
+        await UntilAsync(worker, "the load is not at its second half", now => (string?)now["start"]?["detail"] is { } text && IsHalf(text));
+        var status = await ReadAsync(worker);
+        Assert.Equal("weights", (string?)status["start"]!["phase"]);
+        Assert.Matches(@"^Starting: engine \(stage 5 of \d+\): weights, \d+ s, Loading safetensors ", (string)status["state"]!);
+        Assert.InRange(await worker.MetricAsync("dynamo_vllm_start_phase_seconds", "weights"), 0.1, 60);
+        await worker.Process.LineAsync("Start: weights, for 1", Limit);
+        await worker.ReadyAsync(Limit);
+        Assert.Null((await ReadAsync(worker))["start"]);
+        var sum = worker.Process.Lines.Single(line => line.Contains("The start took ", StringComparison.Ordinal));
+        Assert.Matches(@"engine arguments [^:]+, model [^:]+, engine processes \d+\.\d s, weights 1\d\.\d s, memory profile", sum);
+        Assert.InRange(await worker.MetricAsync("dynamo_vllm_start_phase_seconds", "weights"), 11, 19);
+    }
+
     [ServerFact(Browser)]
     public async Task A_browser_draws_it_and_loads_nothing_else()
     {
@@ -141,4 +159,6 @@ public sealed class StatusPageTests : SimulatedWorkerTests
 
     private static Task UntilAsync(WorkerProcess worker, string problem, Func<JsonNode, bool> condition) =>
         Polling.UntilAsync(problem, Limit, async () => condition(await ReadAsync(worker)));
+
+    private static bool IsHalf(string detail) => detail.Contains("checkpoint shards 1 of 2", StringComparison.Ordinal);
 }

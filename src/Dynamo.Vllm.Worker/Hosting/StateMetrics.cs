@@ -3,6 +3,7 @@ using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Worker.Control;
 using Dynamo.Vllm.Worker.ServiceManager;
 using Dynamo.Vllm.Worker.Stages;
+using Dynamo.Vllm.Worker.StartUp;
 using Dynamo.Vllm.Worker.StatusPort;
 using Prometheus;
 
@@ -21,6 +22,7 @@ internal sealed class StateMetrics
     private readonly StatusLine _line;
     private readonly RegistrationStage _registration;
     private readonly Reload _reload;
+    private readonly StartProgress _progress;
     private readonly TimeSpan _gracePeriod;
     private readonly TimeProvider _time;
     private long _drainBegan = NoDrain;
@@ -32,6 +34,7 @@ internal sealed class StateMetrics
         StatusLine line,
         RegistrationStage registration,
         Reload reload,
+        StartProgress progress,
         WorkerSettings settings,
         TimeProvider time
     )
@@ -42,6 +45,7 @@ internal sealed class StateMetrics
         _line = line;
         _registration = registration;
         _reload = reload;
+        _progress = progress;
         _gracePeriod = settings.Runtime.Shutdown.GracePeriod;
         _time = time;
     }
@@ -67,6 +71,11 @@ internal sealed class StateMetrics
             "dynamo_vllm_drain_aborted_requests_total",
             "Requests that were still running when the drain of a stop ended, and were aborted"
         );
+        var start = metrics.CreateGauge(
+            "dynamo_vllm_start_phase_seconds",
+            "How long each phase of the start has taken so far; stages that take no second are left out",
+            "phase"
+        );
         _stages.Moved += OnMoved;
         _reload.Changed += OnReload;
         _page.Worker.AddBeforeCollectCallback(() =>
@@ -76,6 +85,11 @@ internal sealed class StateMetrics
             foreach (var each in Enum.GetValues<WorkerState>())
             {
                 state.WithLabels(Word(each)).Set(each == now ? 1 : 0);
+            }
+
+            foreach (var (phase, elapsed) in _progress.Durations())
+            {
+                start.WithLabels(phase).Set(elapsed.TotalSeconds);
             }
 
             drain.Set(Draining.TotalSeconds);

@@ -4,6 +4,7 @@ using Dynamo.Vllm.Worker.Configuration;
 using Dynamo.Vllm.Worker.Control;
 using Dynamo.Vllm.Worker.ServiceManager;
 using Dynamo.Vllm.Worker.Stages;
+using Dynamo.Vllm.Worker.StartUp;
 using Microsoft.Extensions.Hosting;
 
 namespace Dynamo.Vllm.Worker.Hosting;
@@ -24,6 +25,7 @@ internal sealed partial class WorkerService : IHostedLifecycleService
     private readonly HealthState _health;
     private readonly WorkerLifetime _lifetime;
     private readonly ServiceReport _report;
+    private readonly StartProgress _progress;
     private readonly StateMetrics _state;
     private readonly ILogger<WorkerService> _logger;
     private int _isStopped;
@@ -37,6 +39,7 @@ internal sealed partial class WorkerService : IHostedLifecycleService
         WorkerLifetime lifetime,
         Reload reload,
         ServiceReport report,
+        StartProgress progress,
         StateMetrics state,
         ILogger<WorkerService> logger
     )
@@ -48,6 +51,7 @@ internal sealed partial class WorkerService : IHostedLifecycleService
         _health = health;
         _lifetime = lifetime;
         _report = report;
+        _progress = progress;
         _state = state;
         reload.Changed += report.Reloading;
         _logger = logger;
@@ -65,11 +69,12 @@ internal sealed partial class WorkerService : IHostedLifecycleService
         _allowance.Check();
         _state.Begin();
         using var starting = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _lifetime.Stopping);
+        _progress.Begin();
         _report.Begin();
         _ = _lifetime.Stopping.Register(_report.Stopping); // for the life of the process
         try
         {
-            await _stages.UpAsync(starting.Token).ConfigureAwait(false);
+            await UpAsync(starting.Token).ConfigureAwait(false);
             LogReady(_logger, _arguments.Configuration.ServedModelName, _health.Uptime.TotalSeconds, _allowance.Needed.TotalSeconds);
             _report.Ready();
         }
@@ -105,6 +110,18 @@ internal sealed partial class WorkerService : IHostedLifecycleService
     public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
     public Task StoppedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    private async Task UpAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            await _stages.UpAsync(cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            await _progress.EndAsync().ConfigureAwait(false);
+        }
+    }
 
     private async Task StopAsync(StopCause cause)
     {

@@ -5,6 +5,7 @@ using Dynamo.Vllm.Worker.Control;
 using Dynamo.Vllm.Worker.Logging;
 using Dynamo.Vllm.Worker.ServiceManager;
 using Dynamo.Vllm.Worker.Stages;
+using Dynamo.Vllm.Worker.StartUp;
 using Dynamo.Vllm.Worker.StatusPort;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 
@@ -42,6 +43,8 @@ internal static class WorkerServices
         services.AddSingleton<WorkerLifetime>();
         services.AddSingleton<LoopPulses>();
         services.AddSingleton<Reload>();
+        services.AddSingleton<IStartSource, StartSource>();
+        services.AddSingleton<StartProgress>();
         services.AddServiceManager();
         services.AddSingleton<StorePatience>();
         services.AddSingleton<StopSteps>();

@@ -15,6 +15,7 @@ internal sealed class OutputPump
     private readonly Lock _lock = new();
     private readonly byte[] _buffer = new byte[ReadBytesMax];
     private bool _isInsideDropped;
+    private LineScanner? _scanner;
 
     public OutputPump(string name, OutputWriter writer)
     {
@@ -25,6 +26,9 @@ internal sealed class OutputPump
 
     /// <summary>The end to write to.</summary>
     public SafeHandle WriteEnd => _pipe.ClientSafePipeHandle;
+
+    /// <summary>Sees each line that goes through, under the pump's lock; null: nobody.</summary>
+    public void Show(Action<string>? take) => Volatile.Write(ref _scanner, take is null ? null : new LineScanner(take));
 
     /// <summary>Takes what is in the pipe now.</summary>
     public void Drain()
@@ -50,6 +54,7 @@ internal sealed class OutputPump
     /// <summary>After a drop it goes on at the next line: half a line would be read as a whole one.</summary>
     private void Forward(ReadOnlySpan<byte> text)
     {
+        Volatile.Read(ref _scanner)?.Scan(text);
         if (_isInsideDropped)
         {
             var end = text.IndexOf((byte)'\n');

@@ -49,6 +49,13 @@ internal sealed class StandardOutputs : IDisposable
     /// <summary>How both say that lines were dropped.</summary>
     public void SetNotice(Func<long, byte[]> notice) => _output.Notice = Error.Notice = notice;
 
+    /// <summary>Shows each line of this process and of the engine's to somebody who must neither wait nor throw; null ends it.</summary>
+    public void Show(Action<string>? take)
+    {
+        _outputPump.Show(take);
+        _errorPump.Show(take);
+    }
+
     public void WriteError(string text) => Error.TryWrite(Encoding.UTF8.GetBytes(text));
 
     /// <summary>Gives descriptor 1 back and waits, within a second, until what was written has been read.</summary>

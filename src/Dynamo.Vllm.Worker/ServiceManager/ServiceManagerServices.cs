@@ -3,6 +3,7 @@ using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Engine.Processes;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.Stages;
+using Dynamo.Vllm.Worker.StartUp;
 using Dynamo.Vllm.Worker.StatusPort;
 using Microsoft.Extensions.Hosting.Systemd;
 
@@ -50,7 +51,8 @@ internal static class ServiceManagerServices
             () => provider.GetRequiredService<ServedEndpoints>().Running,
             () =>
                 $"{arguments.Configuration.ServedModelName} as {registration.Place}"
-                + (probes.Address is { } address ? $"; probes at http://{address}" : "")
+                + (probes.Address is { } address ? $"; probes at http://{address}" : ""),
+            () => provider.GetRequiredService<StartProgress>().Now
         );
     }
 }

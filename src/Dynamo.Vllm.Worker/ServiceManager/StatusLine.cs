@@ -1,5 +1,7 @@
+using System.Globalization;
 using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Core.Lifecycle;
+using Dynamo.Vllm.Worker.StartUp;
 
 namespace Dynamo.Vllm.Worker.ServiceManager;
 
@@ -13,6 +15,7 @@ internal sealed class StatusLine
     private readonly HealthState _health;
     private readonly Func<int> _running;
     private readonly Func<string> _serving;
+    private readonly Func<StartState?> _start;
     private volatile string? _failure;
     private volatile bool _isReloading;
 
@@ -20,12 +23,14 @@ internal sealed class StatusLine
     /// <param name="health">How its engine does.</param>
     /// <param name="running">Requests that were accepted and have not ended.</param>
     /// <param name="serving">What is served and where. Asked for once every stage is up.</param>
-    public StatusLine(StageSequence stages, HealthState health, Func<int> running, Func<string> serving)
+    /// <param name="start">How far the start is.</param>
+    public StatusLine(StageSequence stages, HealthState health, Func<int> running, Func<string> serving, Func<StartState?> start)
     {
         _stages = stages;
         _health = health;
         _running = running;
         _serving = serving;
+        _start = start;
     }
 
     /// <summary>Why the worker could not start; from then on nothing else matters.</summary>
@@ -64,11 +69,24 @@ internal sealed class StatusLine
         {
             _ when Failure is { } failure => $"Failed to start: {failure}",
             null => "Starting",
-            { Phase: StagePhase.Starting } position => $"Starting: {position.Stage!.Name} (stage {position.Number} of {position.Count})",
+            { Phase: StagePhase.Starting } position => Starting(position),
             { Phase: StagePhase.Up } => Serving(),
             { Phase: StagePhase.Stopping } position => Stopping(position.Stage!),
             _ => _health.Fault is { } fault ? $"Stopped: {fault}" : "Stopped",
         };
+
+    private string Starting(StagePosition position)
+    {
+        var stage = $"Starting: {position.Stage!.Name} (stage {position.Number} of {position.Count})";
+        if (_start() is not { Seconds: >= 1 } start)
+        {
+            return stage;
+        }
+
+        var phase = start.Phase == position.Stage.Name ? "" : $": {start.Phase}";
+        var detail = start.Detail is null ? "" : $", {start.Detail}";
+        return string.Create(CultureInfo.InvariantCulture, $"{stage}{phase}, {Math.Floor(start.Seconds)} s{detail}");
+    }
 
     private string Serving()
     {

@@ -15,6 +15,8 @@ namespace Dynamo.Vllm.Worker.Stages;
 /// is complete: mistakes end here, before any other is waited for.</summary>
 internal sealed partial class EngineArgumentsStage : IStage
 {
+    public const string StageName = "engine arguments";
+
     private readonly WorkerSettings _settings;
     private readonly StandardOutputs _outputs;
     private readonly ILoggerFactory _loggers;
@@ -31,7 +33,7 @@ internal sealed partial class EngineArgumentsStage : IStage
         _logger = loggers.CreateLogger<EngineArgumentsStage>();
     }
 
-    public string Name => "engine arguments";
+    public string Name => StageName;
 
     public TimeSpan DownLimit => TimeSpan.Zero;
 

@@ -14,6 +14,8 @@ namespace Dynamo.Vllm.Worker.Stages;
 /// <summary>The model is loaded, and vLLM's processes run.</summary>
 internal sealed partial class EngineStage : IStage
 {
+    public const string StageName = "engine";
+
     /// <summary>Python's own helpers end once the engine is down; they only have shared memory to remove.</summary>
     private static readonly TimeSpan HelperLimit = TimeSpan.FromSeconds(1);
 
@@ -52,7 +54,7 @@ internal sealed partial class EngineStage : IStage
         _logger = logger;
     }
 
-    public string Name => "engine";
+    public string Name => StageName;
 
     public TimeSpan DownLimit => _settings.Runtime.Health.EngineShutdownTimeout + HelperLimit;
 

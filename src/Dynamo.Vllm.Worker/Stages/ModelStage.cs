@@ -1,8 +1,8 @@
-using System.Globalization;
 using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Engine;
 using Dynamo.Vllm.Worker.Configuration;
 using Dynamo.Vllm.Worker.Models;
+using Dynamo.Vllm.Worker.StartUp;
 
 namespace Dynamo.Vllm.Worker.Stages;
 
@@ -11,8 +11,7 @@ namespace Dynamo.Vllm.Worker.Stages;
 /// <remarks>Before any plane is joined: what is missing ends the start without a trace.</remarks>
 internal sealed partial class ModelStage : IStage
 {
-    /// <summary>Between two lines that say how far a fetch is.</summary>
-    private static readonly TimeSpan LineInterval = TimeSpan.FromSeconds(10);
+    public const string StageName = "model";
 
     /// <summary>Load formats of a plugin that brings the weights by itself, and the one that makes them up.</summary>
     private static readonly HashSet<string> OwnWeights = new(StringComparer.Ordinal) { "mx", "modelexpress", "dummy" };
@@ -30,7 +29,7 @@ internal sealed partial class ModelStage : IStage
         _logger = logger;
     }
 
-    public string Name => "model";
+    public string Name => StageName;
 
     public TimeSpan DownLimit => TimeSpan.Zero;
 
@@ -39,6 +38,9 @@ internal sealed partial class ModelStage : IStage
 
     /// <summary>What vLLM is to load instead of the name; null where the name will do.</summary>
     public string? EngineModel { get; private set; }
+
+    /// <summary>The engine reads weights from <see cref="Folder"/>, or from where vLLM keeps the same files.</summary>
+    public bool ReadsWeights => _folder is not null && !OwnWeights.Contains(_arguments.Configuration.Engine.LoadFormat);
 
     public async Task UpAsync(CancellationToken cancellationToken)
     {
@@ -74,11 +76,6 @@ internal sealed partial class ModelStage : IStage
             new ModelRequest(model, engine.Revision, engine.LoadFormat, withWeights),
             cancellationToken
         );
-        while (await Task.WhenAny(fetch, Task.Delay(LineInterval, _time, CancellationToken.None)).ConfigureAwait(false) != fetch)
-        {
-            LogProgress(_logger, model, ProgressText(), _time.GetElapsedTime(started).TotalSeconds);
-        }
-
         var fetched = await EndAsync(fetch).ConfigureAwait(false);
         LogEnd(_logger, model, fetched.Folder, ProgressText(), _time.GetElapsedTime(started).TotalSeconds);
         return fetched;
@@ -91,18 +88,10 @@ internal sealed partial class ModelStage : IStage
         return await fetch.ConfigureAwait(false);
     }
 
-    private string ProgressText() =>
-        _arguments.Engine.Fetched is { } progress
-            ? $"{progress.FilesDone} of {progress.Files} files, {Mebibytes(progress.BytesDone)} of {Mebibytes(progress.Bytes)} MiB"
-            : "nothing fetched";
-
-    private static string Mebibytes(long bytes) => (bytes / (double)(1 << 20)).ToString("F1", CultureInfo.InvariantCulture);
+    private string ProgressText() => _arguments.Engine.Fetched is { } progress ? StartTexts.Fetched(progress) : "nothing fetched";
 
     [LoggerMessage(EventId = 5030, Level = LogLevel.Information, Message = "Fetching {Model} at revision {Revision}: the {What}")]
     private static partial void LogBegin(ILogger logger, string model, string revision, string what);
-
-    [LoggerMessage(EventId = 5031, Level = LogLevel.Information, Message = "Fetching {Model}: {Progress}, {Seconds:F0} s")]
-    private static partial void LogProgress(ILogger logger, string model, string progress, double seconds);
 
     [LoggerMessage(EventId = 5032, Level = LogLevel.Information, Message = "{Model} is in {Folder}: {Progress}, {Seconds:F1} s")]
     private static partial void LogEnd(ILogger logger, string model, string folder, string progress, double seconds);

@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using Dynamo.Vllm.Worker.StartUp;
 
 namespace Dynamo.Vllm.Worker.StatusPage;
 
@@ -7,6 +8,9 @@ internal sealed record StatusSnapshot
 {
     /// <summary>The line that a service manager shows, too.</summary>
     public required string State { get; init; }
+
+    /// <summary>Null once every stage is up.</summary>
+    public StartState? Start { get; init; }
 
     public required bool Ready { get; init; }
 

@@ -7,6 +7,7 @@ using Dynamo.Vllm.Worker.Control;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.ServiceManager;
 using Dynamo.Vllm.Worker.Stages;
+using Dynamo.Vllm.Worker.StartUp;
 using Dynamo.Vllm.Worker.StatusPort;
 
 namespace Dynamo.Vllm.Worker.StatusPage;
@@ -27,6 +28,7 @@ internal sealed class StatusSource : IStatusSource
     private readonly RecentProblems _problems;
     private readonly StatusServer _server;
     private readonly Reload _reload;
+    private readonly StartProgress _progress;
 
     public StatusSource(
         WorkerSettings settings,
@@ -41,7 +43,8 @@ internal sealed class StatusSource : IStatusSource
         StatusSamples samples,
         RecentProblems problems,
         StatusServer server,
-        Reload reload
+        Reload reload,
+        StartProgress progress
     )
     {
         _settings = settings;
@@ -57,6 +60,7 @@ internal sealed class StatusSource : IStatusSource
         _problems = problems;
         _server = server;
         _reload = reload;
+        _progress = progress;
     }
 
     public bool MayDrain =>
@@ -70,6 +74,7 @@ internal sealed class StatusSource : IStatusSource
         return new StatusSnapshot
         {
             State = _line.ToString(),
+            Start = _progress.Now,
             Ready = _health.IsReady,
             Live = _health.IsLive,
             Draining = _line.IsReloading || _stages.Position?.Phase == StagePhase.Stopping,

@@ -32,7 +32,13 @@ public sealed class ServiceReportTests : IAsyncDisposable
             _time,
             NullLogger<StageSequence>.Instance
         );
-        var status = new StatusLine(_stages, _health, () => _running, () => "tiny as dynamo.backend.generate at tcp 127.0.0.1:4000");
+        var status = new StatusLine(
+            _stages,
+            _health,
+            () => _running,
+            () => "tiny as dynamo.backend.generate at tcp 127.0.0.1:4000",
+            () => null
+        );
         _report = new ServiceReport(
             _notifier,
             _stages,

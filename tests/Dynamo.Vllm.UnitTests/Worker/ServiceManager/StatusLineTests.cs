@@ -2,6 +2,7 @@ using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.UnitTests.Core.Lifecycle;
 using Dynamo.Vllm.Worker.ServiceManager;
+using Dynamo.Vllm.Worker.StartUp;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 
@@ -16,6 +17,7 @@ public sealed class StatusLineTests
     private readonly TaskCompletionSource _begins = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource _loads = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private string? _hindrance;
+    private StartState? _start;
 
     public StatusLineTests()
     {
@@ -23,7 +25,7 @@ public sealed class StatusLineTests
         _health = new HealthState(canaryEnabled: false, startsReady: true, time);
         _health.AddHindrance(() => _hindrance);
         _stages = new StageSequence([new StageFake("engine", []) { Up = LoadAsync }], time, NullLogger<StageSequence>.Instance);
-        _line = new StatusLine(_stages, _health, () => 2, () => "tiny");
+        _line = new StatusLine(_stages, _health, () => 2, () => "tiny", () => _start);
     }
 
     [Fact]
@@ -33,6 +35,12 @@ public sealed class StatusLineTests
         var up = _stages.UpAsync(default);
         await _begins.Task;
         AssertSays(WorkerState.Starting, "Starting: engine (stage 1 of 1)");
+        _start = new StartState("weights", 0.9, null);
+        AssertSays(WorkerState.Starting, "Starting: engine (stage 1 of 1)");
+        _start = new StartState("weights", 12.9, "shards 1 of 4");
+        AssertSays(WorkerState.Starting, "Starting: engine (stage 1 of 1): weights, 12 s, shards 1 of 4");
+        _start = new StartState("engine", 2, null);
+        AssertSays(WorkerState.Starting, "Starting: engine (stage 1 of 1), 2 s");
         _loads.SetResult();
         await up;
         AssertSays(WorkerState.Serving, "Serving tiny");

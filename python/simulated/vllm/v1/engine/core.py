@@ -137,10 +137,16 @@ class EngineCore:
         )
 
     def _load(self, seconds: float) -> None:
-        """Pretend to load weights, but notice when nobody waits any more."""
-        _readable([self.channel, self._signal_receive], seconds)
-        if self.stopping:
-            sys.exit(0)
+        """Pretend to load weights, with vLLM's words for it, but notice when nobody waits any more."""
+        bar = "\rLoading safetensors checkpoint shards: {0:3.0f}% Completed | {1}/2 [00:00<00:00, 1.0it/s]\n"
+        print("(EngineCore) INFO [gpu_model_runner.py:5256] Starting to load model simulated...", flush=True)
+        for shard in (0, 1):
+            print(bar.format(shard * 50, shard), file=sys.stderr, end="", flush=True)
+            _readable([self.channel, self._signal_receive], seconds / 2)
+            if self.stopping:
+                sys.exit(0)
+        print(bar.format(100, 2), file=sys.stderr, end="", flush=True)
+        print(f"(EngineCore) INFO [default_loader.py:485] Loading weights took {seconds:.2f} seconds", flush=True)
 
     def _on_signal(self, _number: int, _frame: Any) -> None:
         self.stopping = True
