@@ -41,6 +41,32 @@ public sealed class FrontendFlagTests : IDisposable
     }
 
     [PeerFact]
+    public async Task A_run_of_bench_sums_up_what_the_frontend_streams_in_completions_and_chats()
+    {
+        var variables = Peers.Variables(_store.Path);
+        await using var frontend = Frontend.Start(variables, "--router-mode", "round-robin");
+        await using var worker = WorkerProcess.StartSimulated(_store.Path, ["--simulated-step-time-ms", "20"], variables);
+        await worker.ReadyAsync(Limit);
+        await frontend.ServesAsync("tiny", Limit);
+        await using var completions = Bench(frontend, "--tokenizer", Path.Combine(SimulatedPaths.SimulatedEngine, "model"));
+        Assert.Equal(0, await completions.ExitCodeAsync(Limit));
+        var (result, before) = (Result("openai"), await frontend.MetricAsync("dynamo_frontend_requests_total", "completions", "success"));
+        Assert.Equal((12, 0), ((int)result["completed"]!, (int)result["failed"]!));
+        Assert.Equal((12 * 30, 12 * 8), ((int)result["total_input_tokens"]!, (int)result["total_output_tokens"]!));
+        Assert.Equal(13, before); // one of them ours, that waited for the model
+        Assert.InRange((double)result["median_tpot_ms"]!, 18, 100); // 20 ms a step
+        Assert.InRange((double)result["mean_ttft_ms"]!, 15, 2000);
+
+        await using var chats = Bench(frontend, "--backend", "openai-chat");
+        Assert.Equal(0, await chats.ExitCodeAsync(Limit));
+        Assert.Equal((12, 12 * 8), ((int)Result("openai-chat")["completed"]!, (int)Result("openai-chat")["total_output_tokens"]!));
+
+        await using var refused = Bench(frontend, "--model", "nobody");
+        Assert.Equal(1, await refused.ExitCodeAsync(Limit));
+        Assert.Contains(refused.Lines, line => line.StartsWith("12 failed: HTTP 404; the first: ", StringComparison.Ordinal));
+    }
+
+    [PeerFact]
     public async Task Prompts_that_the_frontend_packs_are_answered_as_those_in_a_list()
     {
         var variables = Peers.Variables(_store.Path);
@@ -124,4 +150,33 @@ public sealed class FrontendFlagTests : IDisposable
             ["min_tokens"] = tokens,
             ["temperature"] = 0,
         };
+
+    private ChildProcess Bench(Frontend frontend, params string[] arguments) =>
+        new(
+            "bench",
+            "dotnet",
+            [
+                Path.Combine(AppContext.BaseDirectory, "Dynamo.Vllm.Worker.dll"),
+                "bench",
+                "--base-url",
+                frontend.Http.BaseAddress!.ToString(),
+                "--num-prompts",
+                "12",
+                "--max-concurrency",
+                "4",
+                "--random-input-len",
+                "30",
+                "--random-output-len",
+                "8",
+                "--save-result",
+                "--result-dir",
+                Path.Combine(_store.Path, "results"),
+                .. arguments,
+            ],
+            new Dictionary<string, string>()
+        );
+
+    /// <summary>Of the one run that said so in the name of its file.</summary>
+    private JsonNode Result(string backend) =>
+        JsonNode.Parse(File.ReadAllText(Assert.Single(Directory.GetFiles(Path.Combine(_store.Path, "results"), $"{backend}-infqps-*"))))!;
 }

@@ -1,13 +1,14 @@
 using System.CommandLine;
 using Dynamo.Vllm.Worker.Configuration;
+using Dynamo.Vllm.Worker.Tools.Bench;
 
 namespace Dynamo.Vllm.Worker.Tools;
 
-/// <summary>The tools beside the worker: <c>demo</c>, <c>call</c>, <c>doctor</c>, <c>top</c>.
+/// <summary>The tools beside the worker: <c>demo</c>, <c>call</c>, <c>doctor</c>, <c>top</c>, <c>bench</c>.
 /// The worker's own options keep argparse's rules and are not here.</summary>
 internal static class ToolProgram
 {
-    private static readonly string[] Names = ["demo", "call", "doctor", "top"];
+    private static readonly string[] Names = ["demo", "call", "doctor", "top", "bench"];
 
     public static bool IsTool(string[] arguments) => arguments.Length > 0 && Names.Contains(arguments[0]);
 
@@ -18,6 +19,7 @@ internal static class ToolProgram
         root.Subcommands.Add(Call());
         root.Subcommands.Add(Doctor());
         root.Subcommands.Add(Top());
+        root.Subcommands.Add(BenchCommand.Create());
         // A word that begins with @ is the worker's, not a file with more words.
         return root.Parse(arguments, new ParserConfiguration { ResponseFileTokenReplacer = null }).InvokeAsync();
     }
