@@ -52,7 +52,7 @@ public sealed class StatusPageTests : SimulatedWorkerTests
         await worker.Process.LineAsync("Start: weights, for 1", Limit);
         await worker.ReadyAsync(Limit);
         Assert.Null((await ReadAsync(worker))["start"]);
-        var sum = worker.Process.Lines.Single(line => line.Contains("The start took ", StringComparison.Ordinal));
+        var sum = await worker.Process.LineAsync("The start took ", Limit);
         Assert.Matches(@"engine arguments [^:]+, model [^:]+, engine processes \d+\.\d s, weights 1\d\.\d s, memory profile", sum);
         Assert.InRange(await worker.MetricAsync("dynamo_vllm_start_phase_seconds", "weights"), 11, 19);
     }

@@ -74,7 +74,7 @@ internal sealed partial class WorkerService : IHostedLifecycleService
         _ = _lifetime.Stopping.Register(_report.Stopping); // for the life of the process
         try
         {
-            await UpAsync(starting.Token).ConfigureAwait(false);
+            await _stages.UpAsync(starting.Token).ConfigureAwait(false);
             LogReady(_logger, _arguments.Configuration.ServedModelName, _health.Uptime.TotalSeconds, _allowance.Needed.TotalSeconds);
             _report.Ready();
         }
@@ -110,18 +110,6 @@ internal sealed partial class WorkerService : IHostedLifecycleService
     public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
     public Task StoppedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-
-    private async Task UpAsync(CancellationToken cancellationToken)
-    {
-        try
-        {
-            await _stages.UpAsync(cancellationToken).ConfigureAwait(false);
-        }
-        finally
-        {
-            await _progress.EndAsync().ConfigureAwait(false);
-        }
-    }
 
     private async Task StopAsync(StopCause cause)
     {

@@ -19,7 +19,8 @@ internal sealed partial class StartProgress : IDisposable
 
     private static readonly TimeSpan LookInterval = TimeSpan.FromSeconds(1);
 
-    private static readonly TimeSpan LoopLimit = TimeSpan.FromSeconds(1);
+    /// <summary>The table of all processes of the host is read for it.</summary>
+    private static readonly TimeSpan ReadInterval = TimeSpan.FromSeconds(5);
 
     private readonly StageSequence _stages;
     private readonly IStartSource _source;
@@ -28,14 +29,18 @@ internal sealed partial class StartProgress : IDisposable
     private readonly ILogger<StartProgress> _logger;
     private readonly LoopSupervisor _loops;
     private ImmutableList<(string Stage, long Since)> _begun = [];
+    private readonly TaskCompletionSource _over = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private volatile Known? _known;
     private long _ended;
+    private volatile bool _isUp;
 
     // The loop's own.
     private int _told;
     private long _toldLast;
     private long? _checkpoint;
+    private long? _read;
     private long? _readBefore;
+    private long _readLast;
 
     public StartProgress(
         StageSequence stages,
@@ -93,20 +98,6 @@ internal sealed partial class StartProgress : IDisposable
         _loops.Start("progress of the start", LoopRule.Restart, RunAsync);
     }
 
-    /// <summary>Once the start is over, whatever its end.</summary>
-    public async Task EndAsync()
-    {
-        _source.Show(null);
-        _stages.Moved -= OnMoved;
-        Interlocked.CompareExchange(ref _ended, _time.GetTimestamp(), 0);
-        await _loops.StopAsync(LoopLimit).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        if (_stages.Position is { Phase: StagePhase.Up })
-        {
-            Look();
-            LogEnd(_logger, string.Join(", ", Durations().Select(TextOf)));
-        }
-    }
-
     public void Dispose() => _loops.Dispose();
 
     private static string TextOf((string Phase, TimeSpan Elapsed) taken) =>
@@ -149,7 +140,12 @@ internal sealed partial class StartProgress : IDisposable
         }
         else
         {
+            // Every stage is up, or those that began go down: the start is over.
+            _stages.Moved -= OnMoved;
+            _source.Show(null);
             Interlocked.CompareExchange(ref _ended, _time.GetTimestamp(), 0);
+            _isUp = _stages.Position is { Phase: StagePhase.Up };
+            _over.TrySetResult();
         }
     }
 
@@ -159,7 +155,14 @@ internal sealed partial class StartProgress : IDisposable
         do
         {
             Look();
-        } while (Volatile.Read(ref _ended) == 0 && await timer.WaitForNextTickAsync(cancellationToken).ConfigureAwait(false));
+            await Task.WhenAny(timer.WaitForNextTickAsync(cancellationToken).AsTask(), _over.Task).ConfigureAwait(false);
+        } while (!_over.Task.IsCompleted);
+
+        if (_isUp)
+        {
+            Look();
+            LogEnd(_logger, string.Join(", ", Durations().Select(TextOf)));
+        }
     }
 
     private void Look()
@@ -207,13 +210,22 @@ internal sealed partial class StartProgress : IDisposable
                 return _source.Fetched is { } fetched ? StartTexts.Fetched(fetched) : null;
             case EngineStage.StageName when _steps.Begun is [] or [.., (<= LoadPhase.Weights, _)]:
                 _checkpoint ??= _source.CheckpointBytes ?? 0;
-                var read = _source.BytesRead;
-                _readBefore ??= read;
-                return StartTexts.Load(_steps.Detail, _checkpoint is > 0 ? _checkpoint : null, read - _readBefore);
+                ReadBytes();
+                return StartTexts.Load(_steps.Detail, _checkpoint is > 0 ? _checkpoint : null, _read - _readBefore);
             case EngineStage.StageName:
                 return _steps.Detail;
             default:
                 return null;
+        }
+    }
+
+    private void ReadBytes()
+    {
+        if (_read is null || _time.GetElapsedTime(_readLast) >= ReadInterval)
+        {
+            _read = _source.BytesRead;
+            _readBefore ??= _read;
+            _readLast = _time.GetTimestamp();
         }
     }
 

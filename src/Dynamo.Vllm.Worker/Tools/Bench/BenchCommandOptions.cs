@@ -50,7 +50,7 @@ internal sealed class BenchCommandOptions
     private readonly Option<int?> _outputShort = new("--output-len") { Description = "The same as --random-output-len" };
     private readonly Option<double> _range = With("--random-range-ratio", "Lengths lie within this part of the mean on either side", 0.0);
     private readonly Option<int> _prefix = With("--random-prefix-len", "Tokens before each prompt that are the same in all of them", 0);
-    private readonly Option<bool> _eos = new("--ignore-eos") { Description = "Generate as many tokens as asked for. Always on, as there" };
+    private readonly Option<bool> _eos = new("--ignore-eos") { Description = "Always on, as there with random prompts" };
     private readonly Option<double?> _temperature = new("--temperature") { Description = "Of sampling; else the server's default" };
     private readonly Option<double?> _topP = new("--top-p") { Description = "Of sampling" };
     private readonly Option<int?> _topK = new("--top-k") { Description = "Of sampling" };
@@ -160,7 +160,6 @@ internal sealed class BenchCommandOptions
             OutputLength = output,
             RangeRatio = range,
             Vocabulary = isChat || tokenizer is null ? null : Vocabulary.Read(tokenizer),
-            IgnoreEos = true, // as there with random prompts
             ExtraBody = ExtraBodyOf(result),
             Headers = HeadersOf(result.GetValue(_headers)),
             RequestIdPrefix = result.GetValue(_prefixId) ?? $"bench-{Random.Shared.Next():x8}-",

@@ -54,8 +54,6 @@ internal sealed record BenchOptions
     /// <summary>Prompts are token ids of it; null: words.</summary>
     public Vocabulary? Vocabulary { get; init; }
 
-    public required bool IgnoreEos { get; init; }
-
     /// <summary>Members of each body, with their values as JSON.</summary>
     public required IReadOnlyDictionary<string, string> ExtraBody { get; init; }
 

@@ -44,11 +44,7 @@ internal static class BenchText
         }
 
         text.Append('=', Width).Append('\n');
-        foreach (var (kind, count, first) in summary.Failures)
-        {
-            text.Append(CultureInfo.InvariantCulture, $"{count} failed: {kind}; the first: {first}\n");
-        }
-
+        text.Append(Failures(summary));
         if (summary.Attempts.Count < options.Prompts || summary.Abandoned > 0)
         {
             var unsent = options.Prompts - summary.Attempts.Count;
@@ -57,6 +53,14 @@ internal static class BenchText
 
         return text.ToString();
     }
+
+    /// <summary>A line for each kind of failure.</summary>
+    public static string Failures(BenchSummary summary) =>
+        string.Concat(
+            summary.Failures.Select(kind =>
+                string.Create(CultureInfo.InvariantCulture, $"{kind.Count} failed: {kind.Kind}; the first: {kind.First}\n")
+            )
+        );
 
     /// <summary>A percentile in the name of a figure: 99, 99.9.</summary>
     public static string Word(double percent) => percent.ToString("0.##########", CultureInfo.InvariantCulture);

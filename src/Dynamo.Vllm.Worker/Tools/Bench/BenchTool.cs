@@ -88,8 +88,9 @@ internal sealed class BenchTool
             if (_options.Warmups > 0)
             {
                 await ShowAsync($"Warming up with {_options.Warmups} requests...").ConfigureAwait(false);
-                await MeasureAsync(Run(first: _options.Prompts), _options.Warmups, double.PositiveInfinity, cancellationToken)
+                var warmup = await MeasureAsync(Run(first: _options.Prompts), _options.Warmups, double.PositiveInfinity, cancellationToken)
                     .ConfigureAwait(false);
+                await _progress.WriteAsync(BenchText.Failures(warmup)).ConfigureAwait(false);
             }
 
             cancellationToken.ThrowIfCancellationRequested();
@@ -214,7 +215,8 @@ internal sealed class BenchTool
     private BenchException Unreachable(string problem) =>
         new(
             $"{_options.BaseUrl.GetLeftPart(UriPartial.Authority)} cannot be reached: "
-                + $"{LogText.Shorten(problem, Failure.MessageLengthMax)}. Is the frontend up, and are --host and --port, or --base-url, its address?",
+                + $"{LogText.Shorten(problem, Failure.MessageLengthMax)}. "
+                + "Is the frontend up, and are --host and --port, or --base-url, its address?",
             passes: true
         );
 

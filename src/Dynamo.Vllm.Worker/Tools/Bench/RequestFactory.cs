@@ -66,11 +66,7 @@ internal sealed class RequestFactory
             json.WriteStartObject("stream_options");
             json.WriteBoolean("include_usage", true);
             json.WriteEndObject();
-            if (_options.IgnoreEos)
-            {
-                json.WriteBoolean("ignore_eos", true);
-            }
-
+            json.WriteBoolean("ignore_eos", true);
             foreach (var member in _options.ExtraBody)
             {
                 json.WritePropertyName(member.Key);

@@ -110,7 +110,7 @@ internal sealed class SseParser
         }
         else if (line[0] == (byte)':' && _name is "error" && !_hasData)
         {
-            AddData(Value(line[1..])); // the official frontend gives the reason of an error as a comment
+            AddData(Value(line[1..])); // an error without data may have its reason here
         }
     }
 

@@ -47,7 +47,7 @@ public sealed class StartProgressTests : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        await _progress.EndAsync();
+        await _stages.DownAsync(new StopCause(StopKind.Asked, "asked"));
         _progress.Dispose();
         _log.Dispose();
     }
@@ -81,13 +81,9 @@ public sealed class StartProgressTests : IAsyncDisposable
 
         _loaded.SetResult();
         await up.WaitAsync(Limit);
-        await _progress.EndAsync();
+        await SaidAsync(@"^The start took model \d+\.0 s, engine processes \d+\.0 s, weights \d+\.0 s, memory profile \d+\.0 s$");
         Assert.Null(_progress.Now);
         Assert.Null(_source.Take);
-        Assert.Matches(
-            @"^The start took model \d+\.0 s, engine processes \d+\.0 s, weights \d+\.0 s, memory profile \d+\.0 s$",
-            _log.Lines.Last().Text
-        );
         Assert.DoesNotContain("planes", _log.Text, StringComparison.Ordinal); // over at once
         var durations = _progress.Durations();
         _time.Advance(TimeSpan.FromHours(1));
@@ -100,8 +96,10 @@ public sealed class StartProgressTests : IAsyncDisposable
         _progress.Begin();
         _fetched.SetException(new InvalidOperationException("no such model"));
         await Assert.ThrowsAsync<InvalidOperationException>(() => _stages.UpAsync(default));
-        await _progress.EndAsync();
+        Assert.Equal("model", _progress.Now?.Phase);
+        await _stages.DownAsync(new StopCause(StopKind.StartFailed, "no such model"));
         Assert.Null(_progress.Now);
+        Assert.Null(_source.Take);
         Assert.DoesNotContain("The start took", _log.Text, StringComparison.Ordinal);
     }
 
