@@ -68,12 +68,17 @@ public sealed class BenchTests : IDisposable
     }
 
     [Fact]
-    public async Task Without_a_server_the_exit_code_says_so()
+    public async Task Without_a_server_or_with_wrong_options_the_exit_code_says_so()
     {
         _listener.Stop();
         await using var bench = Start();
         Assert.Equal(1, await bench.ExitCodeAsync(Limit));
         Assert.Contains(bench.Lines, line => line.Contains("cannot be reached: ", StringComparison.Ordinal));
+        await using var unknown = Start("--burstiness", "2");
+        Assert.Equal(2, await unknown.ExitCodeAsync(Limit));
+        Assert.Contains(unknown.Lines, line => line.Contains("'--burstiness'", StringComparison.Ordinal));
+        await using var wrong = Start("--num-prompts", "0");
+        Assert.Equal(2, await wrong.ExitCodeAsync(Limit));
     }
 
     private ChildProcess Start(params string[] arguments) =>

@@ -15,7 +15,7 @@ namespace Dynamo.Vllm.Worker.StartUp;
 internal sealed partial class StartProgress : IDisposable
 {
     /// <summary>Between two lines about the same phase.</summary>
-    public static readonly TimeSpan LineInterval = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan LineInterval = TimeSpan.FromSeconds(10);
 
     private static readonly TimeSpan LookInterval = TimeSpan.FromSeconds(1);
 
@@ -28,8 +28,8 @@ internal sealed partial class StartProgress : IDisposable
     private readonly TimeProvider _time;
     private readonly ILogger<StartProgress> _logger;
     private readonly LoopSupervisor _loops;
-    private ImmutableList<(string Stage, long Since)> _begun = [];
     private readonly TaskCompletionSource _over = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private ImmutableList<(string Stage, long Since)> _begun = [];
     private volatile Known? _known;
     private long _ended;
     private volatile bool _isUp;

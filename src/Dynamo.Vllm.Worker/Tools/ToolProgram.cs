@@ -12,7 +12,7 @@ internal static class ToolProgram
 
     public static bool IsTool(string[] arguments) => arguments.Length > 0 && Names.Contains(arguments[0]);
 
-    public static Task<int> RunAsync(string[] arguments)
+    public static async Task<int> RunAsync(string[] arguments)
     {
         var root = new RootCommand("Tools of dynamo-vllm. Without a tool's name the program is the worker; see --help.");
         root.Subcommands.Add(Demo());
@@ -21,7 +21,9 @@ internal static class ToolProgram
         root.Subcommands.Add(Top());
         root.Subcommands.Add(BenchCommand.Create());
         // A word that begins with @ is the worker's, not a file with more words.
-        return root.Parse(arguments, new ParserConfiguration { ResponseFileTokenReplacer = null }).InvokeAsync();
+        var parsed = root.Parse(arguments, new ParserConfiguration { ResponseFileTokenReplacer = null });
+        var code = await parsed.InvokeAsync().ConfigureAwait(false);
+        return parsed.Errors.Count > 0 ? ExitCodes.Usage : code;
     }
 
     private static Command Demo()

@@ -254,8 +254,8 @@ internal sealed class BenchCommandOptions
 
     private static double RateOf(string text) =>
         text == "inf" ? double.PositiveInfinity
-        : double.TryParse(text, CultureInfo.InvariantCulture, out var rate) && rate is > 0 and <= 1_000_000 ? rate
-        : throw new FormatException($"--request-rate must be a number above 0 and at most 1000000, or inf, got '{text}'");
+        : double.TryParse(text, CultureInfo.InvariantCulture, out var rate) && rate is >= 0.001 and <= 1_000_000 ? rate
+        : throw new FormatException($"--request-rate must be a number from 0.001 to 1000000, or inf, got '{text}'");
 
     private static string[] MetricsOf(string text, bool hasQueue)
     {

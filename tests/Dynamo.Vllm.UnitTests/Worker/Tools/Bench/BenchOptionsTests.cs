@@ -11,7 +11,7 @@ public sealed class BenchOptionsTests
     [InlineData("--num-prompts 20000", "--max-concurrency is needed for more than 16384 prompts")]
     [InlineData("--num-prompts 1000000 --max-concurrency 8", "--num-prompts times --random-output-len must be at most 33554432 tokens")]
     [InlineData("--max-concurrency 0", "--max-concurrency must be between 1 and 16384, got 0")]
-    [InlineData("--request-rate 0", "--request-rate must be a number above 0 and at most 1000000, or inf, got '0'")]
+    [InlineData("--request-rate 0", "--request-rate must be a number from 0.001 to 1000000, or inf, got '0'")]
     [InlineData("--random-range-ratio 1", "--random-range-ratio must be at least 0 and below 1, got 1")]
     [InlineData("--endpoint /v1/embeddings", "--endpoint must be a path that ends with /completions or /chat/completions")]
     [InlineData("--backend openai-embeddings", "--backend openai-embeddings: only openai, vllm and openai-chat are spoken here")]
