@@ -21,6 +21,7 @@ def describe(config: Any) -> dict[str, Any]:
     return {
         "vllm_version": vllm.__version__,
         "model": str(model.model),
+        "model_facts": _model(model, cache),
         "max_model_len": model.max_model_len,
         "vocabulary_size": _vocabulary(model),
         "num_gpu_blocks": cache.num_gpu_blocks,
@@ -49,6 +50,22 @@ def describe(config: Any) -> dict[str, Any]:
         "shutdown_timeout": getattr(config, "shutdown_timeout", 0) or 0,
         "labels": _labels(model),
         "multimodal": media.describe(config),
+    }
+
+
+def _model(model: Any, cache: Any) -> dict[str, Any]:
+    """What the files of the model say of it. What a file does not say is empty."""
+    files = getattr(model, "hf_config", None)
+    ends = getattr(files, "eos_token_id", None)
+    return {
+        "tokenizer": str(getattr(model, "tokenizer", "") or ""),
+        "type": str(getattr(files, "model_type", "") or ""),
+        "architectures": [str(name) for name in getattr(model, "architectures", None) or getattr(files, "architectures", None) or ()],
+        "eos_token_ids": [end for end in (ends if isinstance(ends, list) else [ends]) if isinstance(end, int)],
+        "pad_token_id": getattr(files, "pad_token_id", None),
+        "bos_token_id": getattr(files, "bos_token_id", None),
+        "dtype": str(getattr(model, "dtype", "") or ""),
+        "cache_dtype": str(getattr(cache, "cache_dtype", "") or ""),
     }
 
 

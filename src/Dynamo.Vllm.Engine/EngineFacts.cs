@@ -16,6 +16,7 @@ internal static class EngineFacts
         {
             EngineVersion = facts.GetProperty("vllm_version").GetString()!,
             Model = facts.GetProperty("model").GetString()!,
+            ModelFacts = Model(facts.GetProperty("model_facts"), facts.GetProperty("default_sampling")),
             MaxModelLength = facts.GetProperty("max_model_len").GetInt32(),
             VocabularySize = (int?)Long(facts, "vocabulary_size"),
             NumGpuBlocks = Long(facts, "num_gpu_blocks") ?? 0,
@@ -52,6 +53,30 @@ internal static class EngineFacts
             Tasks = [.. facts.GetProperty("tasks").EnumerateArray().Select(task => task.GetString()!)],
             Multimodal = Multimodal(facts.GetProperty("multimodal")),
             ShutdownTimeoutSeconds = facts.GetProperty("shutdown_timeout").GetDouble(),
+        };
+    }
+
+    /// <param name="model">Its files.</param>
+    /// <param name="sampling">Its defaults. What limits an output is none of how tokens are drawn.</param>
+    private static ModelFacts Model(JsonElement model, JsonElement sampling)
+    {
+        var defaults = new JsonObject(
+            sampling
+                .EnumerateObject()
+                .Where(value => value.Name != "max_tokens")
+                .Select(value => new KeyValuePair<string, JsonNode?>(value.Name, JsonNode.Parse(value.Value.GetRawText())))
+        );
+        return new ModelFacts
+        {
+            Tokenizer = model.GetProperty("tokenizer").GetString()!,
+            Type = model.GetProperty("type").GetString()!,
+            Architectures = [.. model.GetProperty("architectures").EnumerateArray().Select(name => name.GetString()!)],
+            EosTokenIds = [.. model.GetProperty("eos_token_ids").EnumerateArray().Select(id => id.GetInt32())],
+            PadTokenId = (int?)Long(model, "pad_token_id"),
+            BosTokenId = (int?)Long(model, "bos_token_id"),
+            DataType = model.GetProperty("dtype").GetString()!,
+            CacheDataType = model.GetProperty("cache_dtype").GetString()!,
+            SamplingDefaultsJson = defaults.Count == 0 ? null : defaults.ToJsonString(),
         };
     }
 

@@ -9,6 +9,9 @@ public sealed record EngineDescription
 
     public required string Model { get; init; }
 
+    /// <summary>What the model's own files say.</summary>
+    public ModelFacts ModelFacts { get; init; } = new();
+
     public required int MaxModelLength { get; init; }
 
     /// <summary>Token ids are below it; null if unknown.</summary>

@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Adapters;
+using Dynamo.Vllm.Worker.GrpcRequests;
 using Dynamo.Vllm.Worker.NativeGrpc.Contract;
 using Grpc.Core;
 
@@ -12,7 +13,7 @@ internal static class AdapterCalls
 
     public static string NotLoaded(string name) => $"LoRA adapter `{name}` is not loaded";
 
-    public static ListLorasResponse List(NativeServing serving)
+    public static ListLorasResponse List(GrpcServing serving)
     {
         var table = serving.Adapters ?? throw NotEnabled();
         var response = new ListLorasResponse();
@@ -20,7 +21,7 @@ internal static class AdapterCalls
         return response;
     }
 
-    public static async Task<LoraAdapter> LoadAsync(NativeServing serving, LoadLoraRequest request, CancellationToken cancellationToken)
+    public static async Task<LoraAdapter> LoadAsync(GrpcServing serving, LoadLoraRequest request, CancellationToken cancellationToken)
     {
         var (table, lifecycle) = Enabled(serving, request.LoraName);
         if (!Path.IsPathFullyQualified(request.SourcePath))
@@ -51,7 +52,7 @@ internal static class AdapterCalls
             : throw GrpcStatuses.Refused(reply.Message ?? "the adapter cannot be loaded");
     }
 
-    public static async Task<LoraAdapter> UnloadAsync(NativeServing serving, string name, CancellationToken cancellationToken)
+    public static async Task<LoraAdapter> UnloadAsync(GrpcServing serving, string name, CancellationToken cancellationToken)
     {
         var (table, lifecycle) = Enabled(serving, name);
         var loaded = Find(table, name) ?? throw new RpcException(new Status(StatusCode.NotFound, NotLoaded(name)));
@@ -61,7 +62,7 @@ internal static class AdapterCalls
             : throw new RpcException(new Status(StatusCode.FailedPrecondition, reply.Message ?? "the adapter cannot be unloaded"));
     }
 
-    private static (AdapterTable Table, AdapterLifecycle Lifecycle) Enabled(NativeServing serving, string name)
+    private static (AdapterTable Table, AdapterLifecycle Lifecycle) Enabled(GrpcServing serving, string name)
     {
         if (serving is not { Adapters: { } table, AdapterLifecycle: { } lifecycle })
         {

@@ -1,3 +1,4 @@
+using Dynamo.Vllm.Worker.GrpcRequests;
 using Dynamo.Vllm.Worker.NativeGrpc.Contract;
 
 namespace Dynamo.Vllm.Worker.NativeGrpc;

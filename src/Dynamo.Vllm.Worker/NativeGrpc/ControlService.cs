@@ -1,7 +1,6 @@
 using System.Text.Json.Nodes;
-using Dynamo.Vllm.Core.Requests;
+using Dynamo.Vllm.Worker.GrpcRequests;
 using Dynamo.Vllm.Worker.NativeGrpc.Contract;
-using Dynamo.Vllm.Worker.StatusPort;
 using Grpc.Core;
 
 namespace Dynamo.Vllm.Worker.NativeGrpc;
@@ -12,10 +11,10 @@ internal sealed class ControlService : Contract.Control.ControlBase
     /// <summary>Until a trainer names one.</summary>
     private const string WeightVersionDefault = "default";
 
-    private readonly NativeIntake _intake;
-    private readonly EngineRoutes _routes;
+    private readonly GrpcIntake _intake;
+    private readonly ControlRoutes _routes;
 
-    public ControlService(NativeIntake intake, EngineRoutes routes)
+    public ControlService(GrpcIntake intake, ControlRoutes routes)
     {
         _intake = intake;
         _routes = routes;
@@ -47,12 +46,7 @@ internal sealed class ControlService : Contract.Control.ControlBase
     /// <summary>One that does not run, or no more, is no mistake.</summary>
     public override Task<AbortResponse> Abort(AbortRequest request, ServerCallContext context)
     {
-        var generate = _intake.Serving.Generate;
-        foreach (var id in request.RequestIds)
-        {
-            generate.Cancel(id, CancellationCause.Operator);
-        }
-
+        _intake.Serving.Abort(request.RequestIds);
         return Task.FromResult(new AbortResponse());
     }
 
@@ -81,13 +75,13 @@ internal sealed class ControlService : Contract.Control.ControlBase
             },
             ["clear_cache"] = !request.HasClearCache || request.ClearCache,
         };
-        await CallAsync("pause_generation", body, context).ConfigureAwait(false);
+        await _routes.CallAsync("pause_generation", body, context).ConfigureAwait(false);
         return new PauseGenerationResponse();
     }
 
     public override async Task<ResumeGenerationResponse> ResumeGeneration(ResumeGenerationRequest request, ServerCallContext context)
     {
-        await CallAsync("resume_generation", [], context).ConfigureAwait(false);
+        await _routes.CallAsync("resume_generation", [], context).ConfigureAwait(false);
         return new ResumeGenerationResponse();
     }
 
@@ -103,7 +97,7 @@ internal sealed class ControlService : Contract.Control.ControlBase
         }
 
         var body = new JsonObject { ["level"] = request.HasLevel ? request.Level : 1 };
-        await CallAsync("control/sleep", body, context).ConfigureAwait(false);
+        await _routes.CallAsync("control/sleep", body, context).ConfigureAwait(false);
         return new SleepResponse();
     }
 
@@ -116,7 +110,7 @@ internal sealed class ControlService : Contract.Control.ControlBase
             body["tags"] = new JsonArray([.. request.Tags.Select(tag => JsonValue.Create(tag))]);
         }
 
-        await CallAsync("control/wake_up", body, context).ConfigureAwait(false);
+        await _routes.CallAsync("control/wake_up", body, context).ConfigureAwait(false);
         return new WakeUpResponse();
     }
 
@@ -152,13 +146,15 @@ internal sealed class ControlService : Contract.Control.ControlBase
             throw GrpcStatuses.Refused("weight_version must not be empty");
         }
 
-        await CallAsync("set_weight_version", new JsonObject { ["weight_version"] = request.WeightVersion }, context).ConfigureAwait(false);
+        await _routes
+            .CallAsync("set_weight_version", new JsonObject { ["weight_version"] = request.WeightVersion }, context)
+            .ConfigureAwait(false);
         return new UpdateWeightVersionResponse();
     }
 
     public override async Task<GetWeightVersionResponse> GetWeightVersion(GetWeightVersionRequest request, ServerCallContext context)
     {
-        var answer = await CallAsync("get_weight_version", [], context).ConfigureAwait(false);
+        var answer = await _routes.CallAsync("get_weight_version", [], context).ConfigureAwait(false);
         return new GetWeightVersionResponse { WeightVersion = answer["version"]?.ToString() ?? WeightVersionDefault };
     }
 
@@ -181,26 +177,4 @@ internal sealed class ControlService : Contract.Control.ControlBase
             : new RpcException(
                 new Status(StatusCode.Unimplemented, "weight transfer is not served here; the worker's calls under /engine change weights")
             );
-
-    /// <summary>One of the worker's own control calls, which exclude each other whichever way they come.</summary>
-    private async Task<JsonObject> CallAsync(string path, JsonObject body, ServerCallContext context)
-    {
-        var serving = _intake.Serving;
-        var handler =
-            _routes.Find(path) ?? throw new RpcException(new Status(StatusCode.Unimplemented, $"this worker has no control call '{path}'"));
-        try
-        {
-            var answer = await handler(body, context.CancellationToken).ConfigureAwait(false);
-            return answer["status"]?.ToString() != "error"
-                ? answer
-                : throw Failed(serving.Engine.Died.IsCompleted, answer["message"]?.ToString() ?? $"'{path}' failed");
-        }
-        catch (EngineRouteException exception)
-        {
-            throw Failed(serving.Engine.Died.IsCompleted, exception.Message);
-        }
-    }
-
-    private static RpcException Failed(bool hasEngineDied, string text) =>
-        new(new Status(hasEngineDied ? StatusCode.Internal : StatusCode.FailedPrecondition, text));
 }

@@ -1,11 +1,10 @@
 using System.Globalization;
 using System.Net;
-using System.Text;
 using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Engines;
-using Dynamo.Vllm.Protocol;
 using Dynamo.Vllm.Protocol.Errors;
 using Dynamo.Vllm.Protocol.Requests;
+using Dynamo.Vllm.Worker.GrpcRequests;
 using Dynamo.Vllm.Worker.NativeGrpc.Contract;
 
 namespace Dynamo.Vllm.Worker.NativeGrpc;
@@ -99,45 +98,21 @@ internal static class NativeRequestReader
         switch (request.PromptCase)
         {
             case GenerateRequest.PromptOneofCase.Text:
-                if (Encoding.UTF8.GetByteCount(request.Text) > Limits.TextPromptBytesMax)
-                {
-                    throw Numbers.Refused($"text takes more than {Limits.TextPromptBytesMax} bytes");
-                }
-
+                PromptParts.CheckText(request.Text);
                 return;
             case GenerateRequest.PromptOneofCase.TokenIds when request.TokenIds.Ids.Count == 0:
                 throw Numbers.Refused($"text request `{id}` must contain at least one prompt token ID");
             case GenerateRequest.PromptOneofCase.TokenIds:
-                read.TokenIds = Truncate(ReadTokens(request, engine), request.TruncatePromptTokens);
+                var tokens = PromptParts.ReadTokens("token_ids", request.TokenIds.Ids, engine);
+                var kept = Numbers.Given("truncate_prompt_tokens", request.TruncatePromptTokens);
+                read.TokenIds = PromptParts.Truncate(tokens, kept ?? tokens.Length);
                 break;
             default:
                 throw Numbers.Refused("prompt is required");
         }
 
-        if (read.TokenIds.Length > engine.MaxModelLength)
-        {
-            throw Numbers.Refused(
-                $"this model's maximum context length is {engine.MaxModelLength} tokens, but the prompt contains "
-                    + $"{read.TokenIds.Length} input tokens"
-            );
-        }
+        PromptParts.CheckLength(read.TokenIds, engine);
     }
-
-    /// <summary>Ids above the model's own stand for media, of which there are none here.</summary>
-    private static int[] ReadTokens(GenerateRequest request, EngineDescription engine)
-    {
-        const int named = 8; // enough to see what is wrong
-        var vocabulary = (uint)(engine.VocabularySize ?? int.MaxValue);
-        var unknown = request.TokenIds.Ids.Where(id => id >= vocabulary).Distinct().Take(named).ToList();
-        return unknown.Count == 0
-            ? Numbers.Tokens("token_ids", request.TokenIds.Ids)
-            : throw Numbers.Refused(
-                $"token_id(s) [{string.Join(", ", unknown)}] in prompt are out of vocabulary. Vocabulary size: {vocabulary}"
-            );
-    }
-
-    /// <summary>The last ones stay, as vLLM cuts prompts for generation.</summary>
-    private static int[] Truncate(int[] tokens, uint count) => count == 0 || count >= tokens.Length ? tokens : tokens[^(int)count..];
 
     private static EngineText? ReadText(GenerateRequest request, AnswerForm form)
     {
@@ -153,22 +128,9 @@ internal static class NativeRequestReader
             Prompt = isText ? request.Text : null,
             PromptTokensMax = isText ? Numbers.Given("truncate_prompt_tokens", request.TruncatePromptTokens) : null,
             NamesPromptTokens = isText && form.PromptTokens,
-            StopStrings = stops is { Count: > 0 } ? ReadStopStrings([.. stops]) : [],
+            StopStrings = stops is { Count: > 0 } ? PromptParts.ReadStops("stop_strings", stops) : [],
             SkipSpecialTokens = request.Response is { HasSkipSpecialTokens: true } response ? response.SkipSpecialTokens : null,
         };
-    }
-
-    private static string[] ReadStopStrings(string[] texts)
-    {
-        var bytes = texts.Sum(text => (long)Encoding.UTF8.GetByteCount(text));
-        if (texts.Length > Limits.StopStringsMax)
-        {
-            throw Numbers.Refused($"stop_strings holds {texts.Length} texts, above the limit {Limits.StopStringsMax}");
-        }
-
-        return bytes <= Limits.StopStringBytesMax
-            ? texts
-            : throw Numbers.Refused($"stop_strings takes {bytes} bytes, above the limit {Limits.StopStringBytesMax}");
     }
 
     private static void ReadSampling(GenerateRequest request, SamplingOptions sampling)

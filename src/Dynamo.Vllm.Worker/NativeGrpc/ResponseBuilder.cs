@@ -1,9 +1,8 @@
-using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using Dynamo.Vllm.Core.Engines;
-using Dynamo.Vllm.Protocol.Errors;
 using Dynamo.Vllm.Protocol.Responses;
+using Dynamo.Vllm.Worker.GrpcRequests;
 using Dynamo.Vllm.Worker.NativeGrpc.Contract;
 using Google.Protobuf.Collections;
 
@@ -37,7 +36,7 @@ internal sealed class ResponseBuilder
     }
 
     /// <summary>What an output adds; null for nothing.</summary>
-    /// <exception cref="RequestFailedException">The engine ended the request in a way that the contract has no word for.</exception>
+    /// <exception cref="Protocol.Errors.RequestFailedException">The engine ended the request in a way that the contract has no word for.</exception>
     public SequenceOutput? Build(EngineOutput output)
     {
         if (output.Tokens.IsEmpty && output.TextUtf8.IsEmpty && output.Finish == FinishReason.None)
@@ -159,11 +158,6 @@ internal sealed class ResponseBuilder
             // A text that repeats itself is cut off like one that is too long.
             FinishReason.Length or FinishReason.Repetition => FinishInfo.Types.FinishReason.Length,
             FinishReason.Abort => FinishInfo.Types.FinishReason.Aborted,
-            FinishReason.NoOutputs => throw new RequestFailedException(DynamoError.Unknown("No outputs from vLLM engine")),
-            var other => throw new RequestFailedException(
-                DynamoError.Unknown(
-                    $"the engine ended the choice with '{output.FinishText ?? other.ToString().ToLower(CultureInfo.InvariantCulture)}'"
-                )
-            ),
+            _ => throw GrpcStatuses.NoWordFor(output),
         };
 }

@@ -1,5 +1,6 @@
 using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Worker.Configuration.Options;
+using Dynamo.Vllm.Worker.GrpcRequests;
 using Dynamo.Vllm.Worker.NativeGrpc.Contract;
 
 namespace Dynamo.Vllm.Worker.NativeGrpc;
@@ -10,7 +11,7 @@ internal static class ServerFacts
     /// <summary>Which the sidecar insists on.</summary>
     private const string ApiVersion = "vllm";
 
-    public static ServerInfo Server(NativeServing serving)
+    public static ServerInfo Server(GrpcServing serving)
     {
         var (engine, arguments) = (serving.Engine.Description, serving.Configuration.Engine);
         return new ServerInfo
@@ -39,7 +40,7 @@ internal static class ServerFacts
         };
     }
 
-    public static ModelInfo Model(NativeServing serving)
+    public static ModelInfo Model(GrpcServing serving)
     {
         var configuration = serving.Configuration;
         var info = new ModelInfo
@@ -57,7 +58,7 @@ internal static class ServerFacts
     }
 
     /// <summary>None unless the engine publishes; who connects hears it beside the worker's own relay.</summary>
-    public static GetKvEventSourcesResponse EventSources(NativeServing serving)
+    public static GetKvEventSourcesResponse EventSources(GrpcServing serving)
     {
         var engine = serving.Engine.Description;
         var response = new GetKvEventSourcesResponse();
@@ -81,5 +82,5 @@ internal static class ServerFacts
         return response;
     }
 
-    public static bool HasSleepMode(NativeServing serving) => serving.Configuration.Engine.IsOn("enable_sleep_mode");
+    public static bool HasSleepMode(GrpcServing serving) => serving.Configuration.Engine.IsOn("enable_sleep_mode");
 }

@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Text;
 using System.Text.Json;
+using Dynamo.Vllm.Worker.GrpcRequests;
 using Google.Protobuf.WellKnownTypes;
 
 namespace Dynamo.Vllm.Worker.NativeGrpc;

@@ -4,10 +4,11 @@ using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Core.Lifecycle;
 using Dynamo.Vllm.Protocol.Discovery;
 using Dynamo.Vllm.Protocol.ModelCards;
+using Dynamo.Vllm.Transports.Zmq;
 using Dynamo.Vllm.Worker.Control;
+using Dynamo.Vllm.Worker.GrpcRequests;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.Models;
-using Dynamo.Vllm.Worker.NativeGrpc;
 using Dynamo.Vllm.Worker.StatusPort;
 
 namespace Dynamo.Vllm.Worker.Stages;
@@ -29,6 +30,7 @@ internal sealed partial class RegistrationStage : IStage
 
     private readonly WorkerSettings _settings;
     private readonly EngineArgumentsStage _arguments;
+    private readonly ModelStage _model;
     private readonly PlanesStage _planes;
     private readonly EventPlaneStage _events;
     private readonly EndpointsStage _roles;
@@ -36,7 +38,7 @@ internal sealed partial class RegistrationStage : IStage
     private readonly ServedEndpoints _endpoints;
     private readonly ModelCardSource _cards;
     private readonly EngineRoutes _routes;
-    private readonly NativeIntake _native;
+    private readonly GrpcIntake _grpc;
     private readonly HealthState _health;
     private readonly WorkerLifetime _lifetime;
     private readonly StorePatience _patience;
@@ -50,6 +52,7 @@ internal sealed partial class RegistrationStage : IStage
     public RegistrationStage(
         WorkerSettings settings,
         EngineArgumentsStage arguments,
+        ModelStage model,
         PlanesStage planes,
         EventPlaneStage events,
         EndpointsStage roles,
@@ -57,7 +60,7 @@ internal sealed partial class RegistrationStage : IStage
         ServedEndpoints endpoints,
         ModelCardSource cards,
         EngineRoutes routes,
-        NativeIntake native,
+        GrpcIntake grpc,
         HealthState health,
         WorkerLifetime lifetime,
         StorePatience patience,
@@ -68,6 +71,7 @@ internal sealed partial class RegistrationStage : IStage
     {
         _settings = settings;
         _arguments = arguments;
+        _model = model;
         _planes = planes;
         _events = events;
         _roles = roles;
@@ -75,7 +79,7 @@ internal sealed partial class RegistrationStage : IStage
         _endpoints = endpoints;
         _cards = cards;
         _routes = routes;
-        _native = native;
+        _grpc = grpc;
         _health = health;
         _lifetime = lifetime;
         _patience = patience;
@@ -122,18 +126,19 @@ internal sealed partial class RegistrationStage : IStage
 
         _events.Attach(_roles.Generate);
         Place = await DescribePlaceAsync().ConfigureAwait(false);
-        OpenNative();
+        OpenGrpc();
         _health.Hold(false);
     }
 
-    private void OpenNative()
+    private void OpenGrpc()
     {
         if (_settings.Arguments.Host.GrpcRequests)
         {
-            _native.Open(
-                new NativeServing
+            _grpc.Open(
+                new GrpcServing
                 {
                     Configuration = _arguments.Configuration,
+                    ModelFolder = _model.Folder,
                     Engine = _arguments.Engine,
                     Dispatcher = _planes.Dispatcher,
                     Generate = _roles.Generate,
@@ -142,6 +147,8 @@ internal sealed partial class RegistrationStage : IStage
                     AdapterLifecycle = _adapters.Lifecycle,
                     Pause = _pause,
                     Registration = _planes.Registration,
+                    Loads = new LoadBook(_arguments.Engine),
+                    Events = new ZmqEventFeed(_time),
                 }
             );
         }
@@ -180,7 +187,7 @@ internal sealed partial class RegistrationStage : IStage
         LogStopping(_logger, cause.Reason);
         if (cause.Kind == StopKind.Fatal)
         {
-            _native.Close();
+            _grpc.Close();
             await _steps.TryAsync("close intake", registration.CloseIntakeAsync).ConfigureAwait(false);
             _arguments.Engine.GiveUp(cause.Reason); // a stalled engine fails nothing by itself
             _endpoints.Abort(); // and what waits for an adapter is not in the engine
@@ -199,7 +206,7 @@ internal sealed partial class RegistrationStage : IStage
         var grace = _settings.Runtime.Shutdown.GracePeriod - _time.GetElapsedTime(leaving);
         await _steps.TryAsync("grace period", () => Task.Delay(grace > TimeSpan.Zero ? grace : TimeSpan.Zero, _time)).ConfigureAwait(false);
         _health.Hold(true);
-        _native.Close();
+        _grpc.Close();
         await _steps.TryAsync("close intake", _planes.Registration.CloseIntakeAsync).ConfigureAwait(false);
         if (_endpoints.Running is > 0 and var running)
         {

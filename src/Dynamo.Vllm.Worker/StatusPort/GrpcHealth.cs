@@ -1,6 +1,6 @@
 using Dynamo.Vllm.Core.Health;
+using Dynamo.Vllm.Worker.GrpcRequests;
 using Dynamo.Vllm.Worker.Hosting;
-using Dynamo.Vllm.Worker.NativeGrpc;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 
 namespace Dynamo.Vllm.Worker.StatusPort;
@@ -11,13 +11,13 @@ internal static class GrpcHealth
 {
     private const string Ready = "ready";
     private const string Live = "live";
-    private const string Native = "native";
+    private const string Requests = "requests";
 
     /// <summary>How soon a caller that watches hears of a change. A check asks at once.</summary>
     private static readonly TimeSpan WatchInterval = TimeSpan.FromSeconds(1);
 
     /// <param name="services">The host's.</param>
-    /// <param name="takesRequests">The services of vLLM's contract have health of their own.</param>
+    /// <param name="takesRequests">The services of vLLM's contracts have health of their own.</param>
     public static IServiceCollection AddGrpcHealth(this IServiceCollection services, bool takesRequests)
     {
         services.AddGrpc();
@@ -29,16 +29,16 @@ internal static class GrpcHealth
                 options.Services.Map("", check => check.Name == Ready);
                 options.Services.Map(Ready, check => check.Name == Ready);
                 options.Services.Map(Live, check => check.Name == Live);
-                foreach (var service in takesRequests ? NativeGrpcServices.Names : [])
+                foreach (var service in takesRequests ? GrpcRequestServices.Names : [])
                 {
-                    options.Services.Map(service, check => check.Name == Native);
+                    options.Services.Map(service, check => check.Name == Requests);
                 }
             })
             .Add(CheckOf(Ready, (health, _) => health.IsReady))
             .Add(CheckOf(Live, (health, isReady) => isReady ? health.IsReadyItself : health.IsLive));
         if (takesRequests)
         {
-            checks.Add(NativeCheck());
+            checks.Add(RequestsCheck());
         }
 
         services.Configure<HealthCheckPublisherOptions>(options =>
@@ -56,12 +56,12 @@ internal static class GrpcHealth
     }
 
     /// <summary>Callers here need no discovery, and hear at once that the worker will leave.</summary>
-    private static HealthCheckRegistration NativeCheck() =>
+    private static HealthCheckRegistration RequestsCheck() =>
         new(
-            Native,
+            Requests,
             provider =>
             {
-                var intake = provider.GetRequiredService<NativeIntake>();
+                var intake = provider.GetRequiredService<GrpcIntake>();
                 return new HealthStateCheck(
                     provider.GetRequiredService<HealthState>(),
                     health => health.IsReadyItself && intake.IsInviting

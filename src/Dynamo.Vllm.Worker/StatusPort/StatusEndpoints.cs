@@ -1,5 +1,5 @@
 using System.Globalization;
-using Dynamo.Vllm.Worker.NativeGrpc;
+using Dynamo.Vllm.Worker.GrpcRequests;
 using Grpc.AspNetCore.Server;
 using Grpc.Core;
 using Microsoft.Net.Http.Headers;
@@ -45,7 +45,7 @@ internal static class StatusEndpoints
 
         if (options.TakesGrpcRequests)
         {
-            application.MapNativeGrpc();
+            application.MapGrpcRequests();
         }
 
         return application;

@@ -1,9 +1,9 @@
 using Dynamo.Vllm.Core.Health;
 using Dynamo.Vllm.Python.Platform;
 using Dynamo.Vllm.Transports;
+using Dynamo.Vllm.Worker.GrpcRequests;
 using Dynamo.Vllm.Worker.Hosting;
 using Dynamo.Vllm.Worker.Logging;
-using Dynamo.Vllm.Worker.NativeGrpc;
 using Dynamo.Vllm.Worker.StatusPage;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting.Server;
@@ -53,7 +53,7 @@ internal static class StatusServices
         services.AddSingleton<EngineRoutes>();
         services.AddSingleton<HostedFiles>();
         services.AddSingleton<AdapterRoutes>();
-        services.AddNativeGrpc(settings);
+        services.AddGrpcRequests(settings);
         return settings.Arguments.Host.GrpcPort is null ? services : services.AddGrpcHealth(settings.Arguments.Host.GrpcRequests);
     }
 

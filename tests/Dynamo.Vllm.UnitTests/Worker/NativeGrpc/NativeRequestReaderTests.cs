@@ -2,6 +2,7 @@ using System.Text;
 using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Protocol.Errors;
+using Dynamo.Vllm.Worker.GrpcRequests;
 using Dynamo.Vllm.Worker.NativeGrpc;
 using Dynamo.Vllm.Worker.NativeGrpc.Contract;
 using Google.Protobuf;

@@ -3,6 +3,7 @@ using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Protocol.Errors;
 using Dynamo.Vllm.Protocol.Requests;
 using Dynamo.Vllm.Protocol.Responses;
+using Dynamo.Vllm.Worker.GrpcRequests;
 using Dynamo.Vllm.Worker.NativeGrpc;
 using Google.Protobuf;
 

@@ -1,8 +1,8 @@
 using Dynamo.Vllm.Protocol.Errors;
-using Dynamo.Vllm.Worker.NativeGrpc;
+using Dynamo.Vllm.Worker.GrpcRequests;
 using Grpc.Core;
 
-namespace Dynamo.Vllm.UnitTests.Worker.NativeGrpc;
+namespace Dynamo.Vllm.UnitTests.Worker.GrpcRequests;
 
 public sealed class GrpcStatusesTests
 {

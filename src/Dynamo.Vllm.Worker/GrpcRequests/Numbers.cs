@@ -2,7 +2,7 @@ using System.Globalization;
 using Dynamo.Vllm.Protocol.Errors;
 using Google.Protobuf.Collections;
 
-namespace Dynamo.Vllm.Worker.NativeGrpc;
+namespace Dynamo.Vllm.Worker.GrpcRequests;
 
 /// <summary>Numbers of a request as the engine takes them. What it cannot take is refused by name.</summary>
 internal static class Numbers

@@ -2,16 +2,20 @@ using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Discovery;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.Generate;
+using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Core.Requests;
 using Dynamo.Vllm.Worker.Configuration;
 using Dynamo.Vllm.Worker.Control;
 
-namespace Dynamo.Vllm.Worker.NativeGrpc;
+namespace Dynamo.Vllm.Worker.GrpcRequests;
 
-/// <summary>What calls in vLLM's own contract are answered from, once the worker serves.</summary>
-internal sealed record NativeServing
+/// <summary>What calls in vLLM's gRPC contracts are answered from, once the worker serves.</summary>
+internal sealed record GrpcServing
 {
     public required WorkerConfiguration Configuration { get; init; }
+
+    /// <summary>Of the model's files on this host.</summary>
+    public required string ModelFolder { get; init; }
 
     public required IEngine Engine { get; init; }
 
@@ -31,4 +35,18 @@ internal sealed record NativeServing
     public required GenerationPause Pause { get; init; }
 
     public required WorkerRegistration Registration { get; init; }
+
+    public required LoadBook Loads { get; init; }
+
+    /// <summary>Brings the engine's cache events, to each who asks by a connection of its own.</summary>
+    public required IEngineEventFeed Events { get; init; }
+
+    /// <summary>One that does not run, or no more, is no mistake.</summary>
+    public void Abort(IEnumerable<string> requestIds)
+    {
+        foreach (var id in requestIds)
+        {
+            Generate.Cancel(id, CancellationCause.Operator);
+        }
+    }
 }
