@@ -4,11 +4,12 @@ using System.Text.Json.Nodes;
 using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Worker.NativeGrpc.Contract;
 using Grpc.Net.Client;
+using Gateway = Dynamo.Vllm.Worker.GatewayGrpc.Contract;
 
 namespace Dynamo.Vllm.PeerTests;
 
-/// <summary>vLLM's own gRPC contract, used by the official sidecar and measured by what vLLM's own server answered. The last test ends the
-/// worker.</summary>
+/// <summary>vLLM's gRPC contracts, one used by the official sidecar, both measured by what vLLM's own servers answered. The last test
+/// ends the worker.</summary>
 [Trait("Category", "Peers")]
 [TestCaseOrderer(DeclarationOrder.Type, DeclarationOrder.Assembly)]
 public sealed class SidecarTests(SidecarFixture peers) : IClassFixture<SidecarFixture>
@@ -132,6 +133,95 @@ public sealed class SidecarTests(SidecarFixture peers) : IClassFixture<SidecarFi
         Assert.Equal(("zmq", "msgpack", 0u), (source.Transport, source.Encoding, source.DataParallelRank));
         // What the sidecar subscribes to: it tells its own frontend of blocks.
         Assert.Contains(peers.Sidecar.Lines, line => line.Contains("Serving tiny", StringComparison.Ordinal));
+    }
+
+    [PeerFact]
+    public async Task A_gateway_s_calls_are_answered_as_by_vLLM_s_server_for_it()
+    {
+        using var channel = GrpcChannel.ForAddress(peers.GrpcAddress);
+        var replay = new GatewayReplay(channel);
+        Assert.True(GatewayReplay.Calls.Count > 15);
+        // Which prompts are in the cache is captured, too.
+        var flushed = await replay.Engine.FlushCacheAsync(new Gateway.FlushCacheRequest { TimeoutS = 1 });
+        Assert.Equal(GatewayReplay.Captured<Gateway.FlushCacheResponse>("FlushCache"), flushed);
+        var differences = await replay.CompareAsync();
+        Assert.True(differences.Count == 0, string.Join('\n', differences));
+
+        var model = await replay.Engine.GetModelInfoAsync(new Gateway.GetModelInfoRequest());
+        Assert.Equal((Peers.TinyModel, Peers.TinyModel), (model.ModelPath, model.TokenizerPath));
+        var known = GatewayReplay.Captured<Gateway.GetModelInfoResponse>("GetModelInfo");
+        (model.ModelPath, model.TokenizerPath) = (known.ModelPath, known.TokenizerPath);
+        Assert.Equal(known, model);
+        var server = await replay.Engine.GetServerInfoAsync(new Gateway.GetServerInfoRequest());
+        Assert.Equal("torch.float32", server.ModelDtype);
+        var expected = GatewayReplay.Captured<Gateway.GetServerInfoResponse>("GetServerInfo");
+        // What is said beyond it, and what is said of media there.
+        (expected.ServerType, expected.ModelDtype) = ("vllm-grpc", server.ModelDtype);
+        (expected.ShmNamespaceId, expected.MultimodalEncoderDtype) = ("", "");
+        Assert.Equal(expected, server);
+        var loads = await replay.Engine.GetLoadsAsync(new Gateway.GetLoadsRequest { Include = { "core", "disagg", "queues", "memory" } });
+        loads.Timestamp = "";
+        var idle = GatewayReplay.Captured<Gateway.GetLoadsResponse>("GetLoads");
+        idle.Timestamp = "";
+        Assert.Equal(idle, loads);
+    }
+
+    [PeerFact]
+    public async Task A_gateway_hears_of_the_blocks_and_the_load_of_vLLM()
+    {
+        using var channel = GrpcChannel.ForAddress(peers.GrpcAddress);
+        var engine = new GatewayReplay(channel).Engine;
+        using var events = engine.SubscribeKvEvents(new Gateway.SubscribeKvEventsRequest { LoadRecordsBeforeFirstBatch = true });
+        await events.ResponseHeadersAsync.WaitAsync(TimeSpan.FromSeconds(2));
+        uint[] prompt = [.. Enumerable.Range(1500, 80).Select(id => (uint)id)];
+        using var call = engine.Generate(
+            new Gateway.GenerateRequest
+            {
+                RequestId = "blocks",
+                Tokenized = new Gateway.TokenizedInput { InputIds = { prompt } },
+                SamplingParams = new Gateway.SamplingParams { MaxTokens = 1900, IgnoreEos = true },
+                Stream = true,
+            }
+        );
+        Assert.True(await call.ResponseStream.MoveNext(CancellationToken.None));
+        var stored = await NextAsync(batch =>
+            batch.Events.Any(entry => entry.Stored?.Blocks.Any(block => block.TokenIds[0] == 1500) == true)
+        );
+        var blocks = stored.Events.Single(entry => entry.Stored is not null).Stored;
+        Assert.Equal(prompt[..64], blocks.Blocks.SelectMany(block => block.TokenIds));
+        Assert.All(blocks.Blocks, block => Assert.Equal(32, block.BlockSize));
+        // As captured at vLLM's server for gateways.
+        Assert.Equal(
+            ("GPU", Gateway.KvCacheTier.Device, 0u, "full_attention", Gateway.KvCacheLocality.Local),
+            (blocks.Medium, blocks.Tier, blocks.GroupIdx, blocks.KvCacheSpecKind, blocks.Locality)
+        );
+        Assert.False(blocks.HasParentBlockHash);
+        Assert.Equal(0, stored.DpRank);
+        var busy = await NextAsync(batch => batch.Load.RunningRequests > 0 && batch.Load.NumUsedTokens >= 80);
+        Assert.Equal((128u, 16384), (busy.Load.MaxRunningRequests, busy.Load.MaxTotalNumTokens));
+        await engine.AbortAsync(new Gateway.AbortRequest { RequestIds = { "blocks" } });
+        var last = call.ResponseStream.Current;
+        while (await call.ResponseStream.MoveNext(CancellationToken.None))
+        {
+            last = call.ResponseStream.Current;
+        }
+
+        Assert.Equal("abort", last.Complete.FinishReason);
+        await NextAsync(batch => batch.Load is { RunningRequests: 0, LoadOnly: true });
+
+        async Task<Gateway.KvEventBatch> NextAsync(Predicate<Gateway.KvEventBatch> wanted)
+        {
+            using var limit = new CancellationTokenSource(Limit);
+            while (await events.ResponseStream.MoveNext(limit.Token))
+            {
+                if (wanted(events.ResponseStream.Current))
+                {
+                    return events.ResponseStream.Current;
+                }
+            }
+
+            throw new InvalidOperationException("the stream has ended");
+        }
     }
 
     [PeerFact]

@@ -93,10 +93,10 @@ internal sealed class AnswerBuilder
         return told;
     }
 
-    /// <summary>They come once, with the first output.</summary>
+    /// <summary>They come once, with the first output; with later ones the engine gives an empty list.</summary>
     private InputLogProbs? InputLogprobs(EngineOutput output)
     {
-        if (output.PromptLogprobsJson is not { } json)
+        if (output.PromptLogprobsJson is not { } json || PromptPositions.Read(json) is not { Count: > 0 } positions)
         {
             return null;
         }
@@ -112,7 +112,7 @@ internal sealed class AnswerBuilder
             Add(told.TokenIds, _request.Request.TokenIds);
         }
 
-        foreach (var position in PromptPositions.Read(json))
+        foreach (var position in positions)
         {
             var token = new InputTokenLogProb();
             if (position.Count > 0)

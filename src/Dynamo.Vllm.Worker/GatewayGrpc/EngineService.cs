@@ -111,7 +111,7 @@ internal sealed class EngineService : VllmEngine.VllmEngineBase
         GetTokenizerRequest request,
         IServerStreamWriter<GetTokenizerChunk> responseStream,
         ServerCallContext context
-    ) => _tokenizer.SendAsync(_intake.Serving.ModelFolder, responseStream.WriteAsync, context.CancellationToken);
+    ) => _tokenizer.SendAsync(_intake.Serving, responseStream.WriteAsync, context.CancellationToken);
 
     public override Task SubscribeKvEvents(
         SubscribeKvEventsRequest request,
@@ -144,7 +144,7 @@ internal sealed class EngineService : VllmEngine.VllmEngineBase
     /// <summary>Where and when traces are written is the operator's to say (<c>--profiler-config</c>).</summary>
     public override async Task<ProfileResponse> StartProfile(StartProfileRequest request, ServerCallContext context)
     {
-        if (request is not { HasOutputDir: false, HasStartStep: false, HasNumSteps: false, Activities.Count: 0, ProfileByStage: false })
+        if (!request.Equals(new StartProfileRequest()))
         {
             throw GrpcStatuses.Refused("only a profile without options is served; what it holds is set by --profiler-config");
         }

@@ -1,6 +1,8 @@
 using System.Globalization;
+using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Worker.GatewayGrpc.Contract;
 using Dynamo.Vllm.Worker.GrpcRequests;
+using EngineLoad = Dynamo.Vllm.Worker.GatewayGrpc.Contract.EngineLoad;
 using LoadOfRank = Dynamo.Vllm.Core.Engines.EngineLoad;
 
 namespace Dynamo.Vllm.Worker.GatewayGrpc;
@@ -19,43 +21,42 @@ internal static class GatewayLoads
             Version = serving.Engine.Description.EngineVersion,
         };
         response.Loads.AddRange(
-            serving.Loads.Latest.Where(load => rank is null || load.Rank == rank).Select(load => Describe(serving, load))
+            serving.Loads.Latest.Where(load => rank is null || load.Rank == rank).Select(load => Describe(serving.Engine.Description, load))
         );
         response.DpRankCount = response.Loads.Count;
         return response;
     }
 
-    public static EngineLoad Record(GrpcServing serving, LoadOfRank load) =>
+    public static EngineLoad Record(EngineDescription engine, LoadOfRank load) =>
         new()
         {
             RunningRequests = (uint)load.Running,
             WaitingRequests = (uint)load.Waiting,
             TokenUsage = load.KvCacheUsage,
-            MaxRunningRequests = (uint)serving.Engine.Description.MaxNumSeqs,
-            NumUsedTokens = UsedTokens(serving, load),
-            MaxTotalNumTokens = TotalTokens(serving),
+            MaxRunningRequests = (uint)engine.MaxNumSeqs,
+            NumUsedTokens = UsedTokens(engine, load),
+            MaxTotalNumTokens = TotalTokens(engine),
         };
 
-    private static SchedulerLoad Describe(GrpcServing serving, LoadOfRank load) =>
+    private static SchedulerLoad Describe(EngineDescription engine, LoadOfRank load) =>
         new()
         {
             DpRank = load.Rank,
             NumRunningReqs = load.Running,
             NumWaitingReqs = load.Waiting,
             NumTotalReqs = load.Running + load.Waiting,
-            NumUsedTokens = UsedTokens(serving, load),
-            MaxTotalNumTokens = TotalTokens(serving),
+            NumUsedTokens = UsedTokens(engine, load),
+            MaxTotalNumTokens = TotalTokens(engine),
             TokenUsage = load.KvCacheUsage,
-            MaxRunningRequests = serving.Engine.Description.MaxNumSeqs,
+            MaxRunningRequests = engine.MaxNumSeqs,
         };
 
-    private static int TotalTokens(GrpcServing serving) =>
-        (int)Math.Min(int.MaxValue, serving.Engine.Description.BlocksPerRank * serving.Engine.Description.BlockSize);
+    private static int TotalTokens(EngineDescription engine) => (int)Math.Min(int.MaxValue, engine.BlocksPerRank * engine.BlockSize);
 
     /// <summary>One block is never used, and not counted by the engine when it tells which share is.</summary>
-    private static int UsedTokens(GrpcServing serving, LoadOfRank load)
+    private static int UsedTokens(EngineDescription engine, LoadOfRank load)
     {
-        var usable = Math.Max(0, serving.Engine.Description.BlocksPerRank - 1);
-        return (int)Math.Min(int.MaxValue, Math.Round(load.KvCacheUsage * usable) * serving.Engine.Description.BlockSize);
+        var usable = Math.Max(0, engine.BlocksPerRank - 1);
+        return (int)Math.Min(int.MaxValue, Math.Round(load.KvCacheUsage * usable) * engine.BlockSize);
     }
 }

@@ -33,7 +33,7 @@ internal static class GatewayRequestReader
         var asked = request.SamplingParams ?? new SamplingParams();
         var read = new PreprocessedRequest { HasTokenIds = true };
         ReadPrompt(request, asked, read, engine);
-        ReadSampling(asked, read.SamplingOptions);
+        ReadSampling(asked, read.SamplingOptions, engine);
         ReadStopping(asked, read, engine);
         read.Logprobs = asked.HasLogprobs ? asked.Logprobs : null;
         read.PromptLogprobs = asked.HasPromptLogprobs ? asked.PromptLogprobs : null;
@@ -100,9 +100,14 @@ internal static class GatewayRequestReader
         };
     }
 
-    private static void ReadSampling(SamplingParams asked, SamplingOptions sampling)
+    private static void ReadSampling(SamplingParams asked, SamplingOptions sampling, EngineDescription engine)
     {
-        sampling.N = asked.N <= 1 ? null : Numbers.Int32("n", asked.N);
+        if (asked.N > engine.MaxNumSeqs)
+        {
+            throw Numbers.Refused($"n must be at most the server's max_num_seqs ({engine.MaxNumSeqs}), got {asked.N}");
+        }
+
+        sampling.N = asked.N <= 1 ? null : (int)asked.N;
         sampling.Temperature = asked.HasTemperature ? Numbers.Double("temperature", asked.Temperature) : 1;
         sampling.TopP = Numbers.Given("top_p", asked.TopP) ?? 1;
         sampling.TopK = Numbers.Int32("top_k", asked.TopK);

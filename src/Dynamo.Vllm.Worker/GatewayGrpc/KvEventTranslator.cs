@@ -70,9 +70,9 @@ internal sealed class KvEventTranslator
             stored.KvCacheSpecKind = Text(entry.SpecKind, payload);
         }
 
-        if (entry.Locality.IsPresent)
+        if (Locality(in entry, payload) is { } locality)
         {
-            stored.Locality = Locality(entry.Locality.In(payload));
+            stored.Locality = locality;
         }
 
         if (entry.Ownership.IsPresent)
@@ -199,9 +199,9 @@ internal sealed class KvEventTranslator
             removed.GroupIdx = group;
         }
 
-        if (entry.Locality.IsPresent)
+        if (Locality(in entry, payload) is { } locality)
         {
-            removed.Locality = Locality(entry.Locality.In(payload));
+            removed.Locality = locality;
         }
 
         if (entry.Ownership.IsPresent)
@@ -225,8 +225,17 @@ internal sealed class KvEventTranslator
             }
             : KvCacheTier.Unspecified;
 
-    private static KvCacheLocality Locality(ReadOnlySpan<byte> word) =>
-        word.SequenceEqual("LOCAL"u8) ? KvCacheLocality.Local
-        : word.SequenceEqual("REMOTE"u8) ? KvCacheLocality.Remote
-        : KvCacheLocality.Unspecified;
+    /// <summary>Where the engine does not say it, what is in the device's memory is here, as vLLM's own server for gateways tells it.</summary>
+    private static KvCacheLocality? Locality(in EngineEvent entry, ReadOnlySpan<byte> payload)
+    {
+        if (!entry.Locality.IsPresent)
+        {
+            return entry.Medium.IsPresent && Tier(entry.Medium.In(payload)) == KvCacheTier.Device ? KvCacheLocality.Local : null;
+        }
+
+        var word = entry.Locality.In(payload);
+        return word.SequenceEqual("LOCAL"u8) ? KvCacheLocality.Local
+            : word.SequenceEqual("REMOTE"u8) ? KvCacheLocality.Remote
+            : KvCacheLocality.Unspecified;
+    }
 }

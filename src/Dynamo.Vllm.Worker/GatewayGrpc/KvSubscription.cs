@@ -1,7 +1,9 @@
+using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Core.KvEvents;
 using Dynamo.Vllm.Worker.GatewayGrpc.Contract;
 using Dynamo.Vllm.Worker.GrpcRequests;
 using Grpc.Core;
+using LoadOfRank = Dynamo.Vllm.Core.Engines.EngineLoad;
 
 namespace Dynamo.Vllm.Worker.GatewayGrpc;
 
@@ -23,9 +25,11 @@ internal sealed class KvSubscription : IDisposable
 
     private static readonly TimeSpan LongIdle = TimeSpan.FromSeconds(30);
 
-    private readonly GrpcServing _serving;
+    private readonly EngineDescription _engine;
+    private readonly LoadBook _loads;
+    private readonly IEngineEventFeed _feed;
     private readonly bool _isLoadFirst;
-    private readonly Func<KvEventBatch, Task> _write;
+    private readonly Func<KvEventBatch, CancellationToken, Task> _write;
     private readonly TimeProvider _time;
     private readonly TaskCompletionSource<Status> _lost = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -34,13 +38,24 @@ internal sealed class KvSubscription : IDisposable
 
     private ulong _samples;
 
-    /// <param name="serving">The worker.</param>
+    /// <param name="engine">Publishes.</param>
+    /// <param name="loads">Of its ranks.</param>
+    /// <param name="feed">Brings what it publishes.</param>
     /// <param name="isLoadFirst">The caller wants to hear of the load before the first batch of events.</param>
     /// <param name="write">Waits while the caller does not read.</param>
     /// <param name="time">Clock.</param>
-    public KvSubscription(GrpcServing serving, bool isLoadFirst, Func<KvEventBatch, Task> write, TimeProvider time)
+    public KvSubscription(
+        EngineDescription engine,
+        LoadBook loads,
+        IEngineEventFeed feed,
+        bool isLoadFirst,
+        Func<KvEventBatch, CancellationToken, Task> write,
+        TimeProvider time
+    )
     {
-        _serving = serving;
+        _engine = engine;
+        _loads = loads;
+        _feed = feed;
         _isLoadFirst = isLoadFirst;
         _write = write;
         _time = time;
@@ -52,9 +67,11 @@ internal sealed class KvSubscription : IDisposable
     public async Task RunAsync(string endpoint, CancellationToken cancellationToken)
     {
         using var over = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        var ranks = _serving.Loads.Latest.Select(load => new RankListener(load.Rank, TellAsync, Lose)).ToList();
+        var ranks = _loads
+            .Latest.Select(load => new RankListener(load.Rank, (rank, batch) => TellAsync(rank, batch, over.Token), Lose))
+            .ToList();
         var loops = ranks
-            .Select(rank => _serving.Events.RunAsync(EngineEventEndpoint.OfRank(endpoint, rank.Rank), rank, over.Token))
+            .Select(rank => _feed.RunAsync(EngineEventEndpoint.OfRank(endpoint, rank.Rank), rank, over.Token))
             .Append(TellLoadAsync(ranks, over.Token))
             .ToList();
         var ended = await Task.WhenAny([_lost.Task, .. loops]).ConfigureAwait(false);
@@ -73,7 +90,6 @@ internal sealed class KvSubscription : IDisposable
 
     private void Lose(StatusCode code, string text) => _lost.TrySetResult(new Status(code, text));
 
-    /// <summary>On change, and every now and then, so that the caller knows that it hears all there is.</summary>
     private async Task TellLoadAsync(List<RankListener> ranks, CancellationToken cancellationToken)
     {
         using var timer = new PeriodicTimer(LoadInterval, _time);
@@ -81,58 +97,24 @@ internal sealed class KvSubscription : IDisposable
         {
             foreach (var rank in ranks)
             {
-                if (IsLoadDue(rank))
-                {
-                    await TellAsync(
-                            rank,
-                            new KvEventBatch
-                            {
-                                SequenceNumber = rank.LastSequence ?? 0,
-                                Load = new EngineLoad { LoadOnly = true },
-                            }
-                        )
-                        .ConfigureAwait(false);
-                }
+                await TellAsync(rank, events: null, cancellationToken).ConfigureAwait(false);
             }
         }
     }
 
-    private bool IsLoadDue(RankListener rank)
+    /// <param name="rank">Of whom.</param>
+    /// <param name="events">A batch; null for the load alone, where it is due.</param>
+    /// <param name="cancellationToken">The subscription is over.</param>
+    private async Task TellAsync(RankListener rank, KvEventBatch? events, CancellationToken cancellationToken)
     {
-        if (rank.LastSequence is null && !_isLoadFirst)
-        {
-            return false;
-        }
-
-        if (rank.ToldAt is not { } told || _serving.Loads.Of(rank.Rank) != rank.ToldLoad)
-        {
-            return true;
-        }
-
-        var isIdle = _time.GetElapsedTime(rank.ChangedAt) >= LongIdle;
-        return _time.GetElapsedTime(told) >= (isIdle ? IdleQuiet : Quiet);
-    }
-
-    /// <summary>Adds what the load is now.</summary>
-    private async Task TellAsync(RankListener rank, KvEventBatch batch)
-    {
-        await _turn.WaitAsync().ConfigureAwait(false);
+        await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
-            if (_lost.Task.IsCompleted)
+            var load = _loads.Of(rank.Rank);
+            if (!_lost.Task.IsCompleted && (events is not null || IsLoadDue(rank, load)))
             {
-                return;
+                await _write(Complete(rank, events, load), cancellationToken).ConfigureAwait(false);
             }
-
-            var load = _serving.Loads.Of(rank.Rank);
-            rank.Told(load, _time.GetTimestamp());
-            var isLoadOnly = batch.Load is { LoadOnly: true };
-            batch.Load = GatewayLoads.Record(_serving, load);
-            batch.Load.LoadOnly = isLoadOnly;
-            batch.Load.Sample = ++_samples;
-            batch.DpRank = rank.Rank;
-            batch.Timestamp = isLoadOnly ? _time.GetUtcNow().ToUnixTimeMilliseconds() / 1000.0 : batch.Timestamp;
-            await _write(batch).ConfigureAwait(false);
         }
         catch (Exception exception) when (exception is OperationCanceledException or InvalidOperationException or IOException)
         {
@@ -143,5 +125,40 @@ internal sealed class KvSubscription : IDisposable
         {
             _turn.Release();
         }
+    }
+
+    /// <summary>On change, and every now and then, so that the caller knows that it hears all there is.</summary>
+    private bool IsLoadDue(RankListener rank, LoadOfRank load)
+    {
+        if (rank.ToldSequence is null && !_isLoadFirst)
+        {
+            return false;
+        }
+
+        if (rank.ToldAt is not { } told || load != rank.ToldLoad)
+        {
+            return true;
+        }
+
+        var isIdle = _time.GetElapsedTime(rank.ChangedAt) >= LongIdle;
+        return _time.GetElapsedTime(told) >= (isIdle ? IdleQuiet : Quiet);
+    }
+
+    /// <summary>What tells of the load alone repeats the number of the last batch.</summary>
+    private KvEventBatch Complete(RankListener rank, KvEventBatch? events, LoadOfRank load)
+    {
+        var batch =
+            events
+            ?? new KvEventBatch
+            {
+                SequenceNumber = rank.ToldSequence ?? 0,
+                Timestamp = _time.GetUtcNow().ToUnixTimeMilliseconds() / 1000.0,
+            };
+        rank.Told(events?.SequenceNumber, load, _time.GetTimestamp());
+        batch.DpRank = rank.Rank;
+        batch.Load = GatewayLoads.Record(_engine, load);
+        batch.Load.LoadOnly = events is null;
+        batch.Load.Sample = ++_samples;
+        return batch;
     }
 }

@@ -62,7 +62,14 @@ internal sealed class KvSubscriptions
             // At once: a gateway that does not hear it within 2 s takes the worker for one that cannot be reached.
             await call.WriteResponseHeadersAsync([]).ConfigureAwait(false);
             using var over = CancellationTokenSource.CreateLinkedTokenSource(call.CancellationToken, _intake.Closed);
-            using var subscription = new KvSubscription(serving, request.LoadRecordsBeforeFirstBatch, stream.WriteAsync, _time);
+            using var subscription = new KvSubscription(
+                serving.Engine.Description,
+                serving.Loads,
+                serving.Events,
+                request.LoadRecordsBeforeFirstBatch,
+                stream.WriteAsync,
+                _time
+            );
             await subscription.RunAsync(endpoint, over.Token).ConfigureAwait(false);
         }
         finally

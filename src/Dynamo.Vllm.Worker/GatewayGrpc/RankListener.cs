@@ -9,6 +9,7 @@ using LoadOfRank = Dynamo.Vllm.Core.Engines.EngineLoad;
 namespace Dynamo.Vllm.Worker.GatewayGrpc;
 
 /// <summary>One rank of a subscription: its batches in the words of the contract, without a hole, and what its caller was told last.</summary>
+/// <remarks>Batches come on the feed's own loop; what was told is read and written by whoever has the subscription's turn.</remarks>
 internal sealed class RankListener : IEngineEventSink
 {
     private readonly Func<RankListener, KvEventBatch, Task> _tell;
@@ -30,8 +31,8 @@ internal sealed class RankListener : IEngineEventSink
 
     public int Rank { get; }
 
-    /// <summary>The engine's number of the last batch; null before the first.</summary>
-    public ulong? LastSequence => _last;
+    /// <summary>The engine's number of the last batch that the caller was told; null before the first.</summary>
+    public ulong? ToldSequence { get; private set; }
 
     public LoadOfRank ToldLoad { get; private set; }
 
@@ -41,14 +42,17 @@ internal sealed class RankListener : IEngineEventSink
     /// <summary>When it last heard of a load that was another.</summary>
     public long ChangedAt { get; private set; }
 
-    /// <summary>The caller is being told of a load.</summary>
-    public void Told(LoadOfRank load, long timestamp)
+    /// <param name="sequence">Of a batch that the caller is being told; null for the load alone.</param>
+    /// <param name="load">That it is told.</param>
+    /// <param name="timestamp">When.</param>
+    public void Told(ulong? sequence, LoadOfRank load, long timestamp)
     {
         if (ToldAt is null || load != ToldLoad)
         {
             ChangedAt = timestamp;
         }
 
+        ToldSequence = sequence ?? ToldSequence;
         (ToldLoad, ToldAt) = (load, timestamp);
     }
 

@@ -2,6 +2,7 @@ using System.IO.Compression;
 using System.IO.Enumeration;
 using System.Security.Cryptography;
 using Dynamo.Vllm.Worker.GatewayGrpc.Contract;
+using Dynamo.Vllm.Worker.GrpcRequests;
 using Google.Protobuf;
 using Grpc.Core;
 
@@ -34,27 +35,42 @@ internal sealed class TokenizerBundle : IDisposable
         "*.tiktoken",
     ];
 
-    /// <summary>One is packed and held at a time.</summary>
+    /// <summary>It is packed once, for the first who asks.</summary>
     private readonly SemaphoreSlim _turn = new(1, 1);
 
-    /// <param name="folder">Of the model.</param>
+    private (ReadOnlyMemory<byte> Zip, string Digest)? _packed;
+
+    /// <param name="serving">The worker.</param>
     /// <param name="write">Takes a part.</param>
     /// <param name="cancellationToken">The caller is gone.</param>
     /// <exception cref="RpcException">There is nothing, or too much of it.</exception>
-    public async Task SendAsync(string folder, Func<GetTokenizerChunk, Task> write, CancellationToken cancellationToken)
+    public async Task SendAsync(GrpcServing serving, Func<GetTokenizerChunk, Task> write, CancellationToken cancellationToken)
+    {
+        var (zip, digest) = await GetAsync(FolderOf(serving), cancellationToken).ConfigureAwait(false);
+        for (var start = 0; start < zip.Length; start += PartBytes)
+        {
+            var part = zip[start..Math.Min(start + PartBytes, zip.Length)];
+            var isLast = start + part.Length == zip.Length;
+            await write(new GetTokenizerChunk { Data = UnsafeByteOperations.UnsafeWrap(part), Sha256 = isLast ? digest : "" })
+                .ConfigureAwait(false);
+        }
+    }
+
+    public void Dispose() => _turn.Dispose();
+
+    private async Task<(ReadOnlyMemory<byte> Zip, string Digest)> GetAsync(string folder, CancellationToken cancellationToken)
     {
         await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
-            var zip = await PackAsync(folder, cancellationToken).ConfigureAwait(false);
-            var digest = Convert.ToHexStringLower(SHA256.HashData(zip.Span));
-            for (var start = 0; start < zip.Length; start += PartBytes)
+            if (_packed is { } packed)
             {
-                var part = zip[start..Math.Min(start + PartBytes, zip.Length)];
-                var isLast = start + part.Length == zip.Length;
-                await write(new GetTokenizerChunk { Data = UnsafeByteOperations.UnsafeWrap(part), Sha256 = isLast ? digest : "" })
-                    .ConfigureAwait(false);
+                return packed;
             }
+
+            var zip = await PackAsync(folder, cancellationToken).ConfigureAwait(false);
+            _packed = packed = (zip, Convert.ToHexStringLower(SHA256.HashData(zip.Span)));
+            return packed;
         }
         finally
         {
@@ -62,7 +78,19 @@ internal sealed class TokenizerBundle : IDisposable
         }
     }
 
-    public void Dispose() => _turn.Dispose();
+    /// <summary>The model's own, unless the engine was given another.</summary>
+    private static string FolderOf(GrpcServing serving)
+    {
+        var (engine, tokenizer) = (serving.Engine.Description, serving.Engine.Description.ModelFacts.Tokenizer);
+        if (Directory.Exists(tokenizer))
+        {
+            return tokenizer;
+        }
+
+        return tokenizer.Length == 0 || tokenizer == engine.Model || tokenizer == serving.Configuration.Model
+            ? serving.ModelFolder
+            : throw new RpcException(new Status(StatusCode.FailedPrecondition, $"tokenizer '{tokenizer}' is no folder of this host"));
+    }
 
     private static async Task<ReadOnlyMemory<byte>> PackAsync(string folder, CancellationToken cancellationToken)
     {

@@ -97,8 +97,9 @@ public static class OwnOptions
             "--grpc-requests",
             "DYN_VLLM_GRPC_REQUESTS",
             false,
-            help: "Serve requests on --grpc-port, too, in vLLM's own gRPC contract (vllm.Inference and vllm.Control), for its clients and "
-                + "for Dynamo's sidecar. Whoever reaches the port can then use the model. Only with --disaggregation-mode agg."
+            help: "Serve requests on --grpc-port, too, in vLLM's two gRPC contracts: its own (vllm.Inference and vllm.Control), for its "
+                + "clients and for Dynamo's sidecar, and vllm.grpc.engine.VllmEngine, for the gateway smg. Whoever reaches the port can "
+                + "then use the model. Only with --disaggregation-mode agg."
         );
 
     public static Option<string?> SystemTokenFile { get; } =

@@ -92,6 +92,14 @@ public sealed class AnswerBuilderTests
     }
 
     [Fact]
+    public async Task Those_of_the_prompt_come_once()
+    {
+        var later = Output([7]);
+        later.PromptLogprobsJson = "[]"u8.ToArray();
+        Assert.DoesNotContain("input_logprobs", Assert.Single(await StreamAsync([later])), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task What_a_connector_leaves_for_another_engine_is_told_in_both_forms_where_it_is_a_place()
     {
         var output = Output([7], FinishReason.Length);

@@ -130,6 +130,7 @@ public sealed class GatewayRequestReaderTests
         """{"tokenized":{"input_ids":[1]},"sampling_params":{"top_k":4294967295}}""",
         "top_k must be at most 2147483647, got 4294967295"
     )]
+    [InlineData("""{"tokenized":{"input_ids":[1]},"sampling_params":{"n":9}}""", "n must be at most the server's max_num_seqs (8), got 9")]
     [InlineData(
         """{"tokenized":{"input_ids":[1]},"kv_transfer_params":{"remote_host":"h"}}""",
         "kv_transfer_params.remote_port must be from 1 to 65535, got 0"

@@ -59,8 +59,8 @@ public sealed class RankListenerTests
         await _listener.OnMessageAsync(Message(0, Golden.Bytes("kv/vllm-02-p4_salt.payload.bin")));
         var stored = Assert.Single(_told).Events.First(entry => entry.Stored is not null).Stored;
         Assert.Equal(
-            ("GPU", KvCacheTier.Device, 0u, "full_attention"),
-            (stored.Medium, stored.Tier, stored.GroupIdx, stored.KvCacheSpecKind)
+            ("GPU", KvCacheTier.Device, 0u, "full_attention", KvCacheLocality.Local),
+            (stored.Medium, stored.Tier, stored.GroupIdx, stored.KvCacheSpecKind, stored.Locality)
         );
         Assert.Contains(stored.Blocks[0].ExtraKeys, key => key.KeyCase == KvBlockExtraKey.KeyOneofCase.Text && key.Text.Length > 0);
     }
