@@ -7,7 +7,7 @@ using LoadOfRank = Dynamo.Vllm.Core.Engines.EngineLoad;
 
 namespace Dynamo.Vllm.Worker.GatewayGrpc;
 
-/// <summary>The engine's load in the words of the contract. What the engine does not tell with its steps is left out, and not guessed.</summary>
+/// <summary>The engine's load in the words of the contract. What the engine does not tell with its steps is left out.</summary>
 internal static class GatewayLoads
 {
     /// <param name="serving">The worker.</param>

@@ -225,7 +225,7 @@ internal sealed class KvEventTranslator
             }
             : KvCacheTier.Unspecified;
 
-    /// <summary>Where the engine does not say it, what is in the device's memory is here, as vLLM's own server for gateways tells it.</summary>
+    /// <summary>Where the engine does not say it, what is in the device's memory is here; vLLM's own server for gateways says so.</summary>
     private static KvCacheLocality? Locality(in EngineEvent entry, ReadOnlySpan<byte> payload)
     {
         if (!entry.Locality.IsPresent)

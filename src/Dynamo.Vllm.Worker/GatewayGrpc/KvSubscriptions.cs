@@ -45,7 +45,8 @@ internal sealed class KvSubscriptions
             throw new RpcException(
                 new Status(
                     StatusCode.OutOfRange,
-                    $"start_sequence_number must be 0, got {request.StartSequenceNumber}: events are not replayed; subscribe with 0 and rebuild"
+                    $"start_sequence_number must be 0, got {request.StartSequenceNumber}: events are not replayed; subscribe with 0 and "
+                        + "rebuild"
                 )
             );
         }

@@ -8,7 +8,7 @@ using LoadOfRank = Dynamo.Vllm.Core.Engines.EngineLoad;
 
 namespace Dynamo.Vllm.Worker.GatewayGrpc;
 
-/// <summary>One rank of a subscription: its batches in the words of the contract, without a hole, and what its caller was told last.</summary>
+/// <summary>One rank of a subscription: its batches in the words of the contract, without a hole, and what was told last.</summary>
 /// <remarks>Batches come on the feed's own loop; what was told is read and written by whoever has the subscription's turn.</remarks>
 internal sealed class RankListener : IEngineEventSink
 {

@@ -3,7 +3,7 @@ using Dynamo.Vllm.Worker.GatewayGrpc.Contract;
 
 namespace Dynamo.Vllm.Worker.GatewayGrpc;
 
-/// <summary>The caller of a request who waits for all of it: one message for each choice. Bounded by what one request may generate.</summary>
+/// <summary>The caller who waits for all of a request: one message for each choice. Bounded by what one request may generate.</summary>
 internal sealed class WholeCaller : GatewayCaller
 {
     private readonly SortedDictionary<uint, GenerateStreamChunk> _choices = [];

@@ -17,7 +17,8 @@ internal static class GrpcStatuses
             DynamoError.Unknown(
                 output.Finish == FinishReason.NoOutputs
                     ? "No outputs from vLLM engine"
-                    : $"the engine ended the choice with '{output.FinishText ?? output.Finish.ToString().ToLower(CultureInfo.InvariantCulture)}'"
+                    : "the engine ended the choice with "
+                        + $"'{output.FinishText ?? output.Finish.ToString().ToLower(CultureInfo.InvariantCulture)}'"
             )
         );
 

@@ -36,7 +36,7 @@ internal sealed class ResponseBuilder
     }
 
     /// <summary>What an output adds; null for nothing.</summary>
-    /// <exception cref="Protocol.Errors.RequestFailedException">The engine ended the request in a way that the contract has no word for.</exception>
+    /// <exception cref="Protocol.Errors.RequestFailedException">The contract has no word for how the engine ended it.</exception>
     public SequenceOutput? Build(EngineOutput output)
     {
         if (output.Tokens.IsEmpty && output.TextUtf8.IsEmpty && output.Finish == FinishReason.None)

@@ -6,7 +6,8 @@ using Google.Protobuf.Reflection;
 
 namespace Dynamo.Vllm.UnitTests.Worker.GatewayGrpc;
 
-/// <summary>Names and numbers of the fields, against what a gateway and vLLM's own server said, in the bytes of the published contract.</summary>
+/// <summary>Names and numbers of the fields, against what a gateway and vLLM's own server said, in the bytes of the published
+/// contract.</summary>
 public sealed class GatewayContractTests
 {
     /// <summary>Unknown fields are a mistake here.</summary>
