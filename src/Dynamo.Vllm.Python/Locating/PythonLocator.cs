@@ -62,7 +62,7 @@ public static class PythonLocator
 
         if (!File.Exists(executable))
         {
-            problem = $"{executable} does not exist; name an interpreter, or the folder of a virtual environment that has vLLM, with --python";
+            problem = $"{executable} does not exist; name an interpreter, or the folder of a virtual environment, with --python";
             return null;
         }
 

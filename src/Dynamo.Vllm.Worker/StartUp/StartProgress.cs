@@ -156,7 +156,7 @@ internal sealed partial class StartProgress : IDisposable
         {
             Look();
             await Task.WhenAny(timer.WaitForNextTickAsync(cancellationToken).AsTask(), _over.Task).ConfigureAwait(false);
-        } while (!_over.Task.IsCompleted);
+        } while (!_over.Task.IsCompleted && !cancellationToken.IsCancellationRequested);
 
         if (_isUp)
         {
