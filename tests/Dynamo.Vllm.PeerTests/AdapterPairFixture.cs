@@ -33,6 +33,9 @@ public sealed class AdapterPairFixture : IAsyncLifetime
 
     public string Store => _store!.Path;
 
+    /// <summary>Where our worker serves vLLM's own contract, too.</summary>
+    public int GrpcPort { get; } = FreePorts.Next();
+
     public static Dictionary<string, string> Variables(string store) =>
         new(Peers.Variables(store)) { ["DYN_LORA_ENABLED"] = "true", ["DYN_LORA_HOTSWAP_ENABLED"] = "true" };
 
@@ -51,7 +54,18 @@ public sealed class AdapterPairFixture : IAsyncLifetime
         // One after the other: each start imports torch three times, and this machine has two cores.
         Ours = WorkerProcess.Start(
             _store.Path,
-            ["--python", Peers.Python, .. Peers.EngineArguments, .. Flags, .. KvEventFlags.OnFreePort(), "--drain-timeout", "120"],
+            [
+                "--python",
+                Peers.Python,
+                .. Peers.EngineArguments,
+                .. Flags,
+                .. KvEventFlags.OnFreePort(),
+                "--drain-timeout",
+                "120",
+                "--grpc-requests",
+                "--grpc-port",
+                GrpcPort.ToString(CultureInfo.InvariantCulture),
+            ],
             temporary
         );
         await Ours.ReadyAsync(StartLimit);

@@ -145,6 +145,56 @@ public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
         }
     }
 
+    /// <summary>Over vLLM's own gRPC contract, with a frontend that knows of the sidecar alone.</summary>
+    [PeerFact]
+    public async Task An_adapter_is_loaded_used_and_unloaded_through_the_official_sidecar()
+    {
+        using var store = new TemporaryFolder();
+        var port = FreePorts.Next();
+        var variables = new Dictionary<string, string>(Peers.PlaneVariables(store.Path))
+        {
+            ["DYN_LORA_ENABLED"] = "true",
+            ["DYN_SYSTEM_PORT"] = port.ToString(CultureInfo.InvariantCulture),
+        };
+        await using var sidecar = new ChildProcess(
+            "sidecar",
+            Peers.Python,
+            ["-m", "dynamo.vllm.sidecar", "--grpc-endpoint", $"127.0.0.1:{_pair.GrpcPort}"],
+            variables
+        );
+        await using var fronted = Frontend.Start(Peers.PlaneVariables(store.Path));
+        using var http = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
+        await fronted.ServesAsync("tiny", Limit);
+        await LoadOursAsync("direct", "a1");
+        await LoadAtAsync(http, "via", "a1", "loaded");
+        await fronted.ServesAsync("via", Limit);
+        await ServesAsync("direct");
+        foreach (var prompt in (string[])["hello there", "one two three"])
+        {
+            var expected = await CompleteAsync("direct", prompt, _pair.OurInstance);
+            Assert.Equal(expected, await AnsweredAsync("via", prompt));
+            Assert.NotEqual(expected, await AnsweredAsync("tiny", prompt));
+        }
+
+        Assert.Contains("\"via\"", await _pair.Ours.Http.GetStringAsync("/v1/loras"), StringComparison.Ordinal);
+        using var unloaded = await http.DeleteAsync("/v1/loras/via");
+        Assert.Equal(HttpStatusCode.OK, unloaded.StatusCode);
+        Assert.DoesNotContain("\"via\"", await _pair.Ours.Http.GetStringAsync("/v1/loras"), StringComparison.Ordinal);
+        await fronted.WaitAsync(
+            "the adapter is still served",
+            Limit,
+            async () => (await fronted.CompleteAsync(Body("via", "a", 1))).Status == HttpStatusCode.NotFound
+        );
+        await UnloadOursAsync("direct");
+
+        async Task<string> AnsweredAsync(string model, string prompt)
+        {
+            var (status, answer) = await fronted.CompleteAsync(Body(model, prompt, 16));
+            Assert.True(status == HttpStatusCode.OK, $"{answer.ToJsonString()}\n{sidecar.Tail}");
+            return answer["choices"]![0]!["text"]!.GetValue<string>();
+        }
+    }
+
     /// <summary>Behind a second frontend, which routes by the workers' caches.</summary>
     [PeerFact]
     public async Task A_prompt_goes_to_the_worker_that_has_it_cached_for_this_adapter_and_a_drain_costs_no_client_its_answer()

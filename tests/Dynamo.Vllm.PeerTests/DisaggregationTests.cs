@@ -146,9 +146,9 @@ public sealed class DisaggregationTests : IClassFixture<DisaggregatedFleet>
         );
 
         var counts = string.Join(", ", ends.CountBy(end => end));
+        Assert.True(failures.IsEmpty, $"{counts}\n{string.Join('\n', failures.Take(5))}\n{_fleet.Tails}");
         Assert.True(ends.Count(end => end == ClientEnd.LeftBeforeTheFirstToken) >= 50, counts);
         Assert.True(ends.Count(end => end == ClientEnd.LeftWhileDecoding) >= 150, counts);
-        Assert.True(failures.IsEmpty, $"{string.Join('\n', failures.Take(5))}\n{_fleet.Tails}");
 
         // Idle, and with every block back, no later than the lease allows.
         await AssertIdleAsync(_fleet.Prefill, DisaggregatedFleet.Lease + TimeSpan.FromSeconds(20));

@@ -103,11 +103,19 @@ public sealed class SidecarTests(SidecarFixture peers) : IClassFixture<SidecarFi
         Assert.True(NativeReplay.Requests.Count > 20);
         foreach (var (name, captured) in NativeReplay.Requests)
         {
-            var ours = Shape(name, await replay.StreamAsync(captured));
+            var answer = await replay.StreamAsync(captured);
+            var ours = Shape(name, answer);
             var native = Shape(
                 name,
                 new JsonObject { ["error"] = captured["error"]?.DeepClone(), ["messages"] = captured["messages"]?.DeepClone() }
             );
+            // No more messages than there; fewer where the machine is busy, and tokens wait for each other.
+            var more = answer["messages"]?.AsArray().Count - captured["messages"]?.AsArray().Count;
+            if (more > 0)
+            {
+                differences.Add($"{name}: {more} messages more than the native server's");
+            }
+
             if (!JsonNode.DeepEquals(native, ours))
             {
                 differences.Add($"{name}\n  ours   {ours.ToJsonString()}\n  native {native.ToJsonString()}");
@@ -294,7 +302,7 @@ public sealed class SidecarTests(SidecarFixture peers) : IClassFixture<SidecarFi
         }
 
         var messages = answer["messages"]!.AsArray();
-        var shape = new JsonObject { ["count"] = messages.Count };
+        var shape = new JsonObject();
         foreach (var message in messages)
         {
             if (message!["prompt_info"] is JsonObject prompt)

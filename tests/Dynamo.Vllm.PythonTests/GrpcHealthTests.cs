@@ -45,7 +45,10 @@ public sealed class GrpcHealthTests : SimulatedWorkerTests
     public async Task The_port_lists_its_services_and_leads_to_nothing_else()
     {
         var port = FreePorts.Next();
-        await using var worker = await StartAsync(["--grpc-port", $"{port}"]);
+        await using var worker = await StartAsync(
+            ["--grpc-port", $"{port}", "--enable-lora"],
+            environment: new Dictionary<string, string> { ["DYN_LORA_ENABLED"] = "true" }
+        );
         using var channel = GrpcChannel.ForAddress($"http://127.0.0.1:{port}");
         using var reflection = new ServerReflection.ServerReflectionClient(channel).ServerReflectionInfo();
         await reflection.RequestStream.WriteAsync(new ServerReflectionRequest { ListServices = "" });
@@ -64,6 +67,11 @@ public sealed class GrpcHealthTests : SimulatedWorkerTests
             using var response = await http.SendAsync(request);
             Assert.Equal(HttpStatusCode.NotFound, response.StatusCode);
         }
+
+        // And it changes nothing on the status port: a path of two parts looks like a call.
+        using var wrong = await worker.Http.DeleteAsync("/v1/loras");
+        Assert.Equal(HttpStatusCode.MethodNotAllowed, wrong.StatusCode);
+        Assert.Equal(["GET", "HEAD", "POST"], wrong.Content.Headers.Allow);
     }
 
     [Fact]

@@ -20,11 +20,7 @@ internal sealed class GrpcIntake : IDisposable
     public void Open(GrpcServing serving) => _serving = serving;
 
     /// <summary>No more requests. Those that run go on, and may still be aborted.</summary>
-    public void Close()
-    {
-        _serving?.Loads.Dispose();
-        _closed.Cancel();
-    }
+    public void Close() => _closed.Cancel();
 
     /// <summary>For calls that are no requests.</summary>
     /// <exception cref="RpcException">The worker does not serve yet.</exception>
@@ -36,7 +32,11 @@ internal sealed class GrpcIntake : IDisposable
 
     public static RpcException Stopping() => Unavailable("the worker is stopping and takes no more requests");
 
-    public void Dispose() => _closed.Dispose();
+    public void Dispose()
+    {
+        _serving?.Loads.Dispose();
+        _closed.Dispose();
+    }
 
     private static RpcException Unavailable(string text) => new(new Status(StatusCode.Unavailable, text));
 }

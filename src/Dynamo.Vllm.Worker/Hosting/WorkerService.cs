@@ -87,7 +87,9 @@ internal sealed partial class WorkerService : IHostedLifecycleService
         catch (Exception exception)
         {
             var fatal = _lifetime.Fatal;
-            var failure = fatal is null ? StartFailure.Of(exception) : new WorkerExitException(ExitCodes.Failure, fatal, exception);
+            var failure = fatal is null
+                ? StartFailure.Of(exception, _progress.EngineError)
+                : new WorkerExitException(ExitCodes.Failure, fatal, exception);
             ExitCode = failure.ExitCode;
             _report.Failed(failure.Message);
             var cause = fatal is null ? new StopCause(StopKind.StartFailed, "the start failed") : new StopCause(StopKind.Fatal, fatal);

@@ -13,6 +13,7 @@ internal sealed partial record LoadLine(LoadPhase Phase, string? Detail)
     private static readonly (string Words, LoadPhase Begins)[] Signs =
     [
         ("Starting to load model", LoadPhase.Weights),
+        ("Loading model from scratch", LoadPhase.Weights),
         ("Loading weights took", LoadPhase.Memory),
         ("Model loading took", LoadPhase.Memory),
         ("for vLLM's torch.compile", LoadPhase.Compilation),
@@ -20,7 +21,6 @@ internal sealed partial record LoadLine(LoadPhase Phase, string? Detail)
         ("Dynamo bytecode transform time", LoadPhase.Compilation),
         ("Available KV cache memory", LoadPhase.WarmUp),
         ("KV cache size:", LoadPhase.WarmUp),
-        ("Graph capturing finished", LoadPhase.FrontEnd),
         ("init engine (profile, create kv cache, warmup model) took", LoadPhase.FrontEnd),
     ];
 
@@ -32,7 +32,7 @@ internal sealed partial record LoadLine(LoadPhase Phase, string? Detail)
             var what = bar.Groups["what"].Value;
             LoadPhase? phase =
                 what.EndsWith("checkpoint shards", StringComparison.Ordinal) ? LoadPhase.Weights
-                : what.Contains("CUDA graphs", StringComparison.Ordinal) ? LoadPhase.Graphs
+                : what.Contains("CUDA graphs", StringComparison.Ordinal) ? LoadPhase.WarmUp
                 : null;
             return phase is { } begun
                 ? new LoadLine(begun, string.Create(CultureInfo.InvariantCulture, $"{what} {bar.Groups["done"]} of {bar.Groups["all"]}"))

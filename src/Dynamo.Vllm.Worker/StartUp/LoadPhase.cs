@@ -16,11 +16,9 @@ internal enum LoadPhase
     /// <summary>torch.compile.</summary>
     Compilation,
 
-    /// <summary>The KV cache is made, and kernels are warmed up (on a CPU: compiled).</summary>
+    /// <summary>The KV cache is made, kernels are warmed up (on a CPU: compiled) and CUDA graphs captured: some before
+    /// the cache is made, to see what they take, and all of them after it.</summary>
     WarmUp,
-
-    /// <summary>CUDA graphs are captured.</summary>
-    Graphs,
 
     /// <summary>The engine is up; its front end in this process is not yet.</summary>
     FrontEnd,

@@ -25,6 +25,7 @@ internal sealed partial class StartProgress : IDisposable
     private readonly StageSequence _stages;
     private readonly IStartSource _source;
     private readonly LoadSteps _steps;
+    private readonly EngineErrors _errors = new();
     private readonly TimeProvider _time;
     private readonly ILogger<StartProgress> _logger;
     private readonly LoopSupervisor _loops;
@@ -76,6 +77,9 @@ internal sealed partial class StartProgress : IDisposable
         }
     }
 
+    /// <summary>What a process of the engine ended with during the start; null if none has told.</summary>
+    public string? EngineError => _errors.First;
+
     /// <summary>How long each phase has taken up to now, in their order. Stages that take no second are left out.</summary>
     public IReadOnlyList<(string Phase, TimeSpan Elapsed)> Durations()
     {
@@ -94,7 +98,11 @@ internal sealed partial class StartProgress : IDisposable
     public void Begin()
     {
         _stages.Moved += OnMoved;
-        _source.Show(_steps.Take);
+        _source.Show(line =>
+        {
+            _steps.Take(line);
+            _errors.Take(line);
+        });
         _loops.Start("progress of the start", LoopRule.Restart, RunAsync);
     }
 
@@ -110,7 +118,6 @@ internal sealed partial class StartProgress : IDisposable
             LoadPhase.Memory => "memory profile",
             LoadPhase.Compilation => "compilation",
             LoadPhase.WarmUp => "warm-up",
-            LoadPhase.Graphs => "CUDA graphs",
             LoadPhase.FrontEnd => "front end",
             _ => "engine processes",
         };

@@ -20,7 +20,8 @@ internal static class GrpcHealth
     /// <param name="takesRequests">The services of vLLM's contracts have health of their own.</param>
     public static IServiceCollection AddGrpcHealth(this IServiceCollection services, bool takesRequests)
     {
-        services.AddGrpc();
+        // Its answer to unknown services is a route of two segments, which would hide from other routes that a method is not theirs.
+        services.AddGrpc(options => options.IgnoreUnknownServices = true);
         services.AddGrpcReflection();
         var checks = services
             .AddGrpcHealthChecks(options =>

@@ -22,4 +22,23 @@ public sealed class StartFailureTests
         );
         Assert.Equal("ModuleNotFoundError: No module named 'vllm_plugin'\nTraceback ...", failure.Message);
     }
+
+    [Fact]
+    public void The_reason_is_that_of_the_engine_s_process_where_vLLM_only_points_at_it()
+    {
+        var call = new EngineCallException(
+            "unknown",
+            "RuntimeError",
+            "Engine core initialization failed. See root cause above.",
+            "Traceback"
+        );
+        var failure = StartFailure.Of(call, "ValueError: no such head size");
+        Assert.Equal(
+            "ValueError: no such head size (RuntimeError here: Engine core initialization failed. See root cause above.)\nTraceback",
+            failure.Message
+        );
+        Assert.StartsWith("RuntimeError: Engine core", StartFailure.Of(call).Message, StringComparison.Ordinal);
+        var other = new EngineCallException("unknown", "ValueError", "max_model_len is too large", null);
+        Assert.Equal("ValueError: max_model_len is too large", StartFailure.Of(other, "OSError: of long ago").Message);
+    }
 }
