@@ -34,7 +34,7 @@ public sealed class AdapterPairFixture : IAsyncLifetime
     public string Store => _store!.Path;
 
     /// <summary>Where our worker serves vLLM's own contract, too.</summary>
-    public int GrpcPort { get; } = FreePorts.Next();
+    public string GrpcPort { get; } = FreePorts.Next().ToString(CultureInfo.InvariantCulture);
 
     public static Dictionary<string, string> Variables(string store) =>
         new(Peers.Variables(store)) { ["DYN_LORA_ENABLED"] = "true", ["DYN_LORA_HOTSWAP_ENABLED"] = "true" };
@@ -64,7 +64,7 @@ public sealed class AdapterPairFixture : IAsyncLifetime
                 "120",
                 "--grpc-requests",
                 "--grpc-port",
-                GrpcPort.ToString(CultureInfo.InvariantCulture),
+                GrpcPort,
             ],
             temporary
         );

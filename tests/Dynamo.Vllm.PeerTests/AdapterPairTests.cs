@@ -156,12 +156,7 @@ public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
             ["DYN_LORA_ENABLED"] = "true",
             ["DYN_SYSTEM_PORT"] = port.ToString(CultureInfo.InvariantCulture),
         };
-        await using var sidecar = new ChildProcess(
-            "sidecar",
-            Peers.Python,
-            ["-m", "dynamo.vllm.sidecar", "--grpc-endpoint", $"127.0.0.1:{_pair.GrpcPort}"],
-            variables
-        );
+        await using var sidecar = SidecarFixture.StartSidecar(_pair.GrpcPort, variables);
         await using var fronted = Frontend.Start(Peers.PlaneVariables(store.Path));
         using var http = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
         await fronted.ServesAsync("tiny", Limit);
@@ -187,12 +182,8 @@ public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
         );
         await UnloadOursAsync("direct");
 
-        async Task<string> AnsweredAsync(string model, string prompt)
-        {
-            var (status, answer) = await fronted.CompleteAsync(Body(model, prompt, 16));
-            Assert.True(status == HttpStatusCode.OK, $"{answer.ToJsonString()}\n{sidecar.Tail}");
-            return answer["choices"]![0]!["text"]!.GetValue<string>();
-        }
+        async Task<string> AnsweredAsync(string model, string prompt) =>
+            TextOf(await AnswerAsync(fronted, model, prompt, 16, details: () => sidecar.Tail));
     }
 
     /// <summary>Behind a second frontend, which routes by the workers' caches.</summary>
@@ -257,10 +248,14 @@ public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
 
         async Task<(string Text, int Cached)> RouteAsync(string model, string prompt, int tokens)
         {
-            using var response = await router.PostAsync("/v1/completions", Body(model, prompt, tokens));
-            var answer = JsonNode.Parse(await response.Content.ReadAsStringAsync())!;
-            Assert.True(response.IsSuccessStatusCode, $"{answer.ToJsonString()}\n{_pair.Ours.Process.Tail}\n{router.Process.Tail}");
-            return ((string)answer["choices"]![0]!["text"]!, (int?)answer["usage"]?["prompt_tokens_details"]?["cached_tokens"] ?? 0);
+            var answer = await AnswerAsync(
+                router,
+                model,
+                prompt,
+                tokens,
+                details: () => $"{_pair.Ours.Process.Tail}\n{router.Process.Tail}"
+            );
+            return (TextOf(answer), (int?)answer["usage"]?["prompt_tokens_details"]?["cached_tokens"] ?? 0);
         }
     }
 
@@ -338,13 +333,26 @@ public sealed class AdapterPairTests : IClassFixture<AdapterPairFixture>
             ["ignore_eos"] = true,
         };
 
-    private async Task<string> CompleteAsync(string model, string prompt, ulong instance, int tokens = 16)
+    private async Task<string> CompleteAsync(string model, string prompt, ulong instance, int tokens = 16) =>
+        TextOf(await AnswerAsync(_pair.Frontend, model, prompt, tokens, instance));
+
+    /// <summary>A completion, which must be one.</summary>
+    private static async Task<JsonNode> AnswerAsync(
+        Frontend frontend,
+        string model,
+        string prompt,
+        int tokens,
+        ulong? instance = null,
+        Func<string>? details = null
+    )
     {
-        using var response = await _pair.Frontend.PostAsync("/v1/completions", Body(model, prompt, tokens), instance);
+        using var response = await frontend.PostAsync("/v1/completions", Body(model, prompt, tokens), instance);
         var answer = JsonNode.Parse(await response.Content.ReadAsStringAsync())!;
-        Assert.True(response.IsSuccessStatusCode, answer.ToJsonString());
-        return answer["choices"]![0]!["text"]!.GetValue<string>();
+        Assert.True(response.IsSuccessStatusCode, $"{answer.ToJsonString()}\n{details?.Invoke()}");
+        return answer;
     }
+
+    private static string TextOf(JsonNode answer) => answer["choices"]![0]!["text"]!.GetValue<string>();
 
     private static async Task<string> AskAsync(HttpClient http, AdapterCatalogue.Call call)
     {

@@ -1,9 +1,7 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
-using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Worker.GatewayGrpc.Contract;
 using Google.Protobuf;
-using Grpc.Core;
 using Grpc.Net.Client;
 
 namespace Dynamo.Vllm.PeerTests;
@@ -13,15 +11,9 @@ internal sealed class GatewayReplay(GrpcChannel channel)
 {
     private static readonly JsonParser Parser = new(JsonParser.Settings.Default);
 
-    private static readonly JsonFormatter Formatter = new(JsonFormatter.Settings.Default.WithPreserveProtoFieldNames(true));
-
     /// <summary>Captured calls by name.</summary>
     public static IReadOnlyDictionary<string, JsonObject> Calls { get; } =
-        Golden
-            .Text("grpc/gateway-calls.jsonl")
-            .Split('\n', StringSplitOptions.RemoveEmptyEntries)
-            .Select(line => JsonNode.Parse(line)!.AsObject())
-            .ToDictionary(call => call["name"]!.GetValue<string>());
+        GrpcCapture.CallsIn("grpc/gateway-calls.jsonl").ToDictionary(call => call["name"]!.GetValue<string>());
 
     public VllmEngine.VllmEngineClient Engine { get; } = new(channel);
 
@@ -50,27 +42,10 @@ internal sealed class GatewayReplay(GrpcChannel channel)
     public static T Captured<T>(string name)
         where T : IMessage, new() => Parser.Parse<T>(Calls[name]["response"]!.ToJsonString());
 
-    private async Task<JsonObject> AnswerAsync(JsonNode request)
+    private Task<JsonObject> AnswerAsync(JsonNode request)
     {
-        using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(1));
-        using var call = Engine.Generate(Parser.Parse<GenerateRequest>(request.ToJsonString()), cancellationToken: limit.Token);
-        var messages = new JsonArray();
-        try
-        {
-            while (await call.ResponseStream.MoveNext(limit.Token))
-            {
-                messages.Add(JsonNode.Parse(Formatter.Format(call.ResponseStream.Current)));
-            }
-        }
-        catch (RpcException failure)
-        {
-            return new JsonObject
-            {
-                ["error"] = new JsonObject { ["code"] = NativeReplay.Word(failure.StatusCode), ["details"] = failure.Status.Detail },
-            };
-        }
-
-        return new JsonObject { ["messages"] = messages };
+        var parsed = Parser.Parse<GenerateRequest>(request.ToJsonString());
+        return GrpcCapture.StreamAsync(limit => Engine.Generate(parsed, cancellationToken: limit));
     }
 
     /// <summary>

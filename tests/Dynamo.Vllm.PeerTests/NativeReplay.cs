@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Worker.NativeGrpc.Contract;
 using Google.Protobuf;
 using Grpc.Core;
@@ -12,19 +11,15 @@ internal sealed class NativeReplay(GrpcChannel channel)
 {
     private static readonly JsonParser Parser = new(JsonParser.Settings.Default.WithIgnoreUnknownFields(true));
 
-    private static readonly JsonFormatter Formatter = new(JsonFormatter.Settings.Default.WithPreserveProtoFieldNames(true));
-
     /// <summary>Captured requests with their answers, by name; those with an answer too long to be kept whole are left out.</summary>
     public static IReadOnlyDictionary<string, JsonObject> Requests { get; } =
-        Golden
-            .Text("grpc/native-calls.jsonl")
-            .Split('\n', StringSplitOptions.RemoveEmptyEntries)
-            .Select(line => JsonNode.Parse(line)!.AsObject())
+        GrpcCapture
+            .CallsIn("grpc/native-calls.jsonl")
             .Where(call => call["messages"] is not null && call["partial"] is null)
             .ToDictionary(call => call["name"]!.GetValue<string>());
 
     /// <summary>Every message, or the error at the end, in the form of the capture.</summary>
-    public async Task<JsonObject> StreamAsync(JsonObject captured)
+    public Task<JsonObject> StreamAsync(JsonObject captured)
     {
         var request = Parser.Parse<GenerateRequest>(captured["request"]!.ToJsonString());
         var metadata = new Metadata();
@@ -33,32 +28,9 @@ internal sealed class NativeReplay(GrpcChannel channel)
             metadata.Add("x-data-parallel-rank", rank);
         }
 
-        using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(1));
-        using var call = new Inference.InferenceClient(channel).GenerateStream(request, metadata, cancellationToken: limit.Token);
-        var messages = new JsonArray();
-        try
-        {
-            while (await call.ResponseStream.MoveNext(limit.Token))
-            {
-                messages.Add(JsonNode.Parse(Formatter.Format(call.ResponseStream.Current)));
-            }
-        }
-        catch (RpcException failure)
-        {
-            return new JsonObject
-            {
-                ["error"] = new JsonObject { ["code"] = Word(failure.StatusCode), ["details"] = failure.Status.Detail },
-            };
-        }
-
-        return new JsonObject { ["messages"] = messages };
+        var client = new Inference.InferenceClient(channel);
+        return GrpcCapture.StreamAsync(limit => client.GenerateStream(request, metadata, cancellationToken: limit));
     }
-
-    /// <summary>How gRPC writes a code.</summary>
-    public static string Word(StatusCode code) =>
-        string.Concat(
-            code.ToString().Select((letter, i) => i > 0 && char.IsUpper(letter) ? $"_{letter}" : $"{char.ToUpperInvariant(letter)}")
-        );
 
     private static string? RankOf(string name) =>
         name switch

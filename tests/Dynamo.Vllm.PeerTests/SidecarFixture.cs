@@ -73,7 +73,7 @@ public sealed class SidecarFixture : IAsyncLifetime
         var fronted = Peers.PlaneVariables(_sidecarStore.Path);
         Ordinary = Frontend.Start(ordinary);
         Fronted = Frontend.Start(fronted);
-        Sidecar = new ChildProcess("sidecar", Peers.Python, ["-m", "dynamo.vllm.sidecar", "--grpc-endpoint", $"127.0.0.1:{port}"], fronted);
+        Sidecar = StartSidecar(port, fronted);
         await Worker.ReadyAsync(StartLimit);
         await Ordinary.ServesAsync(Model, StartLimit);
         await Fronted.ServesAsync(Model, StartLimit);
@@ -93,6 +93,11 @@ public sealed class SidecarFixture : IAsyncLifetime
         _ordinaryStore.Dispose();
         _sidecarStore.Dispose();
     }
+
+    /// <param name="port">Of a worker, for gRPC.</param>
+    /// <param name="variables">Its own planes.</param>
+    public static ChildProcess StartSidecar(string port, IReadOnlyDictionary<string, string> variables) =>
+        new("sidecar", Peers.Python, ["-m", "dynamo.vllm.sidecar", "--grpc-endpoint", $"127.0.0.1:{port}"], variables);
 
     /// <summary>What a client of either frontend gets, in one piece or as a stream put together.</summary>
     public static async Task<JsonObject> AskAsync(Frontend frontend, string path, JsonObject request, bool isStreamed)

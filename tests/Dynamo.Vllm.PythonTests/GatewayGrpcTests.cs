@@ -10,11 +10,9 @@ using Serving = Grpc.Health.V1.HealthCheckResponse.Types.ServingStatus;
 namespace Dynamo.Vllm.PythonTests;
 
 /// <summary>The contract of the gateway smg with <c>--grpc-requests</c>, over whole lives of a worker.</summary>
-public sealed class GatewayGrpcTests : SimulatedWorkerTests
+public sealed class GatewayGrpcTests : GrpcRequestTests
 {
     private const string Service = "vllm.grpc.engine.VllmEngine";
-
-    private const int Endless = 1000;
 
     /// <summary>Of the simulated engine.</summary>
     private const int BlockSize = 16;
@@ -423,21 +421,11 @@ public sealed class GatewayGrpcTests : SimulatedWorkerTests
         throw new InvalidOperationException("the stream has ended");
     }
 
-    private static async Task FailsAsync(StatusCode code, string text, Task call)
-    {
-        var failure = await Assert.ThrowsAsync<RpcException>(() => call);
-        Assert.Equal((code, text), (failure.StatusCode, failure.Status.Detail));
-    }
-
     private Task<GatewayClient> ServeAsync(params string[] arguments) => ServeAsync(arguments, environment: null);
 
     private async Task<GatewayClient> ServeAsync(string[] arguments, IReadOnlyDictionary<string, string>? environment)
     {
-        var port = FreePorts.Next();
-        var worker = await StartAsync(
-            ["--grpc-port", port.ToString(CultureInfo.InvariantCulture), "--grpc-requests", .. arguments],
-            environment: environment
-        );
+        var (worker, port) = await ServeGrpcAsync(arguments, environment);
         return new GatewayClient(worker, port);
     }
 }

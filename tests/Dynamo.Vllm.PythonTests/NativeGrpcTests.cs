@@ -11,15 +11,13 @@ using Serving = Grpc.Health.V1.HealthCheckResponse.Types.ServingStatus;
 namespace Dynamo.Vllm.PythonTests;
 
 /// <summary>Requests in vLLM's own contract with <c>--grpc-requests</c>, over whole lives of a worker.</summary>
-public sealed class NativeGrpcTests : SimulatedWorkerTests
+public sealed class NativeGrpcTests : GrpcRequestTests
 {
-    private const int Endless = 1000;
-
     [Fact]
     public async Task A_stream_begins_with_the_prompt_and_ends_with_the_reason()
     {
         await using var native = await ServeAsync();
-        var messages = await ReadAsync(native.Inference.GenerateStream(Request(3)));
+        var messages = await NativeClient.ReadAsync(native.Inference.GenerateStream(Request(3)));
         Assert.Equal(3u, messages[0].PromptInfo.NumPromptTokens);
         Assert.Null(messages[0].Outputs);
         Assert.All(messages[1..], message => Assert.Equal((int)message.Outputs.NumTokens, message.Outputs.TokenIds.Count));
@@ -194,7 +192,7 @@ public sealed class NativeGrpcTests : SimulatedWorkerTests
         await native.Control.AbortAsync(new AbortRequest());
         await native.Control.AbortAsync(new AbortRequest { RequestIds = { "nobody", "victim", "victim" } });
         await native.Control.AbortAsync(new AbortRequest { RequestIds = { "victim" } });
-        var messages = await ReadAsync(call);
+        var messages = await NativeClient.ReadAsync(call);
         var end = messages[^1].Outputs;
         // Tokens that waited for this reader may come with it.
         Assert.Equal(FinishInfo.Types.FinishReason.Aborted, end.FinishInfo.FinishReason);
@@ -285,7 +283,7 @@ public sealed class NativeGrpcTests : SimulatedWorkerTests
             "the worker is stopping and takes no more requests",
             native.Inference.GenerateAsync(Request(1))
         );
-        var messages = await ReadAsync(call);
+        var messages = await NativeClient.ReadAsync(call);
         Assert.Equal(400u, messages[^1].Outputs.FinishInfo.NumOutputTokens);
         Assert.Equal(0, await native.Worker.Process.ExitCodeAsync(Limit));
         Assert.Contains(
@@ -301,7 +299,7 @@ public sealed class NativeGrpcTests : SimulatedWorkerTests
         using var call = native.Inference.GenerateStream(Request(Endless));
         Assert.True(await call.ResponseStream.MoveNext(CancellationToken.None));
         native.Worker.Process.Signal("TERM");
-        var end = await Assert.ThrowsAsync<RpcException>(() => ReadAsync(call));
+        var end = await Assert.ThrowsAsync<RpcException>(() => NativeClient.ReadAsync(call));
         Assert.Equal(StatusCode.Unavailable, end.StatusCode);
         Assert.Equal(0, await native.Worker.Process.ExitCodeAsync(Limit));
     }
@@ -313,7 +311,7 @@ public sealed class NativeGrpcTests : SimulatedWorkerTests
         using var call = native.Inference.GenerateStream(Request(Endless));
         Assert.True(await call.ResponseStream.MoveNext(CancellationToken.None));
         native.Worker.Process.Signal("KILL", native.Worker.FindEngineCore());
-        var end = await Assert.ThrowsAsync<RpcException>(() => ReadAsync(call));
+        var end = await Assert.ThrowsAsync<RpcException>(() => NativeClient.ReadAsync(call));
         Assert.Equal(StatusCode.Internal, end.StatusCode);
         Assert.Equal(1, await native.Worker.Process.ExitCodeAsync(Limit));
     }
@@ -405,35 +403,10 @@ public sealed class NativeGrpcTests : SimulatedWorkerTests
 
     private async Task<NativeClient> ServeAsync(string[] arguments, IReadOnlyDictionary<string, string>? environment)
     {
-        var port = FreePorts.Next();
-        var worker = await StartAsync(
-            ["--grpc-port", port.ToString(CultureInfo.InvariantCulture), "--grpc-requests", .. arguments],
-            environment: environment
-        );
+        var (worker, port) = await ServeGrpcAsync(arguments, environment);
         return new NativeClient(worker, port);
-    }
-
-    private static async Task<List<GenerateResponse>> ReadAsync(AsyncServerStreamingCall<GenerateResponse> call)
-    {
-        using var limit = new CancellationTokenSource(Limit);
-        var messages = new List<GenerateResponse>();
-        while (await call.ResponseStream.MoveNext(limit.Token))
-        {
-            messages.Add(call.ResponseStream.Current);
-        }
-
-        return messages;
     }
 
     private static async Task<Serving> HealthAsync(NativeClient native, string service) =>
         (await native.Health.CheckAsync(new HealthCheckRequest { Service = service })).Status;
-
-    private static async Task FailsAsync<T>(StatusCode code, string text, AsyncUnaryCall<T> call)
-    {
-        using (call)
-        {
-            var failure = await Assert.ThrowsAsync<RpcException>(async () => await call);
-            Assert.Equal((code, text), (failure.StatusCode, failure.Status.Detail));
-        }
-    }
 }

@@ -148,19 +148,14 @@ internal sealed class AnswerBuilder
     /// <summary>A token id or a text; nothing where the model itself ended the choice.</summary>
     private static void SetStop(GenerateComplete complete, ReadOnlyMemory<byte>? json)
     {
-        if (json is not { } text)
+        switch (StopReason.Read(json))
         {
-            return;
-        }
-
-        using var document = JsonDocument.Parse(text);
-        if (document.RootElement.ValueKind == JsonValueKind.String)
-        {
-            complete.MatchedStopStr = document.RootElement.GetString();
-        }
-        else
-        {
-            complete.MatchedTokenId = document.RootElement.GetUInt32();
+            case { Text: { } text }:
+                complete.MatchedStopStr = text;
+                break;
+            case { TokenId: var token }:
+                complete.MatchedTokenId = token;
+                break;
         }
     }
 

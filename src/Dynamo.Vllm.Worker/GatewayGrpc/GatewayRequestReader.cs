@@ -22,8 +22,6 @@ internal static class GatewayRequestReader
 
     private const int PortMax = 65535;
 
-    private static readonly JsonDocumentOptions AsDeepAsBodies = new() { MaxDepth = Limits.NestingDepthMax };
-
     /// <param name="request">As it came.</param>
     /// <param name="engine">Its limits.</param>
     /// <exception cref="RequestFailedException">It cannot be served as it is.</exception>
@@ -183,7 +181,7 @@ internal static class GatewayRequestReader
         var bytes = Encoding.UTF8.GetBytes(text);
         try
         {
-            using var document = JsonDocument.Parse(bytes, AsDeepAsBodies);
+            using var document = JsonDocument.Parse(bytes, GuidedJson.AsDeepAsBodies);
             return document.RootElement.ValueKind == JsonValueKind.Object
                 ? bytes
                 : throw Numbers.Refused($"{field} must be a JSON object, got {document.RootElement.ValueKind}");

@@ -114,6 +114,7 @@ internal sealed class TokenizerBundle : IDisposable
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
+            // Boundary mapping (style E3).
             throw new RpcException(new Status(StatusCode.Internal, $"the tokenizer's files cannot be read: {exception.Message}"));
         }
     }

@@ -11,7 +11,8 @@ internal static class GuidedJson
 {
     private static readonly ReadOnlyMemory<byte> ObjectSchema = """{"type":"object"}"""u8.ToArray();
 
-    private static readonly JsonDocumentOptions AsDeepAsBodies = new() { MaxDepth = Limits.NestingDepthMax };
+    /// <summary>For JSON inside of a message.</summary>
+    public static readonly JsonDocumentOptions AsDeepAsBodies = new() { MaxDepth = Limits.NestingDepthMax };
 
     public static GuidedDecoding AnyObject => new() { JsonSchema = ObjectSchema };
 

@@ -1,15 +1,13 @@
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Python.Locating;
 using Dynamo.Vllm.Worker.Configuration;
+using Dynamo.Vllm.Worker.StartUp;
 
 namespace Dynamo.Vllm.Worker.Hosting;
 
 /// <summary>What a failed start says to the operator, and the code it ends with.</summary>
 internal static class StartFailure
 {
-    /// <summary>vLLM's words in place of the reason, where a process of the engine has it.</summary>
-    private const string Elsewhere = "root cause";
-
     /// <param name="exception">That ended the start.</param>
     /// <param name="engineError">What a process of the engine ended with, where it told.</param>
     public static WorkerExitException Of(Exception exception, string? engineError = null) =>
@@ -25,12 +23,11 @@ internal static class StartFailure
                 "vLLM is not installed for this Python: install vllm there, choose another one with --python, or try --simulated-engine",
                 exception
             ),
-            EngineCallException call when engineError is not null && call.Message.Contains(Elsewhere, StringComparison.Ordinal) =>
-                new WorkerExitException(
-                    ExitCodes.Failure,
-                    $"{engineError} ({call.PythonType} here: {call.Message})" + (call.Traceback is null ? "" : "\n" + call.Traceback),
-                    exception
-                ),
+            EngineCallException call when engineError is not null && EngineErrors.IsPointer(call.Message) => new WorkerExitException(
+                ExitCodes.Failure,
+                $"{engineError} ({call.PythonType} here: {call.Message})" + (call.Traceback is null ? "" : "\n" + call.Traceback),
+                exception
+            ),
             EngineCallException call => new WorkerExitException(
                 ExitCodes.Failure,
                 $"{call.PythonType}: {call.Message}" + (call.Traceback is null ? "" : "\n" + call.Traceback),

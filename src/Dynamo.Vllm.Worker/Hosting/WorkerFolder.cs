@@ -108,6 +108,7 @@ internal sealed class WorkerFolder : IDisposable
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
+            // Best-effort cleanup (style E3): it is held, or not for us to touch; the next start looks again.
             return false;
         }
     }

@@ -134,20 +134,17 @@ internal sealed class ResponseBuilder
     /// <summary>A token id, a text, or nothing: then the last token ended the sequence.</summary>
     private void SetStopReason(FinishInfo end, ReadOnlyMemory<byte>? json)
     {
-        if (json is not { } text)
+        switch (StopReason.Read(json))
         {
-            end.EosTokenId = (uint)_lastToken;
-            return;
-        }
-
-        using var document = JsonDocument.Parse(text);
-        if (document.RootElement.ValueKind == JsonValueKind.String)
-        {
-            end.StopString = document.RootElement.GetString();
-        }
-        else
-        {
-            end.StopTokenId = document.RootElement.GetUInt32();
+            case { Text: { } text }:
+                end.StopString = text;
+                break;
+            case { TokenId: var token }:
+                end.StopTokenId = token;
+                break;
+            default:
+                end.EosTokenId = (uint)_lastToken;
+                break;
         }
     }
 

@@ -23,6 +23,7 @@ internal static class CheckpointFiles
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
+            // Boundary mapping (style E3): it is only told; who needs the files says what is wrong with them.
             return null;
         }
     }

@@ -22,11 +22,14 @@ internal sealed partial class EngineErrors
         }
     }
 
+    /// <summary>It is no reason itself.</summary>
+    public static bool IsPointer(string error) => error.Contains(Pointer, StringComparison.Ordinal);
+
     /// <summary>Null for other lines.</summary>
     public static string? Read(string line)
     {
         var match = LastOfTraceback().Match(line);
-        return match.Success && !match.Value.Contains(Pointer, StringComparison.Ordinal) ? match.Groups["error"].Value.TrimEnd() : null;
+        return match.Success && !IsPointer(match.Value) ? match.Groups["error"].Value.TrimEnd() : null;
     }
 
     /// <summary>With the process's name, which vLLM puts before each line, and the head of a log line where it was logged.</summary>

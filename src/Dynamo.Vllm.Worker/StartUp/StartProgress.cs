@@ -29,11 +29,12 @@ internal sealed partial class StartProgress : IDisposable
     private readonly TimeProvider _time;
     private readonly ILogger<StartProgress> _logger;
     private readonly LoopSupervisor _loops;
-    private readonly TaskCompletionSource _over = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    /// <summary>True: every stage is up.</summary>
+    private readonly TaskCompletionSource<bool> _over = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private ImmutableList<(string Stage, long Since)> _begun = [];
     private volatile Known? _known;
     private long _ended;
-    private volatile bool _isUp;
 
     // The loop's own.
     private int _told;
@@ -151,8 +152,7 @@ internal sealed partial class StartProgress : IDisposable
             _stages.Moved -= OnMoved;
             _source.Show(null);
             Interlocked.CompareExchange(ref _ended, _time.GetTimestamp(), 0);
-            _isUp = _stages.Position is { Phase: StagePhase.Up };
-            _over.TrySetResult();
+            _over.TrySetResult(_stages.Position is { Phase: StagePhase.Up });
         }
     }
 
@@ -165,7 +165,7 @@ internal sealed partial class StartProgress : IDisposable
             await Task.WhenAny(timer.WaitForNextTickAsync(cancellationToken).AsTask(), _over.Task).ConfigureAwait(false);
         } while (!_over.Task.IsCompleted && !cancellationToken.IsCancellationRequested);
 
-        if (_isUp)
+        if (_over.Task is { IsCompletedSuccessfully: true, Result: true })
         {
             Look();
             LogEnd(_logger, string.Join(", ", Durations().Select(TextOf)));

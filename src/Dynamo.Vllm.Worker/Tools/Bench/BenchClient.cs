@@ -77,12 +77,9 @@ internal sealed class BenchClient
         {
             attempt.Failure = Fail("time-out", $"no end within {_options.RequestTimeout.TotalSeconds} s");
         }
-        catch (HttpRequestException exception)
+        catch (Exception exception) when (exception is HttpRequestException or IOException)
         {
-            attempt.Failure = Fail("connection", exception.Message);
-        }
-        catch (IOException exception)
-        {
+            // Boundary mapping (style E3), as the next one: what the server does wrong is a figure of the run.
             attempt.Failure = Fail("connection", exception.Message);
         }
         catch (Exception exception) when (exception is JsonException or FormatException)

@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Protocol.Errors;
 using Dynamo.Vllm.Testing;
+using Dynamo.Vllm.UnitTests.Worker.GrpcRequests;
 using Dynamo.Vllm.Worker.GatewayGrpc;
 using Dynamo.Vllm.Worker.GatewayGrpc.Contract;
 using Google.Protobuf;
@@ -13,19 +14,7 @@ public sealed class GatewayRequestReaderTests
 {
     private static readonly JsonParser Json = new(JsonParser.Settings.Default);
 
-    private static readonly EngineDescription Engine = new()
-    {
-        EngineVersion = "fake",
-        Model = "fake",
-        MaxModelLength = 100,
-        VocabularySize = 2048,
-        BlockSize = 16,
-        KvEventBlockSize = 16,
-        MaxNumSeqs = 8,
-        MaxNumBatchedTokens = 256,
-        DataParallelStart = 2,
-        DataParallelSize = 2,
-    };
+    private static readonly EngineDescription Engine = EngineSample.TwoRanks with { VocabularySize = 2048 };
 
     [Fact]
     public void What_is_not_said_is_vLLM_s_own_default_and_not_the_model_s()

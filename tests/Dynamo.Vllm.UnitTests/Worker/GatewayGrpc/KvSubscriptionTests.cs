@@ -1,6 +1,7 @@
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Testing;
 using Dynamo.Vllm.Testing.Relay;
+using Dynamo.Vllm.UnitTests.Worker.GrpcRequests;
 using Dynamo.Vllm.Worker.GatewayGrpc;
 using Dynamo.Vllm.Worker.GatewayGrpc.Contract;
 using Dynamo.Vllm.Worker.GrpcRequests;
@@ -20,21 +21,7 @@ public sealed class KvSubscriptionTests : IDisposable
 
     private readonly FakeTimeProvider _time = new(DateTimeOffset.UnixEpoch);
     private readonly EngineEventFeedFake _feed = new();
-    private readonly EngineFake _engine = new(
-        new EngineDescription
-        {
-            EngineVersion = "fake",
-            Model = "fake",
-            MaxModelLength = 100,
-            NumGpuBlocks = 22,
-            BlockSize = 16,
-            KvEventBlockSize = 16,
-            MaxNumSeqs = 8,
-            MaxNumBatchedTokens = 256,
-            DataParallelStart = 2,
-            DataParallelSize = 2,
-        }
-    );
+    private readonly EngineFake _engine = new(EngineSample.TwoRanks with { NumGpuBlocks = 22 });
     private readonly LoadBook _loads;
     private readonly List<KvEventBatch> _told = [];
     private readonly CancellationTokenSource _over = new();

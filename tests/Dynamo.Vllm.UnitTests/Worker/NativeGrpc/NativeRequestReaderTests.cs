@@ -2,6 +2,7 @@ using System.Text;
 using Dynamo.Vllm.Core.Adapters;
 using Dynamo.Vllm.Core.Engines;
 using Dynamo.Vllm.Protocol.Errors;
+using Dynamo.Vllm.UnitTests.Worker.GrpcRequests;
 using Dynamo.Vllm.Worker.GrpcRequests;
 using Dynamo.Vllm.Worker.NativeGrpc;
 using Dynamo.Vllm.Worker.NativeGrpc.Contract;
@@ -14,19 +15,7 @@ public sealed class NativeRequestReaderTests
 {
     private static readonly JsonParser Json = new(JsonParser.Settings.Default);
 
-    private static readonly EngineDescription Engine = new()
-    {
-        EngineVersion = "fake",
-        Model = "fake",
-        MaxModelLength = 100,
-        VocabularySize = 500,
-        BlockSize = 16,
-        KvEventBlockSize = 16,
-        MaxNumSeqs = 8,
-        MaxNumBatchedTokens = 256,
-        DataParallelStart = 2,
-        DataParallelSize = 2,
-    };
+    private static readonly EngineDescription Engine = EngineSample.TwoRanks with { VocabularySize = 500 };
 
     [Fact]
     public void What_is_not_said_is_greedy_text_up_to_the_end_of_the_context()
